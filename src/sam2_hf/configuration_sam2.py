@@ -149,7 +149,7 @@ class Sam2VisionConfig(PreTrainedConfig):
     model_type = "sam2_vision_model"
     base_config_key = "vision_config"
     sub_configs: ClassVar[dict[str, type]] = {"backbone_config": Sam2HieraDetConfig}
-    sub_configs_defaults = dict(sub_configs)  # the name from 5.2x on; keeps saved files short
+    sub_configs_defaults: ClassVar[dict] = dict(sub_configs)  # the name from 5.2x on; keeps saved files short
 
     backbone_config: Any = None
     backbone_channel_list: Any = None
@@ -334,7 +334,7 @@ class Sam2Config(_ImageSizeMixin, PreTrainedConfig):
         "prompt_encoder_config": Sam2PromptEncoderConfig,
         "mask_decoder_config": Sam2MaskDecoderConfig,
     }
-    sub_configs_defaults = dict(sub_configs)  # the name from 5.2x on; keeps saved files short
+    sub_configs_defaults: ClassVar[dict] = dict(sub_configs)  # the name from 5.2x on; keeps saved files short
 
     vision_config: Any = None
     prompt_encoder_config: Any = None
@@ -379,7 +379,7 @@ class Sam2VideoConfig(_ImageSizeMixin, PreTrainedConfig):
         "prompt_encoder_config": Sam2VideoPromptEncoderConfig,
         "mask_decoder_config": Sam2VideoMaskDecoderConfig,
     }
-    sub_configs_defaults = dict(sub_configs)  # the name from 5.2x on; keeps saved files short
+    sub_configs_defaults: ClassVar[dict] = dict(sub_configs)  # the name from 5.2x on; keeps saved files short
 
     vision_config: Any = None
     prompt_encoder_config: Any = None

@@ -1,0 +1,53 @@
+"""What the models return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers.utils import ModelOutput
+
+
+@dataclass
+class Sam2VisionEncoderOutput(ModelOutput):
+    """Features of an image, B images.
+
+    Args:
+        last_hidden_state: the trunk's last map (B, H/32, W/32, C).
+        fpn_hidden_states: maps of the pyramid (B, C, H/s, W/s), from high to low resolution, s = 4, 8, 16.
+        fpn_position_encoding: sine encodings of the same shapes, batch 1.
+        hidden_states: on request, the patch embedding and every block's output (B, height, width, C).
+        attentions: on request, every block's weights (B * windows, heads, queries, keys).
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    fpn_hidden_states: tuple[torch.Tensor, ...] | None = None
+    fpn_position_encoding: tuple[torch.Tensor, ...] | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class Sam2ImageSegmentationOutput(ModelOutput):
+    """Masks of P prompts on each of B images, M masks a prompt (three, or one with `multimask_output=False`).
+
+    Args:
+        iou_scores: the model's own estimate of each mask's IoU, (B, P, M), between 0 and 1.
+        pred_masks: logits (B, P, M, h, w) at a quarter of the input's resolution; above 0 is foreground. The
+            processor's `post_process_masks` brings them to the picture's size.
+        object_score_logits: whether there is an object at all, (B, P, 1); above 0 means yes.
+        image_embeddings: the features that the masks were decoded from, from high to low resolution; can be given
+            back to `forward` in place of `pixel_values`.
+        vision_hidden_states: on request, see `Sam2VisionEncoderOutput.hidden_states`.
+        vision_attentions: on request, see `Sam2VisionEncoderOutput.attentions`.
+        mask_decoder_attentions: on request, the weights with which tokens read the image, (B, P, heads, tokens,
+            positions), one for each layer and the final one.
+    """
+
+    iou_scores: torch.Tensor | None = None
+    pred_masks: torch.Tensor | None = None
+    object_score_logits: torch.Tensor | None = None
+    image_embeddings: list[torch.Tensor] | None = None
+    vision_hidden_states: tuple[torch.Tensor, ...] | None = None
+    vision_attentions: tuple[torch.Tensor, ...] | None = None
+    mask_decoder_attentions: tuple[torch.Tensor, ...] | None = None
