@@ -127,9 +127,7 @@ class Sam2HieraDetConfig(PreTrainedConfig):
         pools = min(self.num_query_pool_stages, len(self.blocks_per_stage) - 1)
         for side, patch, query in zip(self.image_size, self.patch_stride, self.query_stride, strict=True):
             step = patch * query**pools
-            _require(
-                side % step == 0, f"image_size {self.image_size} must be a multiple of {step} on both sides"
-            )
+            _require(side % step == 0, f"image_size {self.image_size} must be a multiple of {step} on both sides")
             window = self.window_size_per_stage[0]
             _require(
                 side // patch % window == 0,
@@ -434,13 +432,18 @@ class Sam2VideoConfig(_ImageSizeMixin, PreTrainedConfig):
         if self.image_size is None:
             self.image_size = _compact(tuple(backbone.image_size))
         if self.memory_attention_rope_feat_sizes is None:
-            self.memory_attention_rope_feat_sizes = list(self.vision_config.backbone_feature_sizes[-1])
+            self.memory_attention_rope_feat_sizes = self._rotary_size()
         # Older configs carry the base of the rotary frequencies under a name of its own.
         legacy_theta = kwargs.pop("memory_attention_rope_theta", None)
         if legacy_theta is not None and not self.rope_parameters:
             self.rope_parameters = {"rope_theta": float(legacy_theta), "rope_type": self.default_rope_type}
         super().__post_init__(**kwargs)
         self.check()
+
+    def _rotary_size(self) -> list[int]:
+        """The size of the image embedding as [width, height], the order of published configs for this one field."""
+        height, width = self.vision_config.backbone_feature_sizes[-1]
+        return [width, height]
 
     def check(self) -> None:
         """Raises a `ValueError` that names the fields if values contradict each other."""
@@ -451,11 +454,10 @@ class Sam2VideoConfig(_ImageSizeMixin, PreTrainedConfig):
             f"image_size {self.image_size} and vision_config.backbone_config.image_size {backbone.image_size} "
             "must agree",
         )
-        coarsest = list(self.vision_config.backbone_feature_sizes[-1])
         _require(
-            list(self.memory_attention_rope_feat_sizes) == coarsest,
+            list(self.memory_attention_rope_feat_sizes) == self._rotary_size(),
             f"memory_attention_rope_feat_sizes {self.memory_attention_rope_feat_sizes} must be the size of the image "
-            f"embedding, {coarsest}",
+            f"embedding as [width, height], {self._rotary_size()}",
         )
         for name in ("memory_attention_hidden_size", "memory_encoder_hidden_size", "memory_fuser_embed_dim"):
             width = getattr(self, name)
