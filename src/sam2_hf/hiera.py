@@ -35,7 +35,7 @@ def max_pool(features: torch.Tensor, stride: tuple[int, int]) -> torch.Tensor:
 
 def partition_windows(features: torch.Tensor, window: int) -> torch.Tensor:
     """(B, H, W, C) to (B * windows, window, window, C), padded with zeros at the right and bottom."""
-    batch, height, width, channels = features.shape
+    height, width, channels = features.shape[1:]
     down, across = -height % window, -width % window
     if down or across:
         features = F.pad(features, (0, 0, 0, across, 0, down))
@@ -87,9 +87,7 @@ class MultiScaleAttention(nn.Module):
         self.qkv = nn.Linear(dim, dim_out * 3)
         self.proj = nn.Linear(dim_out, dim_out)
 
-    def forward(
-        self, windows: torch.Tensor, need_weights: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(self, windows: torch.Tensor, need_weights: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
         query, key, value = self.qkv(windows).chunk(3, dim=-1)
         if self.query_stride is not None:
             query = max_pool(query, self.query_stride)
@@ -125,9 +123,7 @@ class MultiScaleBlock(GradientCheckpointingLayer):
         )
         self.proj = nn.Linear(dim, dim_out) if dim != dim_out else None
 
-    def forward(
-        self, hidden: torch.Tensor, need_weights: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(self, hidden: torch.Tensor, need_weights: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
         normed = self.layer_norm1(hidden)
         residual = self._shortcut(hidden, normed)
         if self.window == 0:
@@ -196,9 +192,7 @@ def _build_blocks(config: Sam2HieraDetConfig) -> list[MultiScaleBlock]:
         for position in range(count):
             opens_stage = stage > 0 and position == 0
             # The block that opens a stage still sees the map, and the windows, of the stage before.
-            stride = (
-                tuple(config.query_stride) if opens_stage and stage <= config.num_query_pool_stages else None
-            )
+            stride = tuple(config.query_stride) if opens_stage and stage <= config.num_query_pool_stages else None
             is_global = len(blocks) in config.global_attention_blocks
             dim_out = config.embed_dim_per_stage[stage]
             heads = config.num_attention_heads_per_stage[stage]

@@ -1,0 +1,284 @@
+"""Embeddings to masks: the two-way transformer, scores from its tokens, masks from its image features.
+
+The phases are apart, because scores are cheap and masks are not: `decode` gives tokens and scores, and only the
+masks that a caller wants are upscaled afterwards. Axes: B images, P prompts of an image, N tokens, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from .configuration_sam2 import Sam2MaskDecoderConfig
+from .layers import FeedForward, PromptAttention
+from .prompt_encoder import PromptEmbeddings
+
+# The logit of a mask, or of an object's presence, where there is nothing.
+NO_OBJECT_LOGIT = -1024.0
+
+
+class DecodedPrompts(NamedTuple):
+    """Prompts after the two-way transformer, before any mask is made. Of the 4 masks, number 0 is the single-mask
+    output and the others are the multimask outputs.
+
+    `iou_scores` (B, P, 4); `object_score_logits` (B, P, 1); `mask_tokens` (B, P, 4, C); `image_hidden` (B, P, h, w,
+    C); `attentions` of the tokens on the image, if asked for.
+    """
+
+    iou_scores: torch.Tensor
+    object_score_logits: torch.Tensor
+    mask_tokens: torch.Tensor
+    image_hidden: torch.Tensor
+    is_object: torch.Tensor | None
+    attentions: tuple[torch.Tensor, ...]
+
+
+class TwoWayAttentionBlock(GradientCheckpointingLayer):
+    """Tokens read each other, then the image; an MLP; the image reads the tokens. Post-norm residuals."""
+
+    def __init__(self, config: Sam2MaskDecoderConfig, is_first: bool):
+        super().__init__()
+        width = config.hidden_size
+        self.is_first = is_first
+        self.self_attn = PromptAttention(config, downsample_rate=1)
+        self.layer_norm1 = nn.LayerNorm(width)
+        self.cross_attn_token_to_image = PromptAttention(config)
+        self.layer_norm2 = nn.LayerNorm(width)
+        self.mlp = FeedForward(width, config.mlp_dim, width, num_layers=2)
+        self.layer_norm3 = nn.LayerNorm(width)
+        self.cross_attn_image_to_token = PromptAttention(config)
+        self.layer_norm4 = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        image: torch.Tensor,
+        token_positions: torch.Tensor,
+        image_positions: torch.Tensor,
+        token_mask: torch.Tensor | None = None,
+        image_bias: torch.Tensor | None = None,
+        need_weights: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """`tokens` (B, P, N, C); `image` (B, P or 1, h * w, C), one entry as long as it is the same for all prompts.
+
+        `token_mask` (B, P, 1, N) is False where a token must not be read; `image_bias` broadcasts to the scores of
+        the tokens on the image (B, P, N, h * w).
+        """
+        if self.is_first:
+            tokens = self.self_attn(tokens, tokens, tokens, token_mask)[0]
+        else:
+            placed = tokens + token_positions
+            tokens = tokens + self.self_attn(placed, placed, tokens, token_mask)[0]
+        tokens = self.layer_norm1(tokens)
+
+        placed_image = image + image_positions
+        read, weights = self.cross_attn_token_to_image(
+            tokens + token_positions, placed_image, image, image_bias, need_weights
+        )
+        tokens = self.layer_norm2(tokens + read)
+        tokens = self.layer_norm3(tokens + self.mlp(tokens))
+
+        read = self.cross_attn_image_to_token(placed_image, tokens + token_positions, tokens, token_mask)[0]
+        return tokens, self.layer_norm4(image + read), weights
+
+
+class TwoWayTransformer(nn.Module):
+    """Blocks in which prompts and image inform each other, and a last look of the tokens at the image."""
+
+    def __init__(self, config: Sam2MaskDecoderConfig):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            TwoWayAttentionBlock(config, is_first=index == 0) for index in range(config.num_hidden_layers)
+        )
+        self.final_attn_token_to_image = PromptAttention(config)
+        self.layer_norm_final_attn = nn.LayerNorm(config.hidden_size)
+
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        image: torch.Tensor,
+        image_positions: torch.Tensor,
+        token_mask: torch.Tensor | None = None,
+        image_bias: torch.Tensor | None = None,
+        target_embedding: torch.Tensor | None = None,
+        need_weights: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Shapes as in the blocks. Returns tokens, image and, if asked for, the tokens' weights on the image.
+
+        `target_embedding` is added to the tokens before every block, as PerSAM does (arXiv 2305.03048), where the
+        first sum also serves as the tokens' positions.
+        """
+        if target_embedding is not None:
+            tokens = tokens + target_embedding
+        positions, attentions = tokens, []
+        for index, layer in enumerate(self.layers):
+            if target_embedding is not None and index > 0:
+                tokens = tokens + target_embedding
+            tokens, image, weights = layer(
+                tokens, image, positions, image_positions, token_mask, image_bias, need_weights
+            )
+            attentions.append(weights)
+        read, weights = self.final_attn_token_to_image(
+            tokens + positions, image + image_positions, image, need_weights=need_weights
+        )
+        attentions.append(weights)
+        return self.layer_norm_final_attn(tokens + read), image, tuple(attentions) if need_weights else ()
+
+
+class PixelDoubling(nn.ConvTranspose2d):
+    """A transposed convolution with kernel 2 and stride 2, from (..., H, W, C) to (..., 2H, 2W, C').
+
+    Its blocks do not overlap, so each pixel's block is one linear map of the pixel: a matrix product and a
+    rearrangement, faster than the general kernel.
+    """
+
+    def __init__(self, channels: int, out_channels: int):
+        super().__init__(channels, out_channels, kernel_size=2, stride=2)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        kernel = self.weight.permute(0, 2, 3, 1).flatten(1)
+        blocks = (features @ kernel).unflatten(-1, (2, 2, -1))
+        return blocks.transpose(-4, -3).flatten(-5, -4).flatten(-3, -2) + self.bias
+
+
+class MaskDecoder(nn.Module):
+    """Predicts masks, their quality and the object's presence from image features and prompt embeddings."""
+
+    def __init__(self, config: Sam2MaskDecoderConfig):
+        super().__init__()
+        width = config.hidden_size
+        self.config = config
+        self.num_mask_tokens = config.num_multimask_outputs + 1
+        self.obj_score_token = nn.Embedding(1, width)
+        self.iou_token = nn.Embedding(1, width)
+        self.mask_tokens = nn.Embedding(self.num_mask_tokens, width)
+        self.transformer = TwoWayTransformer(config)
+        self.conv_s0 = nn.Conv2d(width, width // 8, kernel_size=1)
+        self.conv_s1 = nn.Conv2d(width, width // 4, kernel_size=1)
+        self.upscale_conv1 = PixelDoubling(width, width // 4)
+        self.upscale_layer_norm = nn.LayerNorm(width // 4, eps=1e-6)
+        self.upscale_conv2 = PixelDoubling(width // 4, width // 8)
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            FeedForward(width, width, width // 8, num_layers=3) for _ in range(self.num_mask_tokens)
+        )
+        self.iou_prediction_head = FeedForward(
+            width,
+            config.iou_head_hidden_dim,
+            self.num_mask_tokens,
+            config.iou_head_depth,
+            sigmoid_output=True,
+        )
+        self.pred_obj_score_head = FeedForward(width, width, 1, num_layers=3)
+
+    def project_high_resolution(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Narrows the two finer maps of the pyramid for `masks`; the coarsest passes. Once an image, not a prompt."""
+        finest, middle, coarsest = maps
+        return [self.conv_s0(finest), self.conv_s1(middle), coarsest]
+
+    def decode(
+        self,
+        image_embedding: torch.Tensor,
+        image_positions: torch.Tensor,
+        prompts: PromptEmbeddings,
+        attention_similarity: torch.Tensor | None = None,
+        target_embedding: torch.Tensor | None = None,
+        need_weights: bool = False,
+    ) -> DecodedPrompts:
+        """`image_embedding` (B, C, h, w), the coarsest map; `image_positions` (1, C, h, w)."""
+        height, width = image_embedding.shape[-2:]
+        heads = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
+        batch, count = prompts.tokens.shape[:2]
+        tokens = torch.cat((heads.expand(batch, count, -1, -1), prompts.tokens.to(heads.dtype)), dim=2)
+        image = (image_embedding.unsqueeze(1) + prompts.dense).flatten(3).transpose(2, 3)
+        tokens, image, attentions = self.transformer(
+            tokens,
+            image,
+            image_positions.flatten(2).transpose(1, 2).unsqueeze(1),
+            token_mask=self._token_mask(prompts.is_token, len(heads)),
+            image_bias=attention_similarity,
+            target_embedding=target_embedding,
+            need_weights=need_weights,
+        )
+        scores = self.iou_prediction_head(tokens[:, :, 1])
+        presence = self.pred_obj_score_head(tokens[:, :, 0])
+        if prompts.is_object is not None:
+            scores = scores * prompts.is_object.unsqueeze(-1)
+            presence = presence.masked_fill(~prompts.is_object.unsqueeze(-1), NO_OBJECT_LOGIT)
+        mask_tokens = tokens[:, :, 2 : 2 + self.num_mask_tokens]
+        image = image.unflatten(2, (height, width))
+        return DecodedPrompts(scores, presence, mask_tokens, image, prompts.is_object, attentions)
+
+    def multimasks(
+        self, decoded: DecodedPrompts, high_resolution: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The three multimask outputs: logits (B, P, 3, 4h, 4w) and scores (B, P, 3)."""
+        return self.masks(decoded, high_resolution)[:, :, 1:], decoded.iou_scores[:, :, 1:]
+
+    def single_mask(
+        self, decoded: DecodedPrompts, high_resolution: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One mask a prompt: logits (B, P, 1, 4h, 4w) and scores (B, P, 1).
+
+        Outside training, a mask that is not stable gives way to the best of the multimask outputs.
+        """
+        masks, scores = self.masks(decoded, high_resolution), decoded.iou_scores
+        single, single_score = masks[:, :, :1], scores[:, :, :1]
+        if self.training or not self.config.dynamic_multimask_via_stability:
+            return single, single_score
+        best = scores[:, :, 1:].argmax(dim=-1, keepdim=True) + 1
+        best_mask = masks.gather(2, best[..., None, None].expand(-1, -1, -1, *masks.shape[-2:]))
+        stable = self._is_stable(single)
+        return (
+            torch.where(stable[..., None, None], single, best_mask),
+            torch.where(stable, single_score, scores.gather(2, best)),
+        )
+
+    def masks(self, decoded: DecodedPrompts, high_resolution: Sequence[torch.Tensor]) -> torch.Tensor:
+        """All four masks of every prompt: logits (B, P, 4, 4h, 4w)."""
+        fine = [level.unsqueeze(1) for level in high_resolution[:2]]
+        masks = self._upscale(decoded.image_hidden, decoded.mask_tokens, fine)
+        if decoded.is_object is not None:
+            masks = masks.masked_fill(~decoded.is_object[..., None, None, None], NO_OBJECT_LOGIT)
+        return masks
+
+    def selected_masks(
+        self, decoded: DecodedPrompts, high_resolution: Sequence[torch.Tensor], selection: torch.Tensor
+    ) -> torch.Tensor:
+        """The masks for which `selection` (B, P, 4) is True, in row-major order: logits (K, 4h, 4w).
+
+        Prompts without a selected mask are not upscaled at all.
+        """
+        image, prompt = selection.any(dim=-1).nonzero(as_tuple=True)
+        fine = [level[image] if len(level) > 1 else level for level in high_resolution[:2]]
+        masks = self._upscale(decoded.image_hidden[image, prompt], decoded.mask_tokens[image, prompt], fine)
+        return masks[selection[image, prompt]]
+
+    def _upscale(self, hidden: torch.Tensor, mask_tokens: torch.Tensor, fine: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Hidden maps (..., h, w, C) and their tokens (..., 4, C) to logits (..., 4, 4h, 4w).
+
+        `fine` are the two finer maps (..., C, H, W), the finest first; their leading axes broadcast.
+        """
+        finest, middle = (level.movedim(-3, -1) for level in fine)
+        hidden = F.gelu(self.upscale_layer_norm(self.upscale_conv1(hidden) + middle))
+        hidden = F.gelu(self.upscale_conv2(hidden) + finest)
+        kernels = [mlp(mask_tokens[..., index, :]) for index, mlp in enumerate(self.output_hypernetworks_mlps)]
+        logits = torch.stack(kernels, dim=-2) @ hidden.flatten(-3, -2).transpose(-2, -1)
+        return logits.unflatten(-1, tuple(hidden.shape[-3:-1]))
+
+    def _is_stable(self, mask: torch.Tensor) -> torch.Tensor:
+        """Whether a mask hardly changes when its threshold moves by delta either way: (..., H, W) to (...)."""
+        delta = self.config.dynamic_multimask_stability_delta
+        inner = (mask > delta).sum(dim=(-2, -1)).float()
+        outer = (mask > -delta).sum(dim=(-2, -1)).float()
+        stability = torch.where(outer > 0, inner / outer, 1.0)
+        return stability >= self.config.dynamic_multimask_stability_thresh
+
+    @staticmethod
+    def _token_mask(is_token: torch.Tensor | None, num_heads_tokens: int) -> torch.Tensor | None:
+        """(B, P, N) of the prompts' tokens to (B, P, 1, N) of all tokens, the decoder's own included."""
+        return None if is_token is None else F.pad(is_token, (num_heads_tokens, 0), value=True).unsqueeze(2)

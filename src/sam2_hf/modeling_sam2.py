@@ -1,0 +1,313 @@
+"""`Sam2Model`: promptable segmentation of images."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+
+from .configuration_sam2 import Sam2Config, Sam2VisionConfig
+from .hiera import Hiera
+from .layers import sine_position_encoding
+from .mask_decoder import DecodedPrompts, MaskDecoder
+from .outputs import Sam2ImageSegmentationOutput, Sam2VisionEncoderOutput
+from .prompt_encoder import (
+    NOT_A_POINT_LABEL,
+    PositionalEmbedding,
+    PromptEmbeddings,
+    PromptEncoder,
+    check_prompt_tensors,
+)
+from .vision_encoder import FpnNeck
+
+
+class Sam2PreTrainedModel(PreTrainedModel):
+    """What all SAM 2 models share: configuration, initialisation, loading."""
+
+    config_class = Sam2Config
+    base_model_prefix = "sam2"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+    _no_split_modules = ["MultiScaleBlock", "TwoWayAttentionBlock"]  # noqa: RUF012
+
+    def __init__(self, config, *args, **kwargs):
+        super().__init__(config, *args, **kwargs)
+        # The parts are plain modules that read the attention implementation from their own configuration.
+        config._attn_implementation = config._attn_implementation
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, Hiera):
+            init.zeros_(module.pos_embed)
+            init.zeros_(module.pos_embed_window)
+        elif isinstance(module, PositionalEmbedding):
+            init.normal_(module.positional_embedding, std=module.scale)
+        elif isinstance(module, Sam2PromptableModel):
+            init.zeros_(module.no_memory_embedding)
+
+
+class Sam2VisionModel(Sam2PreTrainedModel):
+    """The image encoder alone: trunk and feature pyramid."""
+
+    config_class = Sam2VisionConfig
+
+    def __init__(self, config: Sam2VisionConfig):
+        super().__init__(config)
+        self.backbone = Hiera(config.backbone_config)
+        self.neck = FpnNeck(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.backbone.patch_embed
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        output_position_encoding: bool = True,
+        return_dict: bool | None = None,
+    ) -> Sam2VisionEncoderOutput | tuple:
+        """Encodes `pixel_values` (B, 3, H, W), normalised, H and W as configured.
+
+        `output_position_encoding=False` spares callers who read the features alone the sine encodings. Raises a
+        `ValueError` for pictures of another size.
+        """
+        expected = (self.config.backbone_config.num_channels, *self.config.backbone_config.image_size)
+        if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != expected:
+            raise ValueError(
+                f"pixel_values must have the configured shape (batch, {', '.join(map(str, expected))}), "
+                f"got {tuple(pixel_values.shape)}"
+            )
+        trunk = self.backbone(
+            pixel_values,
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            self.config.output_attentions if output_attentions is None else output_attentions,
+        )
+        maps = self.neck(trunk.stages)
+        output = Sam2VisionEncoderOutput(
+            last_hidden_state=trunk.stages[-1],
+            fpn_hidden_states=maps,
+            fpn_position_encoding=self._position_encodings(maps) if output_position_encoding else None,
+            hidden_states=trunk.hidden_states or None,
+            attentions=trunk.attentions or None,
+        )
+        return output if return_dict is not False else output.to_tuple()
+
+    @staticmethod
+    def _position_encodings(maps: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return tuple(
+            sine_position_encoding(tuple(level.shape[-2:]), level.shape[1], level.device, level.dtype) for level in maps
+        )
+
+
+class Sam2PromptableModel(Sam2PreTrainedModel):
+    """The parts that the image and the video model share, and what can be done with them."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.shared_image_embedding = PositionalEmbedding(config.prompt_encoder_config)
+        self.vision_encoder = Sam2VisionModel(config.vision_config)
+        self.prompt_encoder = PromptEncoder(config.prompt_encoder_config)
+        self.mask_decoder = MaskDecoder(config.mask_decoder_config)
+        # Stands in for memories where there are none: on pictures, and on the first frame of a clip.
+        self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, config.vision_config.fpn_hidden_size))
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.vision_encoder.get_input_embeddings()
+
+    def get_image_wide_positional_embeddings(self) -> torch.Tensor:
+        """The encoding of every position of the image embedding, (1, C, h, w)."""
+        return self.shared_image_embedding.grid(self.prompt_encoder.image_embedding_size)
+
+    @torch.no_grad()
+    def get_image_embeddings(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
+        """Encodes pictures (B, 3, H, W) once, for any number of calls with prompts; without gradients.
+
+        Returns three maps, from high to low resolution: (B, C/8, 4h, 4w), (B, C/4, 2h, 2w), (B, C, h, w).
+        """
+        return self._image_embeddings(self._encode(pixel_values))
+
+    @torch.no_grad()
+    def get_prompt_embeddings(
+        self,
+        input_points: torch.Tensor | None = None,
+        input_labels: torch.Tensor | None = None,
+        input_boxes: torch.Tensor | None = None,
+        input_masks: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Embeds prompts as `forward` does; without gradients.
+
+        Returns the tokens (B, P, N, C), None if there are neither points nor boxes, and the dense embedding
+        (B, C, h, w); of P masks on an image, (B, P, C, h, w).
+        """
+        has_tokens = input_points is not None or input_boxes is not None
+        prompts = self._embed_prompts(input_points, input_labels, input_boxes, input_masks)
+        size = self.prompt_encoder.image_embedding_size
+        dense = prompts.dense.expand(len(prompts.tokens), -1, -1, *size)
+        return prompts.tokens if has_tokens else None, dense.squeeze(1)
+
+    def decode_prompts(
+        self,
+        image_embeddings: list[torch.Tensor],
+        input_points: torch.Tensor | None = None,
+        input_labels: torch.Tensor | None = None,
+        input_boxes: torch.Tensor | None = None,
+        input_masks: torch.Tensor | None = None,
+        attention_similarity: torch.Tensor | None = None,
+        target_embedding: torch.Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> DecodedPrompts:
+        """Scores prompts on encoded images and prepares their masks, none of which is made yet.
+
+        Shapes as in `Sam2Model.forward`. Hand the result to `upscale_masks` for the masks that are wanted.
+        """
+        return self.mask_decoder.decode(
+            image_embeddings[-1],
+            self.get_image_wide_positional_embeddings(),
+            self._embed_prompts(input_points, input_labels, input_boxes, input_masks, len(image_embeddings[-1])),
+            attention_similarity,
+            target_embedding,
+            need_weights=output_attentions,
+        )
+
+    def upscale_masks(
+        self, decoded: DecodedPrompts, image_embeddings: list[torch.Tensor], selection: torch.Tensor
+    ) -> torch.Tensor:
+        """The masks for which `selection` (B, P, 4) is True, in row-major order: logits (K, 4h, 4w).
+
+        Of the last axis, 0 is the single-mask output, 1 to 3 are the multimask outputs.
+        """
+        return self.mask_decoder.selected_masks(decoded, image_embeddings, selection)
+
+    def _encode(
+        self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
+    ) -> Sam2VisionEncoderOutput:
+        return self.vision_encoder(
+            pixel_values,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            output_position_encoding=False,
+            return_dict=True,
+        )
+
+    def _image_embeddings(self, vision: Sam2VisionEncoderOutput) -> list[torch.Tensor]:
+        """The maps as the decoder reads them, for a picture that has no memories."""
+        *fine, coarsest = self.mask_decoder.project_high_resolution(vision.fpn_hidden_states)
+        return [*fine, coarsest + self.no_memory_embedding.view(1, -1, 1, 1)]
+
+    def _embed_prompts(
+        self,
+        points: torch.Tensor | None,
+        labels: torch.Tensor | None,
+        boxes: torch.Tensor | None,
+        masks: torch.Tensor | None,
+        batch: int | None = None,
+    ) -> PromptEmbeddings:
+        """Checks and embeds prompts; `batch` is the number of images they are for."""
+        check_prompt_tensors(points, labels, boxes, masks, batch)
+        if points is not None and labels is None:
+            labels = torch.ones(points.shape[:-1], dtype=torch.long, device=points.device)
+        if points is None and boxes is None:
+            # A mask alone, or no prompt at all, is one point that is none.
+            shape = (1 if batch is None else batch, 1, 1) if masks is None else (*masks.shape[:2], 1)
+            device = self.no_memory_embedding.device
+            points = torch.zeros((*shape, 2), device=device)
+            labels = torch.full(shape, NOT_A_POINT_LABEL, device=device)
+        return self.prompt_encoder(points, labels, boxes, masks)
+
+
+class Sam2Model(Sam2PromptableModel):
+    """SAM 2 for pictures: masks for points, boxes and masks (arXiv 2408.00714)."""
+
+    config_class = Sam2Config
+    # A video checkpoint holds these beside the image model.
+    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
+        r"^memory_",
+        r"^mask_downsample\.",
+        r"^object_pointer_proj\.",
+        r"^temporal_positional_encoding_projection_layer\.",
+        r"^no_memory_positional_encoding$",
+        r"^no_object_pointer$",
+        r"^occlusion_spatial_embedding_parameter$",
+    ]
+
+    def __init__(self, config: Sam2Config):
+        config.check()
+        super().__init__(config)
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor | None = None,
+        input_points: torch.Tensor | None = None,
+        input_labels: torch.Tensor | None = None,
+        input_boxes: torch.Tensor | None = None,
+        input_masks: torch.Tensor | None = None,
+        image_embeddings: list[torch.Tensor] | None = None,
+        multimask_output: bool = True,
+        attention_similarity: torch.Tensor | None = None,
+        target_embedding: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        original_sizes: torch.Tensor | None = None,
+    ) -> Sam2ImageSegmentationOutput | tuple:
+        """Predicts masks for P prompts on each of B images.
+
+        Args:
+            pixel_values: normalised pictures (B, 3, H, W) of the configured size.
+            input_points: points (B, P, N, 2) as (x, y) in pixels of the model's input; the processor brings them there.
+            input_labels: (B, P, N): 1 for foreground, 0 for background, -1 for no point, -10 for padding, which is
+                masked out. All foreground if left out.
+            input_boxes: boxes (B, P, 4) as (left, top, right, bottom); four times -10 is padding.
+            input_masks: logits of masks to start from, (B, P, h, w), or (B, 1, h, w) for all prompts of an image.
+            image_embeddings: from `get_image_embeddings` or an earlier output, in place of `pixel_values`.
+            multimask_output: three masks a prompt, or the best one.
+            attention_similarity: bias on the tokens' attention to the image, broadcast to (B, P, tokens, h * w)
+                (PerSAM, arXiv 2305.03048).
+            target_embedding: added to the tokens, broadcast to (B, P, tokens, C) (PerSAM).
+            original_sizes: not read; accepted so that the processor's output can be passed on whole.
+
+        A prompt that is padding alone gets scores of 0 and logits of -1024. Raises a `ValueError` that names the
+        argument for wrong shapes.
+        """
+        if (pixel_values is None) == (image_embeddings is None):
+            given = "neither" if pixel_values is None else "both"
+            raise ValueError(f"expected exactly one of pixel_values and image_embeddings, got {given}")
+        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+
+        vision = None
+        if image_embeddings is None:
+            vision = self._encode(pixel_values, output_hidden_states, output_attentions)
+            image_embeddings = self._image_embeddings(vision)
+        decoded = self.decode_prompts(
+            image_embeddings,
+            input_points,
+            input_labels,
+            input_boxes,
+            input_masks,
+            attention_similarity,
+            target_embedding,
+            output_attentions=output_attentions,
+        )
+        predict = self.mask_decoder.multimasks if multimask_output else self.mask_decoder.single_mask
+        masks, scores = predict(decoded, image_embeddings)
+        output = Sam2ImageSegmentationOutput(
+            iou_scores=scores,
+            pred_masks=masks,
+            object_score_logits=decoded.object_score_logits,
+            image_embeddings=image_embeddings,
+            vision_hidden_states=vision.hidden_states if vision is not None else None,
+            vision_attentions=vision.attentions if vision is not None else None,
+            mask_decoder_attentions=decoded.attentions or None,
+        )
+        return output if return_dict is not False else output.to_tuple()
