@@ -1,1 +1,70 @@
-"""SAM 2 and SAM 2.1 for Hugging Face Transformers."""
+"""SAM 2 and SAM 2.1 for Hugging Face Transformers: promptable segmentation in images and videos.
+
+Importing the package is cheap: a class is imported when its name is first used. It also registers our classes with
+transformers' Auto classes and its `mask-generation` pipeline; `unregister` takes that back.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .auto import register, unregister
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .configuration_sam2 import (
+        PRESETS,
+        Sam2Config,
+        Sam2HieraDetConfig,
+        Sam2MaskDecoderConfig,
+        Sam2PromptEncoderConfig,
+        Sam2VideoConfig,
+        Sam2VideoMaskDecoderConfig,
+        Sam2VideoPromptEncoderConfig,
+        Sam2VisionConfig,
+    )
+    from .image_processing_sam2 import Sam2ImageProcessor
+    from .mask_generation import Sam2MaskGenerationPipeline
+    from .modeling_sam2 import Sam2Model, Sam2PreTrainedModel, Sam2VisionModel
+    from .outputs import Sam2ImageSegmentationOutput, Sam2VisionEncoderOutput
+    from .processing_sam2 import Sam2Processor
+
+_NAMES = {
+    "configuration_sam2": (
+        "PRESETS",
+        "Sam2Config",
+        "Sam2HieraDetConfig",
+        "Sam2MaskDecoderConfig",
+        "Sam2PromptEncoderConfig",
+        "Sam2VideoConfig",
+        "Sam2VideoMaskDecoderConfig",
+        "Sam2VideoPromptEncoderConfig",
+        "Sam2VisionConfig",
+    ),
+    "image_processing_sam2": ("Sam2ImageProcessor",),
+    "mask_generation": ("Sam2MaskGenerationPipeline",),
+    "modeling_sam2": ("Sam2Model", "Sam2PreTrainedModel", "Sam2VisionModel"),
+    "outputs": ("Sam2ImageSegmentationOutput", "Sam2VisionEncoderOutput"),
+    "processing_sam2": ("Sam2Processor",),
+}
+"""What each module gives to the package: at run time what the imports above are for type checkers."""
+
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = ["__version__", "register", "unregister", *_MODULE_OF]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    globals()[name] = value  # from now on without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+register()
