@@ -116,7 +116,7 @@ class TestRetention:
     @settings(max_examples=200)
     @given(rules, histories(12), st.lists(st.sampled_from(["tracked", "prompted", "skipped"]), max_size=30), st.data())
     def test_pruning_after_every_frame_changes_no_later_selection(self, rule, history, events, data):
-        """A stream that starts in the middle of any history; frames are tracked, prompted or left out."""
+        """A stream that starts in the middle of any history; frames are tracked, prompted or skipped."""
         reverse = data.draw(st.booleans())
         direction, frame = (-1 if reverse else 1), data.draw(st.integers(0, LAST_FRAME - 1))
         everything = [list(history[0]), list(history[1])]
@@ -239,11 +239,11 @@ class TestOfficialCode:
 
 
 def store(frame, event, conditioning, tracked):
-    """Writes one processed frame into a history, in place of what it held before."""
-    for kind in (conditioning, tracked):
-        if frame in kind:
-            kind.remove(frame)
+    """Writes one processed frame into a history, in place of what it held before; a frame skipped keeps that."""
     if event != "skipped":
+        for kind in (conditioning, tracked):
+            if frame in kind:
+                kind.remove(frame)
         (conditioning if event == "prompted" else tracked).append(frame)
 
 

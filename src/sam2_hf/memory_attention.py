@@ -10,6 +10,7 @@ rotary encoding in two dimensions: Heo et al. (arXiv 2403.13298).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,7 +59,7 @@ class RotaryTable(nn.Module):
         """Fills the tables again, for models that are first built without data (on the meta device)."""
         self.cos, self.sin = self._build(self.cos.device)
 
-    def _apply(self, fn, recurse: bool = True):
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RotaryTable:
         """Moves with the model but stays in float32: half precision would misplace tokens by whole cells."""
         super()._apply(fn, recurse)
         if self.cos.dtype != torch.float32:
