@@ -1,0 +1,260 @@
+"""`Sam2ImageProcessor`: pictures to the model's pixels, and the model's masks back to the pictures' size."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
+from transformers.image_utils import (
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+    ChannelDimension,
+    PILImageResampling,
+    SizeDict,
+)
+
+from .mask_postprocessing import MaskRestorer
+from .pictures import Picture, read_label_maps, read_pictures, resize, resize_nearest, write_normalised
+from .prompts import Size
+
+
+class PixelOptions(NamedTuple):
+    """Every setting of a `Sam2ImageProcessor`, as a file stores it and a call may override it, with its default."""
+
+    do_resize: bool = True
+    size: Size = (1024, 1024)
+    resample: int | PILImageResampling = PILImageResampling.BILINEAR
+    do_rescale: bool = True
+    rescale_factor: float = 1 / 255
+    do_normalize: bool = True
+    image_mean: float | tuple[float, ...] = tuple(IMAGENET_DEFAULT_MEAN)
+    image_std: float | tuple[float, ...] = tuple(IMAGENET_DEFAULT_STD)
+    do_convert_rgb: bool = True
+    mask_size: Size = (256, 256)
+    input_data_format: str | ChannelDimension | None = None
+    device: str | torch.device | None = None
+
+
+# Settings of other image processors that change nothing here: callers may name them.
+_WITHOUT_EFFECT = ("disable_grouping", "default_to_square", "crop_size", "pad_size")
+_UNSUPPORTED = ("do_center_crop", "do_pad")
+
+
+class Sam2ImageProcessor(BaseImageProcessor):
+    """Turns pictures into pixels for SAM 2, and mask logits into masks of the pictures.
+
+    Works on torch alone, on the CPU or, with ``device=``, on an accelerator. Accepts PIL pictures of every mode,
+    arrays, tensors, file names and URLs, one, several or nested; `pictures` says what their values mean.
+
+    Args:
+        do_resize: resize to `size`, each direction on its own, as SAM 2 was trained.
+        size: (height, width) of the model's input; one number for a square.
+        resample: 0 nearest, 2 bilinear (default), 3 bicubic; antialiased.
+        do_rescale: multiply grey levels 0 to 255 by `rescale_factor`.
+        do_normalize: subtract `image_mean` and divide by `image_std`, one number or one for each channel.
+        do_convert_rgb: blend transparency over white and make three channels of grey and palette pictures.
+        mask_size: (height, width) of the labels made of segmentation maps.
+        input_data_format: where arrays have their channels, "channels_first" or "channels_last"; by default seen
+            from the shape.
+        device: where to work and leave the pixels; not saved.
+
+    Raises:
+        TypeError: for a setting that does not exist.
+        ValueError: for one that cannot be met.
+    """
+
+    model_input_names: ClassVar[list[str]] = ["pixel_values"]
+    valid_kwargs = PixelOptions  # the names that from_pretrained may override
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__()
+        options = _complete(PixelOptions(), settings)._asdict()
+        for name in ("size", "mask_size"):
+            height, width = options[name]
+            options[name] = SizeDict(height=height, width=width)
+        for name, value in options.items():
+            setattr(self, name, value)
+
+    @classmethod
+    def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Build from the fields of a JSON file; fields of other versions and classes are passed over."""
+        fields = image_processor_dict.get("image_processor", image_processor_dict)
+        known = {name: value for name, value in fields.items() if name in PixelOptions._fields}
+        return super().from_dict(known, **kwargs)
+
+    @classmethod
+    def from_json_file(cls, json_file: str | os.PathLike) -> Any:
+        """Build from a JSON file."""
+        return cls.from_dict(cls.get_image_processor_dict(json_file)[0])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of the JSON file, the same as in transformers."""
+        return {name: value for name, value in super().to_dict().items() if name != "device"}
+
+    def options(self, **overrides: Any) -> PixelOptions:
+        """The settings of this processor with those of one call put over them, complete and checked."""
+        stored = {name: getattr(self, name) for name in PixelOptions._fields}
+        return _complete(_complete(PixelOptions(), stored), overrides)
+
+    def preprocess(
+        self,
+        images: Any,
+        segmentation_maps: Any = None,
+        return_tensors: str | None = None,
+        **overrides: Any,
+    ) -> BatchFeature:
+        """Pictures to pixels.
+
+        Args:
+            images: one picture, several, or nested.
+            segmentation_maps: for training, a map (height, width) of class or object indices for each picture.
+            return_tensors: "pt" or "np"; without it lists of tensors and of tuples.
+            overrides: any setting of the class, for this call alone.
+
+        Returns:
+            `pixel_values` (images, 3, height, width) float32, `original_sizes` (height, width) of each picture, and
+            with segmentation maps `labels` (images, mask height, mask width) int64.
+        """
+        options = self.options(**overrides)
+        pictures = read_pictures(
+            images,
+            data_format=options.input_data_format,
+            convert_rgb=options.do_convert_rgb,
+            check_range=options.do_rescale,
+            device=options.device,
+        )
+        data: dict[str, Any] = {"pixel_values": _to_pixel_values(pictures, options)}
+        if return_tensors is not None and isinstance(data["pixel_values"], list):
+            raise ValueError(
+                f"pictures of different sizes make no tensor with do_resize=False: got "
+                f"{sorted({picture.size for picture in pictures})}"
+            )
+        data["original_sizes"] = [picture.size for picture in pictures]
+        if segmentation_maps is not None:
+            maps = read_label_maps(segmentation_maps, "segmentation_maps", options.device)
+            if len(maps) != len(pictures):
+                raise ValueError(
+                    f"segmentation_maps must hold a map for each picture: expected {len(pictures)}, got {len(maps)}"
+                )
+            data["labels"] = torch.stack([resize_nearest(labels, options.mask_size) for labels in maps])
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def post_process_masks(
+        self,
+        masks: torch.Tensor | np.ndarray | Iterable[torch.Tensor | np.ndarray],
+        original_sizes: Any,
+        mask_threshold: float = 0.0,
+        binarize: bool = True,
+        max_hole_area: float = 0.0,
+        max_sprinkle_area: float = 0.0,
+        apply_non_overlapping_constraints: bool = False,
+        **kwargs: Any,
+    ) -> list[torch.Tensor]:
+        """Bring mask logits to the size of their pictures, and cut them to masks.
+
+        Args:
+            masks: (images, objects, masks, height, width), or for each image (objects, masks, height, width). Logits
+                of any floating dtype; or bool, which counts as 0 and 1 and is cut at one half.
+            original_sizes: (height, width) of each picture.
+            mask_threshold: the logit above which a pixel belongs to the object.
+            binarize: return bool masks; otherwise logits in the dtype given.
+            max_hole_area: holes of at most this many pixels *of the returned masks* are filled.
+            max_sprinkle_area: specks of at most this many pixels of the returned masks are removed.
+            apply_non_overlapping_constraints: give each pixel to the object with the highest logit there; the logits
+                of the others are lowered to at most 10 below the threshold.
+            kwargs: `pad_size` and `reshaped_input_sizes`, which SAM 1 needed, are passed over.
+
+        Returns:
+            For each image (objects, masks, picture height, picture width).
+
+        Raises:
+            TypeError, ValueError: masks of another kind or rank, or not as many as sizes.
+        """
+        unknown = set(kwargs) - {"pad_size", "reshaped_input_sizes"}
+        if unknown:
+            raise TypeError(f"unknown argument {min(unknown)!r}")
+        restore = MaskRestorer(
+            mask_threshold, binarize, max_hole_area, max_sprinkle_area, apply_non_overlapping_constraints
+        )
+        return restore(masks, original_sizes)
+
+
+def as_size(size: Any, name: str) -> Size:
+    """(height, width) from one number, a pair, or anything with "height" and "width".
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(size, Integral):
+        pair: Any = (size, size)
+    elif isinstance(size, (dict, SizeDict)):
+        pair = (size.get("height"), size.get("width"))
+    else:
+        pair = size
+    if isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(side, Integral) for side in pair):
+        height, width = (int(side) for side in pair)
+        if height > 0 and width > 0:
+            return height, width
+    raise ValueError(f'{name} must be a number of pixels, (height, width) or {{"height": …, "width": …}}, got {size!r}')
+
+
+def _complete(options: PixelOptions, overrides: dict[str, Any]) -> PixelOptions:
+    """Put what is not None over `options`, in one form and checked."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    for name in set(given) - set(PixelOptions._fields):
+        _refuse(name, given.pop(name))
+    for name in given.keys() & {"size", "mask_size"}:
+        given[name] = as_size(given[name], name)
+    for name in given.keys() & {"image_mean", "image_std"}:
+        value = given[name]
+        given[name] = tuple(map(float, value)) if isinstance(value, Iterable) else float(value)
+    options = options._replace(**given)
+    if not np.all(options.image_std):
+        raise ValueError(f"image_std must not be zero, got {options.image_std}")
+    return options
+
+
+def _refuse(name: str, value: Any) -> None:
+    """Let pass a setting that means nothing; name one that is unknown or cannot be met."""
+    if name in _WITHOUT_EFFECT or (name == "data_format" and value == ChannelDimension.FIRST):
+        return
+    if name not in (*_UNSUPPORTED, "data_format"):
+        raise TypeError(f"unknown argument {name!r}; known are {', '.join(PixelOptions._fields)}")
+    if value:
+        raise ValueError(f"{name}={value!r} is not supported by Sam2ImageProcessor")
+
+
+def _to_pixel_values(pictures: list[Picture], options: PixelOptions) -> torch.Tensor | list[torch.Tensor]:
+    """Resize and normalise, straight into one batch if the pictures have one size then."""
+    if options.do_resize:
+        pictures = [
+            picture._replace(pixels=resize(picture.pixels, options.size, options.resample)) for picture in pictures
+        ]
+    factor = options.rescale_factor if options.do_rescale else None
+    untouched = factor is None and not options.do_normalize
+    keep_bytes = untouched and all(picture.pixels.dtype == torch.uint8 for picture in pictures)
+    dtype = torch.uint8 if keep_bytes else torch.float32
+    device = torch.device(options.device or pictures[0].pixels.device)
+    shapes = [(3 if options.do_convert_rgb else len(picture.pixels), *picture.size) for picture in pictures]
+    result: torch.Tensor | list[torch.Tensor]
+    if len(set(shapes)) == 1:
+        result = torch.empty((len(shapes), *shapes[0]), dtype=dtype, device=device)
+    else:
+        result = [torch.empty(shape, dtype=dtype, device=device) for shape in shapes]
+    for out, picture in zip(result, pictures, strict=True):
+        mean = _for_channels(options.image_mean if options.do_normalize else 0.0, len(out), "image_mean")
+        std = _for_channels(options.image_std if options.do_normalize else 1.0, len(out), "image_std")
+        write_normalised(out, picture, factor, mean, std)
+    return result
+
+
+def _for_channels(value: float | tuple[float, ...], channels: int, name: str) -> tuple[float, ...]:
+    values = value if isinstance(value, tuple) else (value,) * channels
+    if len(values) != channels:
+        raise ValueError(f"{name} must be one number or one for each of {channels} channels, got {len(values)}")
+    return values

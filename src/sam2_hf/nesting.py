@@ -1,0 +1,185 @@
+"""Nested, ragged numbers to padded rectangles, with errors that name the argument and the place in it.
+
+Lists, tuples, arrays and tensors may be mixed at will. The caller's values are never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+
+class Layout(NamedTuple):
+    """How an argument is nested: images, objects, and entries of `width` numbers (single numbers where None).
+
+    With `one_entry` the level of entries is left out, as each object has at most one.
+    """
+
+    name: str
+    levels: tuple[str, ...]  # what each level of nesting enumerates
+    width: int | None
+    example: str
+    one_entry: bool = False
+
+    @property
+    def depth(self) -> int:
+        return len(self.levels)
+
+    def spell(self, image: int, index: int, entry: int, number: int = 0) -> str:
+        """An index of the padded rectangle as the caller would write it."""
+        indices = [image, index]
+        indices += [] if self.one_entry else [entry]
+        indices += [] if self.width is None else [number]
+        return spell(self.name, indices)
+
+
+class Padded(NamedTuple):
+    """One argument as a rectangle. Each object holds entries: points, labels, or at most one box."""
+
+    values: np.ndarray  # (images, objects, entries, width), float64
+    entries: np.ndarray  # (images, objects), how many entries are real
+    objects: np.ndarray  # (images,), how many objects are real
+
+
+def pad_nested(value: Any, layout: Layout, pad_value: float) -> Padded:
+    """Check the nesting of one argument and pad it.
+
+    None and empty lists stand for an image without objects or an object without entries.
+
+    Raises:
+        TypeError: something that is no number, list, array or tensor.
+        ValueError: another depth or width than the layout has, no object at all, NaN or infinity.
+    """
+    plain = to_plain(value, layout.name)
+    _check_depth(plain, layout)
+    if isinstance(plain, np.ndarray) and plain.size and layout.width in (None, plain.shape[-1]):
+        values = plain.astype(np.float64).reshape(*plain.shape[:2], -1, layout.width or 1)
+        images, objects, entries, _ = values.shape  # already a rectangle: no loop
+        padded = Padded(values, np.full((images, objects), entries), np.full(images, objects))
+    else:
+        padded = _pad_rows(_object_rows(plain, layout), layout, pad_value)
+    for place in np.argwhere(~np.isfinite(padded.values)):
+        got = padded.values[tuple(place)]
+        raise ValueError(f"{layout.spell(*place)} must be a finite number, got {got}")
+    return padded
+
+
+def widen(padded: Padded, objects: int, pad_value: float) -> Padded:
+    """The same with room for `objects` objects in every image."""
+    missing = objects - padded.values.shape[1]
+    values = np.pad(padded.values, [(0, 0), (0, missing), (0, 0), (0, 0)], constant_values=pad_value)
+    return padded._replace(values=values, entries=np.pad(padded.entries, [(0, 0), (0, missing)]))
+
+
+def to_plain(value: Any, name: str) -> Any:
+    """Tensors as arrays and tuples as lists, in new lists; what cannot hold numbers is refused."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item, f"{name}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return to_plain(value.tolist(), name)
+    if value is None or isinstance(value, (int, float, np.number, np.bool_)):
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return value
+    raise TypeError(f"{name} must hold numbers in lists, arrays or tensors, got {type(value).__name__}")
+
+
+def number_depths(value: Any, level: int = 0) -> set[int]:
+    """At which depths of nesting numbers stand. Right nesting has one; nothing but empty lists has none."""
+    if value is None:
+        return set()
+    if isinstance(value, np.ndarray):
+        return {level + value.ndim} if value.size else set()
+    if isinstance(value, list):
+        return set().union(*(number_depths(item, level + 1) for item in value))
+    return {level}
+
+
+def spell(name: str, indices: Sequence[int]) -> str:
+    """``name[0][1]``, as the place is written in Python."""
+    return name + "".join(f"[{index}]" for index in indices)
+
+
+def _check_depth(plain: Any, layout: Layout) -> None:
+    depths = number_depths(plain)
+    if depths == {layout.depth} or (not depths and _list_depth(plain) <= layout.depth):
+        return
+    given = " and ".join(map(str, sorted(depths))) or str(_list_depth(plain))
+    where = ""
+    if len(depths) > 1:
+        place = next(place for place in _number_places(plain) if len(place) != layout.depth)
+        where = f", first at {spell(layout.name, place)}"
+    raise ValueError(
+        f"{layout.name} must be nested {layout.depth} deep ({', '.join(layout.levels)}), "
+        f"for example {layout.example}; got {given} deep{where}"
+    )
+
+
+def _list_depth(value: Any) -> int:
+    """How many lists deep a value without numbers goes."""
+    if isinstance(value, np.ndarray):
+        return value.ndim
+    return 1 + max(map(_list_depth, value), default=0) if isinstance(value, list) else 0
+
+
+def _number_places(value: Any, place: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
+    """Indices of every number, in reading order; of an array only the first."""
+    if isinstance(value, np.ndarray):
+        if value.size:
+            yield place + (0,) * value.ndim
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _number_places(item, (*place, index))
+    elif value is not None:
+        yield place
+
+
+def _items(value: Any) -> Any:
+    return [] if value is None else value
+
+
+def _object_rows(plain: Any, layout: Layout) -> list[list[np.ndarray]]:
+    """For each object of each image its entries, (entries, width)."""
+    return [
+        [_rows_of_object(entry, layout, image, index) for index, entry in enumerate(_items(objects))]
+        for image, objects in enumerate(_items(plain))
+    ]
+
+
+def _rows_of_object(entry: Any, layout: Layout, image: int, index: int) -> np.ndarray:
+    found = _items(entry)
+    if len(found) == 0:
+        return np.empty((0, layout.width or 1))
+    if layout.width is None:
+        return np.asarray(found, dtype=np.float64)[:, None]
+    rows = [found] if layout.one_entry else found
+    for number, row in enumerate(rows):
+        if len(_items(row)) != layout.width:
+            place = [image, index] if layout.one_entry else [image, index, number]
+            got = np.asarray(_items(row)).tolist()
+            raise ValueError(
+                f"{spell(layout.name, place)} must be {layout.width} numbers {layout.levels[-1]}, got {len(got)}: {got}"
+            )
+    return np.asarray([np.asarray(row, dtype=np.float64) for row in rows])
+
+
+def _pad_rows(rows: list[list[np.ndarray]], layout: Layout, pad_value: float) -> Padded:
+    objects = np.array([len(image) for image in rows], dtype=np.int64)
+    if not objects.any():
+        what = "no object" if len(rows) else "no image"
+        raise ValueError(f"{layout.name} is empty, it holds {what}: expected for example {layout.example}")
+    entries = np.zeros((len(rows), objects.max()), dtype=np.int64)
+    for image, found in enumerate(rows):
+        entries[image, : len(found)] = [len(entry) for entry in found]
+    longest = max(1, entries.max())  # where no object has any, one of padding stands for them
+    values = np.full((*entries.shape, longest, layout.width or 1), float(pad_value))
+    for image, found in enumerate(rows):
+        for index, entry in enumerate(found):
+            values[image, index, : len(entry)] = entry
+    return Padded(values, entries, objects)

@@ -1,0 +1,181 @@
+"""`Sam2Processor`: pictures and prompts to the inputs of `Sam2Model`, its masks back to the pictures' size."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from transformers.image_processing_utils import BatchFeature
+from transformers.processing_utils import ProcessorMixin
+
+from .image_processing_sam2 import Sam2ImageProcessor, as_size
+from .prompts import PAD_VALUE, Size, place_prompts, read_prompts, read_sizes
+
+_COORDINATES = ("input_points", "input_boxes")
+
+
+class Sam2Inputs(BatchFeature):
+    """The inputs of the model, with attribute access and `.to(device)`.
+
+    A dtype given to `.to` applies to the pixels. Coordinates stay in float32: bfloat16 has eight bits for a number
+    and so would move a point by up to two pixels in a thousand.
+    """
+
+    def to(self, *args: Any, **kwargs: Any) -> Sam2Inputs:
+        """Move every tensor, and cast the pixels, as `torch.Tensor.to` does."""
+        exact = {name: self.data[name] for name in _COORDINATES if name in self.data}
+        super().to(*args, **kwargs)
+        for name, before in exact.items():
+            if isinstance(before, torch.Tensor):
+                self.data[name] = before.to(self.data[name].device)
+        return self
+
+
+class Sam2Processor(ProcessorMixin):
+    """Pictures and prompts to the inputs of `Sam2Model`, and its masks back to the pictures' size.
+
+    Args:
+        image_processor: makes the pixels and restores the masks.
+        target_size: the frame that coordinates are scaled to, one number or (height, width), where it is not what
+            the image processor resizes to. Normally it is, and follows it.
+        point_pad_value: -10 and no other value: it is what the model masks out.
+    """
+
+    def __init__(
+        self,
+        image_processor: Sam2ImageProcessor,
+        target_size: int | Size | None = None,
+        point_pad_value: int = PAD_VALUE,
+    ) -> None:
+        super().__init__(image_processor)
+        self._set_frame(target_size, point_pad_value)
+
+    def _set_frame(self, target_size: int | Size | None, point_pad_value: int) -> None:
+        if point_pad_value != PAD_VALUE:
+            raise ValueError(f"point_pad_value must be {PAD_VALUE}, which the model masks out, got {point_pad_value}")
+        self.point_pad_value = point_pad_value
+        self.target_size = target_size
+
+    @property
+    def target_size(self) -> int | Size:
+        """The frame that coordinates are scaled to, one number if it is a square."""
+        return self._target_size or _shortest(as_size(self.image_processor.size, "size"))
+
+    @target_size.setter
+    def target_size(self, size: int | Size | None) -> None:
+        self._target_size = None if size is None else _shortest(as_size(size, "target_size"))
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Every name that a call may return, `labels` for training apart."""
+        return [
+            *self.image_processor.model_input_names,
+            "original_sizes",
+            "input_points",
+            "input_labels",
+            "input_boxes",
+        ]
+
+    def __call__(
+        self,
+        images: Any = None,
+        segmentation_maps: Any = None,
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        original_sizes: Any = None,
+        return_tensors: str | None = None,
+        **kwargs: Any,
+    ) -> Sam2Inputs:
+        """Prepare pictures, prompts or both for the model.
+
+        Prompts are in pixels of the original pictures, ragged at will. An object without points, or without a box,
+        is None or an empty list; points without any labels mean the object.
+
+        Args:
+            images: one picture, several or nested; see `Sam2ImageProcessor`.
+            segmentation_maps: for training, a map (height, width) for each picture.
+            input_points: nested images, objects, points, (x, y).
+            input_labels: nested images, objects, labels: 1 object, 0 background, -1 not a point, -10 padding.
+            input_boxes: nested images, objects, (x0, y0, x1, y1).
+            original_sizes: (height, width) of each picture, for prompts without `images`.
+            return_tensors: "pt" or "np".
+            kwargs: settings of the image processor for this call, `device=` among them.
+
+        Returns:
+            `pixel_values` (images, 3, height, width) and `labels`, where pictures and maps were given;
+            `original_sizes` (images, 2), (height, width); `input_points` (images, objects, points, 2) float32,
+            `input_labels` (images, objects, points) int64 and `input_boxes` (images, objects, 4) float32 in pixels
+            of the model's input, where given, padded with -10.
+
+        Raises:
+            TypeError, ValueError: naming the argument, what was expected and what came.
+        """
+        prompts = read_prompts(input_points, input_labels, input_boxes)
+        options = self.image_processor.options(**kwargs)
+        if images is not None:
+            data = self.image_processor(images, segmentation_maps, return_tensors=return_tensors, **kwargs).data
+            sizes = _agreeing_sizes(read_sizes(data["original_sizes"]), original_sizes)
+        elif original_sizes is None:
+            raise ValueError("images or original_sizes must be given: coordinates are in pixels of a picture")
+        elif segmentation_maps is not None:
+            raise ValueError("segmentation_maps need images beside them")
+        else:
+            sizes = read_sizes(original_sizes)
+            data = {"original_sizes": sizes}
+        if self._target_size is not None:
+            model_sizes = [as_size(self._target_size, "target_size")] * len(sizes)
+        else:
+            model_sizes = [options.size] * len(sizes) if options.do_resize else sizes
+        for name, tensor in place_prompts(prompts, sizes, model_sizes).named().items():
+            data[name] = tensor if options.device is None else tensor.to(options.device)
+        return Sam2Inputs(data, tensor_type=return_tensors)
+
+    def post_process_masks(self, masks: Any, original_sizes: Any, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
+        """Bring mask logits to the size of their pictures; see `Sam2ImageProcessor.post_process_masks`."""
+        return self.image_processor.post_process_masks(masks, original_sizes, *args, **kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of the JSON file, the same as in transformers, which knows square frames alone."""
+        frame = self.target_size if isinstance(self.target_size, int) else self._target_size
+        return {**super().to_dict(), "target_size": frame}
+
+    @classmethod
+    def from_args_and_dict(cls, args: list[Any], processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Build from loaded parts and the fields of a JSON file.
+
+        Files repeat the image processor's size as `target_size`. That is left out, so that a `size` given to
+        `from_pretrained` moves the frame of the coordinates as well.
+        """
+        fields = dict(processor_dict)
+        image_fields = fields.get("image_processor") or {}
+        stored = fields.get("target_size")
+        if stored is None or "size" not in image_fields or stored == _shortest(as_size(image_fields["size"], "size")):
+            fields.pop("target_size", None)
+        return super().from_args_and_dict(args, fields, **kwargs)
+
+    @classmethod
+    def _get_arguments_from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, processor_dict: Any = None, **kwargs: Any
+    ) -> list[Any]:
+        """Load the parts as classes of ours.
+
+        Transformers would look up the class that the file names, and files name its own, or that of a video
+        checkpoint. The image processor's file is found in either layout by its own `from_pretrained`.
+        """
+        return [Sam2ImageProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs)]
+
+
+def _shortest(size: Size) -> int | Size:
+    height, width = size
+    return height if height == width else size
+
+
+def _agreeing_sizes(sizes: list[Size], claimed: Any) -> list[Size]:
+    """The sizes of pictures, which `original_sizes` beside them may repeat but not contradict."""
+    if claimed is not None and read_sizes(claimed) != sizes:
+        raise ValueError(
+            f"original_sizes must be those of images where both are given: expected {sizes}, got {read_sizes(claimed)}"
+        )
+    return sizes

@@ -1,0 +1,221 @@
+"""Points, labels and boxes as a person writes them, made into padded tensors, with every check on them.
+
+A person writes nested lists, arrays, tensors or mixtures of them, ragged at every level, in pixels of the original
+picture. The model wants rectangular tensors in pixels of its own input. Both meet here and nowhere else, for
+pictures and for the frames of a video alike, in pure functions on plain values:
+
+    prompts = read_prompts(input_points, input_labels, input_boxes)     # nested to padded; nesting and values checked
+    prompts = place_prompts(prompts, original_sizes, model_sizes)       # checked against the pictures and scaled
+
+What is missing is padded with `PAD_VALUE`, in coordinates and labels; the model masks it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from .nesting import Layout, Padded, number_depths, pad_nested, spell, to_plain, widen
+
+PAD_VALUE = -10
+LABEL_MEANINGS = {1: "object", 0: "background", -1: "not a point", PAD_VALUE: "padding"}
+
+Size = tuple[int, int]  # (height, width)
+
+_POINTS = Layout("input_points", ("images", "objects", "points", "(x, y)"), 2, "[[[[500, 375]]]]")
+_LABELS = Layout("input_labels", ("images", "objects", "labels"), None, "[[[1]]]")
+_BOXES = Layout("input_boxes", ("images", "objects", "(x0, y0, x1, y1)"), 4, "[[[75, 275, 1725, 850]]]", one_entry=True)
+
+
+class Prompts(NamedTuple):
+    """Prompts of a batch of pictures, padded with `PAD_VALUE`; what was not given is None.
+
+    points: (images, objects, points, 2), float32, (x, y) in pixels.
+    labels: (images, objects, points), int64, of `LABEL_MEANINGS`. There whenever points are.
+    boxes: (images, objects, 4), float32, left, top, right, bottom in pixels; four times `PAD_VALUE` for no box.
+    """
+
+    points: torch.Tensor | None = None
+    labels: torch.Tensor | None = None
+    boxes: torch.Tensor | None = None
+
+    def named(self) -> dict[str, torch.Tensor]:
+        """The tensors that are there, under the names of the model's arguments."""
+        tensors = {_POINTS.name: self.points, _LABELS.name: self.labels, _BOXES.name: self.boxes}
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+
+def read_prompts(input_points: Any = None, input_labels: Any = None, input_boxes: Any = None) -> Prompts:
+    """Pad nested prompts to tensors.
+
+    An object without points, or without a box, is written as None or an empty list; so is an image without objects.
+    Points without any labels count as label 1, a point at (-10, -10) as padding.
+
+    Args:
+        input_points: nested images, objects, points, (x, y).
+        input_labels: nested images, objects, labels; one label for every point.
+        input_boxes: nested images, objects, (x0, y0, x1, y1); at most one box for every object.
+
+    Raises:
+        TypeError: something that is no number, list, array or tensor.
+        ValueError: wrong nesting, arguments that do not go together, values that mean nothing, no prompt at all. The
+            message names the place.
+    """
+    if input_points is None and input_labels is not None:
+        raise ValueError("input_labels belong to points: give input_points with them, or leave both out")
+    points = labels = boxes = None
+    if input_points is not None:
+        points = pad_nested(input_points, _POINTS, PAD_VALUE)
+        labels = _read_labels(input_labels, points)
+    if input_boxes is not None:
+        boxes = pad_nested(input_boxes, _BOXES, PAD_VALUE)
+    if points is not None and labels is not None and boxes is not None:
+        _check_same_objects(points, boxes)
+        objects = max(points.values.shape[1], boxes.values.shape[1])
+        points, labels, boxes = (widen(argument, objects, PAD_VALUE) for argument in (points, labels, boxes))
+    prompts = _to_tensors(points, labels, boxes)
+    named = prompts.named()
+    if named and all((tensor == PAD_VALUE).all() for tensor in named.values()):
+        raise ValueError(f"{' and '.join(named)} hold no prompt: expected a point or a box for some object")
+    return prompts
+
+
+def place_prompts(prompts: Prompts, original_sizes: Sequence[Size], model_sizes: Sequence[Size]) -> Prompts:
+    """Check prompts against their pictures and express them in pixels of the model's input.
+
+    x and y are scaled independently, as the pictures are. A coordinate may lie outside its picture by as much as
+    the picture is long in that direction; further out it is taken for a mistake (another picture's coordinates,
+    say). Padding stays as it is.
+
+    Args:
+        prompts: in pixels of the original pictures.
+        original_sizes: (height, width) of each picture.
+        model_sizes: (height, width) of each picture as the model sees it.
+
+    Raises:
+        ValueError: not as many images as prompts, a coordinate far outside, a box upside down.
+    """
+    for name, tensor in prompts.named().items():
+        if len(tensor) != len(original_sizes):
+            raise ValueError(
+                f"{name} must hold prompts for as many images as there are: "
+                f"expected {len(original_sizes)}, got {len(tensor)}"
+            )
+    size_xy = torch.tensor(original_sizes, dtype=torch.float32).view(-1, 1, 1, 2).flip(-1)
+    scale = torch.tensor(model_sizes, dtype=torch.float32).view(-1, 1, 1, 2).flip(-1) / size_xy
+    points, labels, boxes = prompts
+    if points is not None and labels is not None:
+        padding = labels == PAD_VALUE
+        _check_near(points, padding, size_xy, _POINTS)
+        points = torch.where(padding.unsqueeze(-1), points, points * scale)
+    if boxes is not None:
+        corners = boxes.unflatten(-1, (2, 2))
+        padding = (boxes == PAD_VALUE).all(-1, keepdim=True)
+        _check_corner_order(corners, padding)
+        _check_near(corners, padding, size_xy, _BOXES)
+        boxes = torch.where(padding, boxes, (corners * scale).flatten(-2))
+    return Prompts(points, labels, boxes)
+
+
+def read_sizes(sizes: Any, name: str = "original_sizes") -> list[Size]:
+    """(height, width) of each picture from a list, array or tensor of pairs, as plain integers.
+
+    Raises:
+        TypeError: something that is no number, list, array or tensor.
+        ValueError: not nested images, (height, width); no picture; a size that is not positive and whole.
+    """
+    plain = to_plain(sizes, name)
+    depths = number_depths(plain)
+    if depths != {2}:
+        given = f"{' and '.join(map(str, sorted(depths)))} deep" if depths else "nothing"
+        raise ValueError(
+            f"{name} must be nested 2 deep (images, (height, width)), for example [(1200, 1800)]; got {given}"
+        )
+    return [_read_size(pair, spell(name, [index])) for index, pair in enumerate(plain)]
+
+
+def _read_size(pair: Any, name: str) -> Size:
+    values = np.asarray(pair, dtype=np.float64)
+    if values.shape != (2,) or not (np.isfinite(values) & (values >= 1) & (values % 1 == 0)).all():
+        raise ValueError(f"{name} must be two positive whole numbers (height, width), got {values.tolist()}")
+    return int(values[0]), int(values[1])
+
+
+def _read_labels(input_labels: Any, points: Padded) -> Padded:
+    """Labels that go with the points and mean something."""
+    if input_labels is None:
+        is_padding = (points.values == PAD_VALUE).all(-1, keepdims=True)
+        return points._replace(values=np.where(is_padding, PAD_VALUE, 1.0))
+    labels = pad_nested(input_labels, _LABELS, PAD_VALUE)
+    if len(labels.objects) != len(points.objects):
+        raise ValueError(
+            f"input_labels must hold labels for as many images as input_points: "
+            f"expected {len(points.objects)}, got {len(labels.objects)}"
+        )
+    for (image,) in np.argwhere(labels.objects != points.objects):
+        raise ValueError(
+            f"input_labels[{image}] must hold labels for as many objects as input_points[{image}]: "
+            f"expected {points.objects[image]}, got {labels.objects[image]}"
+        )
+    for image, index in np.argwhere(labels.entries != points.entries):
+        raise ValueError(
+            f"input_labels[{image}][{index}] must hold one label for every point: "
+            f"expected {points.entries[image, index]}, got {labels.entries[image, index]}"
+        )
+    for place in np.argwhere(~np.isin(labels.values, list(LABEL_MEANINGS))):
+        meanings = ", ".join(f"{label} ({meaning})" for label, meaning in LABEL_MEANINGS.items())
+        got = labels.values[tuple(place)]
+        raise ValueError(f"{_LABELS.spell(*place)} must be one of {meanings}; got {got:g}")
+    return labels
+
+
+def _check_same_objects(points: Padded, boxes: Padded) -> None:
+    """Where an image has both points and boxes, it must be plain which of them belong together."""
+    if len(points.objects) != len(boxes.objects):
+        raise ValueError(
+            f"input_boxes must hold boxes for as many images as input_points: "
+            f"expected {len(points.objects)}, got {len(boxes.objects)}"
+        )
+    differ = (points.objects != boxes.objects) & (points.objects > 0) & (boxes.objects > 0)
+    for (image,) in np.argwhere(differ):
+        raise ValueError(
+            f"input_boxes[{image}] must hold as many objects as input_points[{image}], None for one without a box: "
+            f"expected {points.objects[image]}, got {boxes.objects[image]}"
+        )
+
+
+def _to_tensors(points: Padded | None, labels: Padded | None, boxes: Padded | None) -> Prompts:
+    coordinates = marks = corners = None
+    if points is not None and labels is not None:
+        marks = torch.from_numpy(labels.values[..., 0]).long()
+        coordinates = torch.from_numpy(points.values).float()
+        coordinates = coordinates.masked_fill(marks.unsqueeze(-1) == PAD_VALUE, PAD_VALUE)
+    if boxes is not None:
+        corners = torch.from_numpy(boxes.values[:, :, 0]).float()
+    return Prompts(coordinates, marks, corners)
+
+
+def _check_near(coordinates: torch.Tensor, padding: torch.Tensor, size_xy: torch.Tensor, layout: Layout) -> None:
+    """Refuse (images, objects, entries, 2) far outside. `padding`: (images, objects, entries or 1)."""
+    far = ((coordinates < -size_xy) | (coordinates > 2 * size_xy)).any(-1) & ~padding
+    for image, index, entry in far.nonzero().tolist():
+        width, height = size_xy[image, 0, 0].tolist()
+        x, y = coordinates[image, index, entry].tolist()
+        place = spell(layout.name, [image, index] if layout.one_entry else [image, index, entry])
+        raise ValueError(
+            f"{place} lies far outside its picture: expected (x, y) in pixels of a picture "
+            f"{width:g} wide and {height:g} high, got ({x:g}, {y:g})"
+        )
+
+
+def _check_corner_order(corners: torch.Tensor, padding: torch.Tensor) -> None:
+    reversed_ = (corners[..., 0, :] > corners[..., 1, :]) & ~padding
+    for image, index, _ in reversed_.nonzero().tolist():
+        got = ", ".join(f"{value:g}" for value in corners[image, index].flatten().tolist())
+        raise ValueError(
+            f"{spell(_BOXES.name, [image, index])} is upside down: "
+            f"expected (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1, got ({got})"
+        )
