@@ -1,0 +1,74 @@
+"""Importing the package: cheap, complete, and the same names for people and for type checkers."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+from fresh_python import run_fresh
+
+import sam2_hf
+
+
+def _names_for_type_checkers() -> dict[str, set[str]]:
+    """The imports in the `if TYPE_CHECKING` block, as {module: names}."""
+    tree = ast.parse(Path(sam2_hf.__file__).read_text(encoding="utf-8"))
+    blocks = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {node.module: {alias.name for alias in node.names} for node in imports}
+
+
+def test_import_loads_neither_torch_nor_transformers_nor_our_model_code():
+    loaded = run_fresh("""
+        import json, sys
+        import sam2_hf
+        print(json.dumps([name for name in sys.modules if name.split(".")[0] in ("torch", "transformers", "sam2_hf")]))
+    """)
+    assert sorted(loaded) == ["sam2_hf", "sam2_hf._import_hooks", "sam2_hf.auto", "sam2_hf.version"]
+
+
+def test_import_after_the_auto_classes_still_loads_no_model_code():
+    loaded = run_fresh("""
+        import json, sys
+        from transformers import AutoModel, AutoProcessor, pipeline
+        import sam2_hf
+        print(json.dumps([name for name in sys.modules if name.startswith("sam2_hf.")]))
+    """)
+    assert sorted(loaded) == [
+        "sam2_hf._import_hooks",
+        "sam2_hf.auto",
+        "sam2_hf.configuration_sam2",
+        "sam2_hf.version",
+    ]
+
+
+def test_configuration_needs_no_model_code():
+    loaded = run_fresh("""
+        import json, sys
+        from sam2_hf import Sam2Config
+        Sam2Config()
+        print(json.dumps([name for name in sys.modules if name.startswith("sam2_hf.")]))
+    """)
+    assert "sam2_hf.configuration_sam2" in loaded
+    assert "sam2_hf.modeling_sam2" not in loaded
+
+
+@pytest.mark.parametrize("name", sam2_hf.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(sam2_hf, name) is not None
+    assert name in dir(sam2_hf)
+
+
+def test_names_for_type_checkers_are_those_of_run_time():
+    assert _names_for_type_checkers() == {module: set(names) for module, names in sam2_hf._NAMES.items()}
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=r"'sam2_hf' has no attribute 'Sam3Model'"):
+        sam2_hf.Sam3Model  # noqa: B018
+
+
+def test_version_of_the_metadata_is_that_of_the_module():
+    assert importlib.metadata.version("sam2-hf") == sam2_hf.__version__
