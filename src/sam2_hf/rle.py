@@ -61,39 +61,41 @@ def mask_run_lengths(
         raise ValueError(
             f"masks of {tuple(masks.shape[1:])} at offset {(top, left)} do not fit in a picture of {(height, width)}"
         )
-    # The last column's foot is the place after the last pixel, so a mask has pixels + 1 places.
-    pixels = height * width
-    places = _toggles(masks.bool(), height, pixels + 1, top, left).cpu().numpy()
-    bounds = np.searchsorted(places, np.arange(masks.shape[0] + 1) * (pixels + 1))
-    return [
-        _run_lengths(places[begin:end] - index * (pixels + 1), pixels)
-        for index, (begin, end) in enumerate(pairwise(bounds))
-    ]
-
-
-def _toggles(masks: torch.Tensor, height: int, stride: int, top: int, left: int) -> torch.Tensor:
-    """Where the masks switch on or off down their columns: column-major pixel index + `stride` * mask, sorted.
-
-    Columns are taken one by one, so where a run flows from one column's foot to the next one's head, the same
-    place appears twice: off and on again.
-    """
-    padded = F.pad(masks, (0, 0, 1, 1))
+    # Columns are taken one by one: a run that flows over a column's end is switched off at its foot and on at the
+    # next one's head, which is the same place.
+    padded = F.pad(masks.bool(), (0, 0, 1, 1))
     switches = padded[:, 1:] != padded[:, :-1]
     rows, columns = switches.shape[1:]
     found = find_set(switches)
     line, column = found // max(columns, 1), found % max(columns, 1)
-    mask, row = line // rows, line % rows
-    return (mask * stride + (column + left) * height + row + top).sort().values
+    place = (column + left) * height + line % rows + top
+    return run_lengths(line // rows, place, len(masks), (height, width))
 
 
-def _run_lengths(toggles: np.ndarray, pixels: int) -> np.ndarray:
-    """Run lengths of one mask from its toggles, of which pairs at one place cancel."""
-    again = toggles[1:] == toggles[:-1]
-    lone = np.ones(len(toggles), dtype=bool)
-    lone[1:] &= ~again
-    lone[:-1] &= ~again
-    toggles = toggles[lone]
-    return np.diff(toggles[toggles < pixels], prepend=0, append=pixels).astype(np.int32)
+def run_lengths(mask: torch.Tensor, place: torch.Tensor, masks: int, size: tuple[int, int]) -> list[np.ndarray]:
+    """Run lengths from the places where masks switch between background and foreground.
+
+    Args:
+        mask: (switches,), which mask switches, in any order.
+        place: (switches,), at which column-major pixel index, up to the number of pixels. Two switches of a mask at
+            one place cancel.
+        masks: how many masks there are.
+        size: (height, width) of the masks.
+
+    Returns:
+        The counts of each mask, int32 on the CPU.
+    """
+    pixels = size[0] * size[1]
+    stride = pixels + 1
+    keys = (mask * stride + place).sort().values.cpu().numpy()
+    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    keys = keys[first[np.diff(first, append=len(keys)) % 2 == 1]]
+    keys = keys[keys % stride < pixels]
+    bounds = np.searchsorted(keys, np.arange(masks + 1) * stride)
+    return [
+        np.diff(keys[begin:end] - index * stride, prepend=0, append=pixels).astype(np.int32)
+        for index, (begin, end) in enumerate(pairwise(bounds))
+    ]
 
 
 def rle_to_mask(rle: Mapping[str, Any]) -> torch.Tensor:

@@ -1,0 +1,67 @@
+"""Where mask generation looks: overlapping crops of a picture in layers, and a grid of points on each.
+
+The layout is that of the automatic mask generator of "Segment Anything" (https://arxiv.org/abs/2304.02643, appendix
+B): layer 0 is the whole picture, layer n has 2^n by 2^n crops.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+
+
+class Crop(NamedTuple):
+    """A part of a picture, in pixels; right and bottom are exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    layer: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.bottom - self.top, self.right - self.left
+
+
+def crop_layers(size: tuple[int, int], layers: int, overlap_ratio: float) -> list[Crop]:
+    """The whole picture and `layers` further layers of crops.
+
+    Args:
+        size: (height, width) of the picture, in pixels.
+        layers: 0 for the whole picture alone.
+        overlap_ratio: how much neighbours in layer 1 share, as a part of the picture's shorter side; half of it in
+            layer 2, and so on.
+
+    Returns:
+        Crops column by column, layer by layer. Of a picture too small for so many, those that would be empty are
+        left out.
+    """
+    height, width = size
+    crops = [Crop(0, 0, width, height, 0)]
+    for layer in range(1, layers + 1):
+        across = 2**layer
+        overlap = int(overlap_ratio * min(size) * 2 / across)
+        crops += [
+            Crop(left, top, right, bottom, layer)
+            for left, right in _stretches(width, across, overlap)
+            for top, bottom in _stretches(height, across, overlap)
+        ]
+    return crops
+
+
+def _stretches(length: int, count: int, overlap: int) -> list[tuple[int, int]]:
+    """`count` stretches of equal length that cover `length` and share `overlap` with the next."""
+    stretch = math.ceil((length + overlap * (count - 1)) / count)
+    starts = (index * (stretch - overlap) for index in range(count))
+    return [(start, min(start + stretch, length)) for start in starts if start < length]
+
+
+def point_grid(points_per_side: int) -> torch.Tensor:
+    """The centres of a grid of equal cells over the unit square: (points_per_side^2, 2) as (x, y), row by row."""
+    centres = (torch.arange(points_per_side, dtype=torch.float64) + 0.5) / points_per_side
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    return torch.stack([x, y], dim=-1).view(-1, 2).float()
