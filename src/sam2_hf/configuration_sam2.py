@@ -1,4 +1,4 @@
-"""Nested configurations of SAM 2 and the table of the eight published presets.
+"""Nested configurations of SAM 2.
 
 Field names and `model_type`s are those of the checkpoints on the Hub. Sizes that follow from others (feature maps,
 rotary grids, ...) are derived when they are left out, and refused when they contradict each other.
@@ -7,19 +7,23 @@ rotary grids, ...) are derived when they are left out, and refused when they con
 from __future__ import annotations
 
 import copy
-from typing import Any, ClassVar
+import os
+from typing import Any, ClassVar, TypeVar
 
 from transformers import PreTrainedConfig
 
+from .presets import PRESETS
+
 Size = int | list[int] | tuple[int, int]
+ConfigT = TypeVar("ConfigT", bound="_PromptableConfig")
 
 
 def as_pair(name: str, size: Size) -> tuple[int, int]:
     """Returns `size` as (height, width); an int means a square. `name` is what an error calls it."""
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
     if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
         raise ValueError(f"{name} must be a positive int or a pair (height, width) of them, got {size!r}")
-    return pair
+    return pair[0], pair[1]
 
 
 def _compact(size: tuple[int, int]) -> int | list[int]:
@@ -78,13 +82,13 @@ class Sam2HieraDetConfig(PreTrainedConfig):
         "global_attention_blocks": [5, 7, 9],
     }
 
-    def __post_init__(self, **kwargs):
-        for name, default in self._pair_defaults.items():
+    def __post_init__(self, **kwargs: Any) -> None:
+        for name, side in self._pair_defaults.items():
             value = getattr(self, name)
-            setattr(self, name, list(as_pair(name, default if value is None else value)))
-        for name, default in self._stage_defaults.items():
+            setattr(self, name, list(as_pair(name, side if value is None else value)))
+        for name, per_stage in self._stage_defaults.items():
             value = getattr(self, name)
-            setattr(self, name, list(default if value is None else value))
+            setattr(self, name, list(per_stage if value is None else value))
         super().__post_init__(**kwargs)
         self.check()
 
@@ -120,7 +124,29 @@ class Sam2HieraDetConfig(PreTrainedConfig):
             all(0 <= block < sum(self.blocks_per_stage) for block in self.global_attention_blocks),
             f"global_attention_blocks {self.global_attention_blocks} must lie in 0..{sum(self.blocks_per_stage) - 1}",
         )
+        self._check_windows()
+        self._check_patches()
         self._check_image_size()
+
+    def _check_windows(self) -> None:
+        # The block that opens a pooled stage pools within the windows of the stage before.
+        for stage in range(1, min(self.num_query_pool_stages + 1, len(self.blocks_per_stage))):
+            window = self.window_size_per_stage[stage - 1]
+            is_global = sum(self.blocks_per_stage[:stage]) in self.global_attention_blocks
+            _require(
+                is_global or all(window % stride == 0 for stride in self.query_stride),
+                f"window_size_per_stage[{stage - 1}] = {window} must be a multiple of query_stride "
+                f"{self.query_stride}, by which stage {stage} pools it",
+            )
+
+    def _check_patches(self) -> None:
+        sides = zip(self.patch_kernel_size, self.patch_stride, self.patch_padding, strict=True)
+        for kernel, stride, padding in sides:
+            _require(
+                0 < kernel - 2 * padding <= stride,
+                f"patch_kernel_size {self.patch_kernel_size} less twice patch_padding {self.patch_padding} must lie "
+                f"in 1..patch_stride {self.patch_stride}, so that every stride gives one patch",
+            )
 
     def _check_image_size(self) -> None:
         # Every stage halves the map, the neck doubles it again, and the window embedding tiles the first map.
@@ -162,7 +188,7 @@ class Sam2VisionConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-6
     initializer_range: float = 0.02
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         self.backbone_config = _build(Sam2HieraDetConfig, self.backbone_config)
         backbone = self.backbone_config
         if self.backbone_channel_list is None:
@@ -187,11 +213,31 @@ class Sam2VisionConfig(PreTrainedConfig):
             self.num_feature_levels == 3,
             f"num_feature_levels must be 3 (the mask decoder reads three), got {self.num_feature_levels}",
         )
+        self._check_pyramid()
         expected = backbone.feature_sizes()[: self.num_feature_levels]
         _require(
             [list(size) for size in self.backbone_feature_sizes] == expected,
             f"backbone_feature_sizes {self.backbone_feature_sizes} do not follow from image_size "
             f"{backbone.image_size}: expected {expected}",
+        )
+
+    def _check_pyramid(self) -> None:
+        sizes = self.backbone_config.feature_sizes()
+        _require(
+            len(sizes) >= self.num_feature_levels,
+            f"blocks_per_stage {self.backbone_config.blocks_per_stage} needs at least {self.num_feature_levels} stages",
+        )
+        # The decoder doubles the coarsest map twice, the top-down path doubles each level that it adds to the next.
+        doubled = {*range(1, self.num_feature_levels), *(level + 1 for level in self.fpn_top_down_levels)}
+        _require(
+            all(sizes[level - 1] == [2 * side for side in sizes[level]] for level in doubled if level < len(sizes)),
+            f"query_stride {self.backbone_config.query_stride} and num_query_pool_stages "
+            f"{self.backbone_config.num_query_pool_stages} must halve the map from stage to stage, got {sizes}",
+        )
+        _require(
+            self.fpn_stride == 1 and self.fpn_kernel_size == 2 * self.fpn_padding + 1,
+            f"fpn_kernel_size {self.fpn_kernel_size}, fpn_stride {self.fpn_stride} and fpn_padding {self.fpn_padding} "
+            "must keep the size of a map, as 1, 1, 0 or 3, 1, 1 do",
         )
 
 
@@ -209,6 +255,24 @@ class Sam2PromptEncoderConfig(PreTrainedConfig):
     hidden_act: str = "gelu"
     layer_norm_eps: float = 1e-6
     scale: int | float = 1
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        for name in ("image_size", "patch_size"):
+            setattr(self, name, _compact(as_pair(name, getattr(self, name))))
+        super().__post_init__(**kwargs)
+        self.check()
+
+    def check(self) -> None:
+        """Raises a `ValueError` that names the fields if values contradict each other."""
+        _require(
+            self.num_point_embeddings >= 4,
+            f"num_point_embeddings must be at least 4 (two kinds of points, two corners), got "
+            f"{self.num_point_embeddings}",
+        )
+        _require(
+            self.mask_input_channels % 4 == 0,
+            f"mask_input_channels must be a multiple of 4, got {self.mask_input_channels}",
+        )
 
     @property
     def image_embedding_size(self) -> tuple[int, int]:
@@ -241,6 +305,10 @@ class Sam2MaskDecoderConfig(PreTrainedConfig):
 
     def check(self) -> None:
         """Raises a `ValueError` that names the fields if values contradict each other."""
+        _require(
+            self.num_multimask_outputs >= 1,
+            f"num_multimask_outputs must be at least 1, got {self.num_multimask_outputs}",
+        )
         _require(self.hidden_size % 8 == 0, f"hidden_size must be a multiple of 8, got {self.hidden_size}")
         _require(
             self.hidden_size % (self.attention_downsample_rate * self.num_attention_heads) == 0,
@@ -270,24 +338,26 @@ def _build(config_class: type[PreTrainedConfig], given: Any) -> PreTrainedConfig
     return config_class(**values)
 
 
-class _ImageSizeMixin:
+class _PromptableConfig(PreTrainedConfig):
     """What `Sam2Config` and `Sam2VideoConfig` share: presets, one image size, and the check that the parts fit."""
 
     @classmethod
-    def from_preset(cls, name: str, image_size: Size | None = None, **overrides):
+    def from_preset(cls: type[ConfigT], name: str, image_size: Size | None = None, **overrides: Any) -> ConfigT:
         """The configuration of a published checkpoint, e.g. `"sam2.1-hiera-tiny"` (see `PRESETS`).
 
         `image_size` (pixels, int or (height, width)) resizes every part consistently; other keywords replace
-        top-level fields. Raises a `ValueError` for an unknown name.
+        top-level fields, a part's configuration as a whole. Raises a `ValueError` for an unknown name.
         """
         if name not in PRESETS:
             raise ValueError(f"unknown preset {name!r}; expected one of {sorted(PRESETS)}")
         preset = copy.deepcopy(PRESETS[name])
         video = preset.pop("video")
-        config = cls(**preset, **(video if cls is Sam2VideoConfig else {}), **overrides)
+        if issubclass(cls, Sam2VideoConfig):
+            preset.update(video)
+        config = cls(**{**preset, **overrides})
         return config if image_size is None else config.with_image_size(image_size)
 
-    def with_image_size(self, image_size: Size):
+    def with_image_size(self: ConfigT, image_size: Size) -> ConfigT:
         """A copy of this configuration for another input size in pixels. The weights stay the same."""
         values = self.to_dict()
         size = as_pair("image_size", image_size)
@@ -302,8 +372,8 @@ class _ImageSizeMixin:
 
     def _check_parts(self) -> None:
         vision, prompts, decoder = self.vision_config, self.prompt_encoder_config, self.mask_decoder_config
-        vision.check()
-        decoder.check()
+        for part in (vision, prompts, decoder):
+            part.check()
         _require(
             as_pair("image_size", prompts.image_size) == tuple(vision.backbone_config.image_size),
             f"prompt_encoder_config.image_size {prompts.image_size} and "
@@ -323,7 +393,7 @@ class _ImageSizeMixin:
         _require(len(set(widths.values())) == 1, f"these widths must be equal: {widths}")
 
 
-class Sam2Config(_ImageSizeMixin, PreTrainedConfig):
+class Sam2Config(_PromptableConfig):
     """Configuration of `Sam2Model`: vision encoder, prompt encoder and mask decoder."""
 
     model_type = "sam2"
@@ -339,7 +409,7 @@ class Sam2Config(_ImageSizeMixin, PreTrainedConfig):
     mask_decoder_config: Any = None
     initializer_range: float = 0.02
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         for name, config_class in self.sub_configs.items():
             setattr(self, name, _build(config_class, getattr(self, name)))
         super().__post_init__(**kwargs)
@@ -350,7 +420,9 @@ class Sam2Config(_ImageSizeMixin, PreTrainedConfig):
         self._check_parts()
 
     @classmethod
-    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Reads `config.json`; of a video checkpoint, keeps the image part."""
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if config_dict.get("model_type") == Sam2VideoConfig.model_type:
@@ -361,13 +433,15 @@ class Sam2Config(_ImageSizeMixin, PreTrainedConfig):
         return config_dict, kwargs
 
 
-class Sam2VideoConfig(_ImageSizeMixin, PreTrainedConfig):
+class Sam2VideoConfig(_PromptableConfig):
     """Configuration of `Sam2VideoModel`: the image model's parts and the memory.
 
     Counts: `num_maskmem` spatial memories (the current frame's slot included), `max_object_pointers_in_encoder`
     pointers, `max_cond_frame_num` conditioning frames (-1: all). `multimask_*_pt_num` bounds the number of clicks for
     which several masks are predicted. The memory of a tracked frame is `sigmoid(logits) * sigmoid_scale_for_mem_enc +
     sigmoid_bias_for_mem_enc`. `add_all_frames_to_correct_as_cond` makes a corrected frame a conditioning frame.
+    `track_before_first_prompt` also tracks an object on frames before its first prompt, from memories of the future.
+    `fill_hole_area` fills holes of up to so many pixels in the low-resolution masks; 0 leaves them.
     """
 
     model_type = "sam2_video"
@@ -397,6 +471,8 @@ class Sam2VideoConfig(_ImageSizeMixin, PreTrainedConfig):
     multimask_max_pt_num: int = 1
     multimask_output_for_tracking: bool = True
     add_all_frames_to_correct_as_cond: bool = True
+    track_before_first_prompt: bool = False
+    fill_hole_area: int = 0
 
     memory_attention_hidden_size: int = 256
     memory_attention_num_layers: int = 4
@@ -425,7 +501,7 @@ class Sam2VideoConfig(_ImageSizeMixin, PreTrainedConfig):
     memory_fuser_layer_scale_init_value: float = 1e-6
     memory_fuser_hidden_act: str = "gelu"
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         for name, config_class in self.sub_configs.items():
             setattr(self, name, _build(config_class, getattr(self, name)))
         backbone = self.vision_config.backbone_config
@@ -479,68 +555,3 @@ class Sam2VideoConfig(_ImageSizeMixin, PreTrainedConfig):
             f"prompt_encoder_config.patch_size {self.prompt_encoder_config.patch_size}",
         )
         _require(self.num_maskmem >= 1, f"num_maskmem must be at least 1, got {self.num_maskmem}")
-
-
-# What differs between the four trunks; everything else is the default above.
-_TRUNKS: dict[str, dict[str, Any]] = {
-    "tiny": {
-        "embed_dim_per_stage": [96, 192, 384, 768],
-        "num_attention_heads_per_stage": [1, 2, 4, 8],
-        "blocks_per_stage": [1, 2, 7, 2],
-        "global_attention_blocks": [5, 7, 9],
-        "window_size_per_stage": [8, 4, 14, 7],
-        "window_positional_embedding_background_size": [7, 7],
-    },
-    "small": {
-        "embed_dim_per_stage": [96, 192, 384, 768],
-        "num_attention_heads_per_stage": [1, 2, 4, 8],
-        "blocks_per_stage": [1, 2, 11, 2],
-        "global_attention_blocks": [7, 10, 13],
-        "window_size_per_stage": [8, 4, 14, 7],
-        "window_positional_embedding_background_size": [7, 7],
-    },
-    "base-plus": {
-        "embed_dim_per_stage": [112, 224, 448, 896],
-        "num_attention_heads_per_stage": [2, 4, 8, 16],
-        "blocks_per_stage": [2, 3, 16, 3],
-        "global_attention_blocks": [12, 16, 20],
-        "window_size_per_stage": [8, 4, 14, 7],
-        "window_positional_embedding_background_size": [14, 14],
-    },
-    "large": {
-        "embed_dim_per_stage": [144, 288, 576, 1152],
-        "num_attention_heads_per_stage": [2, 4, 8, 16],
-        "blocks_per_stage": [2, 6, 36, 4],
-        "global_attention_blocks": [23, 33, 43],
-        "window_size_per_stage": [8, 4, 16, 8],
-        "window_positional_embedding_background_size": [7, 7],
-    },
-}
-
-# What 2.1 added to the memory.
-_VERSIONS: dict[str, dict[str, Any]] = {
-    "sam2": {
-        "enable_occlusion_spatial_embedding": False,
-        "enable_temporal_pos_encoding_for_object_pointers": False,
-    },
-    "sam2.1": {
-        "enable_occlusion_spatial_embedding": True,
-        "enable_temporal_pos_encoding_for_object_pointers": True,
-    },
-}
-
-
-def _preset(trunk: dict[str, Any], video: dict[str, Any]) -> dict[str, Any]:
-    backbone = {
-        "hidden_size": trunk["embed_dim_per_stage"][0],
-        "num_attention_heads": trunk["num_attention_heads_per_stage"][0],
-        **trunk,
-    }
-    return {"vision_config": {"backbone_config": backbone}, "video": video}
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    f"{version}-hiera-{size}": _preset(trunk, video)
-    for version, video in _VERSIONS.items()
-    for size, trunk in _TRUNKS.items()
-}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,8 @@ class Sam2VisionEncoderOutput(ModelOutput):
     """
 
     last_hidden_state: torch.Tensor | None = None
-    fpn_hidden_states: tuple[torch.Tensor, ...] | None = None
+    # Always given; the default is there because ModelOutput allows no required field but the first.
+    fpn_hidden_states: tuple[torch.Tensor, ...] = None  # type: ignore[assignment]
     fpn_position_encoding: tuple[torch.Tensor, ...] | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
@@ -51,3 +53,23 @@ class Sam2ImageSegmentationOutput(ModelOutput):
     vision_hidden_states: tuple[torch.Tensor, ...] | None = None
     vision_attentions: tuple[torch.Tensor, ...] | None = None
     mask_decoder_attentions: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class Sam2VideoSegmentationOutput(ModelOutput):
+    """One frame of a clip, N objects in the order of the session's `obj_ids`.
+
+    Args:
+        object_ids: the caller's ids, one for each row of the tensors.
+        pred_masks: logits (N, 1, h, w) at a quarter of the input's resolution, float32; -1024 where there is no object.
+        object_score_logits: whether the object is there, (N, 1); above 0 means yes.
+        iou_scores: the model's own estimate of each mask's IoU, (N, 1); 1 for a mask given by the user, 0 where the
+            object is not tracked.
+        frame_idx: the frame's index in the clip.
+    """
+
+    object_ids: list[Hashable] | None = None
+    pred_masks: torch.Tensor | None = None
+    object_score_logits: torch.Tensor | None = None
+    iou_scores: torch.Tensor | None = None
+    frame_idx: int | None = None

@@ -1,0 +1,287 @@
+"""One step of tracking: what every object needs in a frame, computed in as few batches as the needs allow.
+
+`plan_step` decides from the session alone, without a tensor, what is to be done; `run_tasks` does it in three phases,
+each of them batched over objects: condition the frame's features on memories, segment, encode new memories. Objects
+never share anything but a batch: N together give what each gives alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from .mask_decoder import NO_OBJECT_LOGIT
+from .mask_utils import fill_holes
+from .memory_bank import MemorySelection, build_memory
+from .video_session import (
+    FrameFeatures,
+    FrameMemory,
+    FrameResult,
+    MaskPrompt,
+    ObjectTrack,
+    PointPrompt,
+    Prompt,
+    Provenance,
+    Sam2VideoInferenceSession,
+)
+
+if TYPE_CHECKING:
+    from .modeling_sam2_video import ObjectMasks, Sam2VideoModel
+
+# Logits handed back to the decoder are clamped to this, as the official predictor does against rare extremes.
+PREVIOUS_LOGIT_LIMIT = 32.0
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one object needs in a frame.
+
+    `prompt` None means tracking. `selection` None means that no memory is read. `previous_logits` (1, h, w) are those
+    that a click corrects.
+    """
+
+    obj_id: Hashable
+    track: ObjectTrack
+    prompt: Prompt | None = None
+    selection: MemorySelection | None = None
+    provenance: Provenance | None = None
+    previous_logits: Tensor | None = None
+    is_conditioning: bool = False
+    tracked_in_reverse: bool | None = None
+
+    @property
+    def num_points(self) -> int:
+        return len(self.prompt.labels) if isinstance(self.prompt, PointPrompt) else 0
+
+
+class StepPlan(NamedTuple):
+    """`tasks` are to be computed; `tracked` are the objects that tracking passes, computed or still standing."""
+
+    tasks: list[Task]
+    tracked: list[Hashable]
+
+
+def plan_step(
+    model: Sam2VideoModel,
+    session: Sam2VideoInferenceSession,
+    frame_idx: int,
+    reverse: bool = False,
+    only_prompts: bool = False,
+    only_unprompted: bool = False,
+) -> StepPlan:
+    """What is to be done in a frame: its pending prompts and, unless `only_prompts`, the objects to track.
+
+    Nothing is to be done for results that still stand: conditioning frames, and tracked frames whose memories are
+    what they were when the result was computed. `only_unprompted` leaves alone the objects whose first prompt lies
+    at or before the frame.
+    """
+    tasks: list[Task] = []
+    tracked: list[Hashable] = []
+    for obj_id, track in session.tracks.items():
+        conditioning = track.conditioning_frames()
+        if frame_idx in track.pending:
+            tasks.append(_prompt_task(model, obj_id, track, frame_idx))
+            tracked.append(obj_id)
+        elif only_prompts or (only_unprompted and min(conditioning, default=frame_idx) <= frame_idx):
+            continue
+        elif frame_idx in conditioning:
+            tracked.append(obj_id)
+        elif _is_tracked(model, conditioning, frame_idx, reverse):
+            tasks += _tracking_tasks(model, obj_id, track, frame_idx, reverse)
+            tracked.append(obj_id)
+    return StepPlan(tasks, tracked)
+
+
+def _tracking_tasks(
+    model: Sam2VideoModel, obj_id: Hashable, track: ObjectTrack, frame_idx: int, reverse: bool
+) -> list[Task]:
+    """The task of tracking an object here; none if its result was computed from what it would read now."""
+    selection = track.select_memory(model.memory_rule, frame_idx, reverse)
+    provenance = track.provenance(selection)
+    result = track.results.get(frame_idx)
+    if result is not None and result.provenance == provenance:
+        return []
+    return [Task(obj_id, track, None, selection, provenance, tracked_in_reverse=reverse)]
+
+
+def _prompt_task(model: Sam2VideoModel, obj_id: Hashable, track: ObjectTrack, frame_idx: int) -> Task:
+    prompt, previous = track.prompts[frame_idx], track.results.get(frame_idx)
+    # Where tracking has passed, a prompt corrects what memory says; elsewhere it speaks alone.
+    corrects = previous is not None and previous.tracked_in_reverse is not None
+    reads_memory = corrects and isinstance(prompt, PointPrompt) and bool(track.conditioning_frames())
+    reverse = bool(corrects and previous.tracked_in_reverse)
+    return Task(
+        obj_id,
+        track,
+        prompt,
+        selection=track.select_memory(model.memory_rule, frame_idx, reverse) if reads_memory else None,
+        previous_logits=previous.mask_logits if previous is not None else None,
+        is_conditioning=not corrects or model.config.add_all_frames_to_correct_as_cond,
+        tracked_in_reverse=previous.tracked_in_reverse if previous is not None else None,
+    )
+
+
+def _is_tracked(model: Sam2VideoModel, conditioning: list[int], frame_idx: int, reverse: bool) -> bool:
+    """Whether an object is tracked here: it has been prompted, and not only further on."""
+    if not conditioning or model.config.track_before_first_prompt:
+        return bool(conditioning)
+    return max(conditioning) > frame_idx if reverse else min(conditioning) < frame_idx
+
+
+def run_tasks(
+    model: Sam2VideoModel, session: Sam2VideoInferenceSession, features: FrameFeatures, tasks: list[Task]
+) -> dict[Hashable, FrameResult]:
+    """Computes the tasks of a frame; the session is read and not written."""
+    from_masks = [task for task in tasks if isinstance(task.prompt, MaskPrompt)]
+    from_decoder = [task for task in tasks if not isinstance(task.prompt, MaskPrompt)]
+    masks: dict[Hashable, ObjectMasks] = {}
+    if from_masks:
+        given = torch.stack([task.prompt.mask for task in from_masks])[:, None]
+        masks.update(_by_object(from_masks, model.segment_from_masks(features, given.to(model.device))))
+    embeddings = _condition(model, session, features, from_decoder)
+    for group in _grouped(from_decoder, _decoder_group):
+        masks.update(_by_object(group, _segment(model, features, group, embeddings)))
+    return _remember(model, features, tasks, masks)
+
+
+def _condition(
+    model: Sam2VideoModel, session: Sam2VideoInferenceSession, features: FrameFeatures, tasks: list[Task]
+) -> dict[Hashable, Tensor]:
+    """First phase: the frame's features as each object's memories show them, (C, h, w) an object.
+
+    Objects with equally many memories and pointers go together, so that nothing is padded.
+    """
+    readers = [task for task in tasks if task.selection is not None]
+    embeddings: dict[Hashable, Tensor] = {}
+    for group in _grouped(readers, lambda task: (len(task.selection.memories), len(task.selection.pointers))):
+        conditioned = model.condition_on_memory(features, _gather(model, session, group))
+        embeddings.update(zip((task.obj_id for task in group), conditioned, strict=True))
+    return embeddings
+
+
+def _gather(model: Sam2VideoModel, session: Sam2VideoInferenceSession, group: list[Task]):
+    """The tokens of the memories and pointers that the group's selections name."""
+
+    def results(task: Task, slots: Iterable) -> list[FrameMemory]:
+        return [task.track.results[slot.frame].memory for slot in slots]
+
+    device = model.device
+    maps = [[memory.features for memory in results(task, task.selection.memories)] for task in group]
+    pointers = [[memory.pointer for memory in results(task, task.selection.pointers)] for task in group]
+    # Objects that were prompted together read the same moments: one row of encodings serves them all.
+    moments = _shared_rows([[slot.temporal_index for slot in task.selection.memories] for task in group])
+    distances = _shared_rows([[slot.distance for slot in task.selection.pointers] for task in group])
+    has_pointers = len(pointers[0]) > 0
+    return build_memory(
+        features=torch.stack([torch.stack(row) for row in maps]).to(device),
+        spatial_position=model.memory_position_encoding(),
+        temporal_encoding=model.memory_temporal_positional_encoding[torch.tensor(moments, device=device), 0, 0],
+        pointers=torch.stack([torch.stack(row) for row in pointers]).to(device) if has_pointers else None,
+        pointer_encoding=model.pointer_time_encoding(distances, session.num_frames_total) if has_pointers else None,
+    )
+
+
+def _segment(
+    model: Sam2VideoModel, features: FrameFeatures, group: list[Task], embeddings: dict[Hashable, Tensor]
+) -> ObjectMasks:
+    """Second phase: masks of objects that go through the decoder alike."""
+    first = group[0]
+    if first.selection is None:
+        embedding = model.without_memory(features)  # one map for all, (1, C, h, w)
+        layout = (1, len(group))
+    else:
+        embedding = torch.stack([embeddings[task.obj_id] for task in group])
+        layout = (len(group), 1)
+    points = labels = logits = None
+    if first.num_points:
+        points = torch.stack([task.prompt.points for task in group]).unflatten(0, layout).to(model.device)
+        labels = torch.stack([task.prompt.labels for task in group]).unflatten(0, layout).to(model.device)
+    if first.prompt is not None and first.previous_logits is not None:
+        previous = torch.cat([task.previous_logits for task in group]).to(model.device)
+        logits = previous.clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT).unflatten(0, layout)
+    return model.segment(features, embedding, points, labels, logits, _uses_multimask(model, first))
+
+
+def _remember(
+    model: Sam2VideoModel, features: FrameFeatures, tasks: list[Task], masks: dict[Hashable, ObjectMasks]
+) -> dict[Hashable, FrameResult]:
+    """Third phase: the memories of all objects, in one batch, and the finished results."""
+    if not tasks:
+        return {}
+    logits = torch.stack([masks[task.obj_id].logits for task in tasks])
+    scores = torch.stack([masks[task.obj_id].object_score for task in tasks])
+    prompted = torch.tensor([task.prompt is not None for task in tasks], device=logits.device)
+    filled = fill_holes(logits, model.config.fill_hole_area) if model.config.fill_hole_area > 0 else logits
+    # What the user has confirmed is remembered as shown; a tracked mask as the decoder gave it.
+    to_encode = torch.where(prompted[:, None, None, None], filled, logits)
+    memories = model.encode_memory(features, to_encode, scores, binarize=prompted)
+    return {
+        task.obj_id: FrameResult(
+            mask_logits=filled[row],
+            object_score=scores[row],
+            iou=masks[task.obj_id].iou,
+            memory=FrameMemory(memories[row], masks[task.obj_id].pointer),
+            is_conditioning=task.is_conditioning,
+            tracked_in_reverse=task.tracked_in_reverse,
+            provenance=task.provenance,
+        )
+        for row, task in enumerate(tasks)
+    }
+
+
+def _uses_multimask(model: Sam2VideoModel, task: Task) -> bool:
+    """Whether several masks are predicted and the best is taken: for few points, where one click is ambiguous."""
+    config = model.config
+    allowed = config.multimask_output_for_tracking or task.selection is None
+    in_range = config.multimask_min_pt_num <= task.num_points <= config.multimask_max_pt_num
+    return config.multimask_output_in_sam and allowed and in_range
+
+
+def _decoder_group(task: Task) -> tuple:
+    """Objects with equal keys can share a call of the decoder without padding."""
+    return task.selection is None, task.num_points, task.prompt is not None and task.previous_logits is not None
+
+
+def _grouped(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:
+    groups: dict[Hashable, list[Item]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return list(groups.values())
+
+
+def _by_object(tasks: Sequence[Task], masks: ObjectMasks) -> dict[Hashable, ObjectMasks]:
+    """Splits a batch into its objects' rows."""
+    return {task.obj_id: type(masks)(*(field[row] for field in masks)) for row, task in enumerate(tasks)}
+
+
+def _shared_rows(rows: list[list[int]]) -> list[list[int]]:
+    """The rows, or one of them if they are all the same."""
+    return rows[:1] if all(row == rows[0] for row in rows) else rows
+
+
+def collect_outputs(
+    model: Sam2VideoModel, session: Sam2VideoInferenceSession, frame_idx: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """All objects' masks (N, 1, h, w), object scores (N, 1) and IoU scores (N, 1) in a frame, on the model's device.
+
+    An object without a result there has an empty mask.
+    """
+    height, width = model.prompt_encoder.mask_input_size
+    count = len(session.tracks)
+    masks = torch.full((count, 1, height, width), NO_OBJECT_LOGIT, device=model.device)
+    scores = torch.full((count, 1), NO_OBJECT_LOGIT, device=model.device)
+    ious = torch.zeros((count, 1), device=model.device)
+    for row, track in enumerate(session.tracks.values()):
+        result = track.results.get(frame_idx)
+        if result is not None and result.mask_logits is not None:
+            masks[row] = result.mask_logits
+            scores[row] = result.object_score
+            ious[row] = result.iou
+    return masks, scores, ious
