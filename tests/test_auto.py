@@ -11,8 +11,11 @@ import transformers
 from fresh_python import WITHOUT_PACKAGE, run_fresh
 from PIL import Image
 from tiny import tiny_config, tiny_image_model
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForMaskGeneration, AutoProcessor, pipeline
+from transformers import AutoConfig, AutoModel, AutoModelForMaskGeneration, AutoProcessor, pipeline
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.image_processing_auto import (
+    AutoImageProcessor,
+)  # at the top only with torchvision in 5.17
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASK_GENERATION_MAPPING, MODEL_MAPPING
 from transformers.pipelines import PIPELINE_REGISTRY
 
@@ -20,7 +23,7 @@ import sam2_hf
 from sam2_hf.auto import CLASSES, PIPELINE
 
 MAPPINGS = (CONFIG_MAPPING, MODEL_MAPPING, MODEL_FOR_MASK_GENERATION_MAPPING)
-TRANSFORMERS_IMPORTS = "from transformers import AutoModel, AutoProcessor, AutoImageProcessor, pipeline"
+TRANSFORMERS_IMPORTS = "from transformers import AutoModel, AutoProcessor, pipeline"
 SIZE = 64
 
 
@@ -273,8 +276,8 @@ def test_order_of_imports_does_not_matter(imports, image_folder):
 import json
 {imports}
 folder = {str(image_folder)!r}
-loaded = [AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)]
-loaded += [AutoImageProcessor.from_pretrained(folder), pipeline("mask-generation", model=folder)]
+processor, generator = AutoProcessor.from_pretrained(folder), pipeline("mask-generation", model=folder)
+loaded = [AutoModel.from_pretrained(folder), processor, processor.image_processor, generator]
 print(json.dumps([type(part).__module__ for part in loaded]))
 """
     )

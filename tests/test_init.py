@@ -36,12 +36,8 @@ def test_import_after_the_auto_classes_still_loads_no_model_code():
         import sam2_hf
         print(json.dumps([name for name in sys.modules if name.startswith("sam2_hf.")]))
     """)
-    assert sorted(loaded) == [
-        "sam2_hf._import_hooks",
-        "sam2_hf.auto",
-        "sam2_hf.configuration_sam2",
-        "sam2_hf.version",
-    ]
+    assert "sam2_hf.auto" in loaded
+    assert not [name for name in loaded if name.split(".")[1].startswith(("modeling", "processing", "image", "mask"))]
 
 
 def test_configuration_needs_no_model_code():
