@@ -5,6 +5,7 @@ Maps are (B, H, W, C) throughout.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ def partition_windows(features: torch.Tensor, window: int) -> torch.Tensor:
     return features.transpose(2, 3).reshape(-1, window, window, channels)
 
 
-def merge_windows(windows: torch.Tensor, window: int, size: tuple[int, int]) -> torch.Tensor:
+def merge_windows(windows: torch.Tensor, window: int, size: Sequence[int]) -> torch.Tensor:
     """Undoes `partition_windows` for a map of `size` (H, W); the padding is cut off."""
     height, width = size
     rows, columns = -(-height // window), -(-width // window)
@@ -92,11 +93,11 @@ class MultiScaleAttention(nn.Module):
         if self.query_stride is not None:
             query = max_pool(query, self.query_stride)
         batch, height, width, channels = query.shape
-        heads = [
+        query, key, value = (
             x.reshape(batch, -1, self.num_heads, channels // self.num_heads).transpose(1, 2)
             for x in (query, key, value)
-        ]
-        result, weights = attend(self, *heads, scaling=self.scaling, need_weights=need_weights)
+        )
+        result, weights = attend(self, query, key, value, self.scaling, need_weights=need_weights)
         return self.proj(result.reshape(batch, height, width, channels)), weights
 
 
@@ -131,16 +132,14 @@ class MultiScaleBlock(GradientCheckpointingLayer):
         else:
             attended, weights = self.attn(partition_windows(normed, self.window), need_weights)
             pooled = self.window // self.query_stride[0] if self.query_stride is not None else self.window
-            attended = merge_windows(attended, pooled, tuple(residual.shape[1:3]))
+            attended = merge_windows(attended, pooled, residual.shape[1:3])
         hidden = residual + attended
         return hidden + self.mlp(self.layer_norm2(hidden)), weights
 
     def _shortcut(self, hidden: torch.Tensor, normed: torch.Tensor) -> torch.Tensor:
         """The residual path: as it is, or projected and pooled where the width and the map change."""
-        if self.proj is None:
-            return hidden
-        projected = self.proj(normed)
-        return projected if self.query_stride is None else max_pool(projected, self.query_stride)
+        shortcut = hidden if self.proj is None else self.proj(normed)
+        return shortcut if self.query_stride is None else max_pool(shortcut, self.query_stride)
 
 
 class Hiera(nn.Module):

@@ -7,10 +7,12 @@ head's width.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -57,7 +59,7 @@ def eager_attention(
     attention_mask: torch.Tensor | None,
     scaling: float,
     dropout: float = 0.0,
-    **kwargs,
+    **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention spelled out, in the signature of transformers' attention functions.
 
@@ -94,6 +96,8 @@ def attend(
         name = "eager"
     elif mask is not None and "flash" in name:
         name = "sdpa"
+    if mask is not None and mask.dtype != torch.bool:
+        mask = mask.to(query.dtype)  # fused kernels insist on it; half precision and autocast change the query's
     function = eager_attention if name == "eager" else ALL_ATTENTION_FUNCTIONS[name]
     dropout = dropout if module.training else 0.0
     return function(module, query, key, value, mask, scaling=scaling, dropout=dropout, is_causal=False)
@@ -106,7 +110,7 @@ class PromptAttention(nn.Module):
     It is then projected once.
     """
 
-    def __init__(self, config, downsample_rate: int | None = None):
+    def __init__(self, config: PreTrainedConfig, downsample_rate: int | None = None):
         super().__init__()
         rate = config.attention_downsample_rate if downsample_rate is None else downsample_rate
         inner = config.hidden_size // rate
@@ -135,10 +139,11 @@ class PromptAttention(nn.Module):
         if key.shape[1] == 1 and mask is None and not need_weights:
             # Prompts that read the same keys are just more queries of one attention: (B, P, N) -> (B, P * N).
             query = query.flatten(1, 2).unsqueeze(1)
-        heads = [self._split_heads(x, max(query.shape[1], key.shape[1])) for x in (query, key, value)]
+        entries = max(query.shape[1], key.shape[1])
+        query, key, value = (self._split_heads(x, entries) for x in (query, key, value))
         if mask is not None:
             mask = mask.expand(batch, prompts, *mask.shape[2:]).flatten(0, 1).unsqueeze(1)
-        result, weights = attend(self, *heads, scaling=self.scaling, mask=mask, need_weights=need_weights)
+        result, weights = attend(self, query, key, value, self.scaling, mask, need_weights=need_weights)
         result = self.o_proj(result.reshape(batch, prompts, length, -1))
         return result, None if weights is None else weights.unflatten(0, (batch, prompts))
 

@@ -140,10 +140,20 @@ class PixelDoubling(nn.ConvTranspose2d):
     def __init__(self, channels: int, out_channels: int):
         super().__init__(channels, out_channels, kernel_size=2, stride=2)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         kernel = self.weight.permute(0, 2, 3, 1).flatten(1)
         blocks = (features @ kernel).unflatten(-1, (2, 2, -1))
         return blocks.transpose(-4, -3).flatten(-5, -4).flatten(-3, -2) + self.bias
+
+
+def _broadcastable(name: str, tensor: torch.Tensor | None, shape: Sequence[int]) -> torch.Tensor | None:
+    """`tensor` with as many axes as `shape`. Raises a `ValueError` that calls it `name` if it does not broadcast."""
+    if tensor is None:
+        return None
+    padded = tensor[(None,) * (len(shape) - tensor.ndim)]
+    if padded.ndim != len(shape) or any(side not in (1, full) for side, full in zip(padded.shape, shape, strict=True)):
+        raise ValueError(f"{name} must broadcast to {tuple(shape)}, got the shape {tuple(tensor.shape)}")
+    return padded
 
 
 class MaskDecoder(nn.Module):
@@ -195,13 +205,14 @@ class MaskDecoder(nn.Module):
         batch, count = prompts.tokens.shape[:2]
         tokens = torch.cat((heads.expand(batch, count, -1, -1), prompts.tokens.to(heads.dtype)), dim=2)
         image = (image_embedding.unsqueeze(1) + prompts.dense).flatten(3).transpose(2, 3)
+        scores_shape = (*tokens.shape[:3], height * width)
         tokens, image, attentions = self.transformer(
             tokens,
             image,
             image_positions.flatten(2).transpose(1, 2).unsqueeze(1),
             token_mask=self._token_mask(prompts.is_token, len(heads)),
-            image_bias=attention_similarity,
-            target_embedding=target_embedding,
+            image_bias=_broadcastable("attention_similarity", attention_similarity, scores_shape),
+            target_embedding=_broadcastable("target_embedding", target_embedding, tokens.shape),
             need_weights=need_weights,
         )
         scores = self.iou_prediction_head(tokens[:, :, 1])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
-from .configuration_sam2 import Sam2Config, Sam2VisionConfig
+from .configuration_sam2 import Sam2Config, Sam2VideoConfig, Sam2VisionConfig
 from .hiera import Hiera
 from .layers import sine_position_encoding
 from .mask_decoder import DecodedPrompts, MaskDecoder
@@ -35,10 +38,9 @@ class Sam2PreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _no_split_modules = ["MultiScaleBlock", "TwoWayAttentionBlock"]  # noqa: RUF012
 
-    def __init__(self, config, *args, **kwargs):
+    def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any):
         super().__init__(config, *args, **kwargs)
-        # The parts are plain modules that read the attention implementation from their own configuration.
-        config._attn_implementation = config._attn_implementation
+        _pass_on_attention_implementation(config)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -50,6 +52,23 @@ class Sam2PreTrainedModel(PreTrainedModel):
             init.normal_(module.positional_embedding, std=module.scale)
         elif isinstance(module, Sam2PromptableModel):
             init.zeros_(module.no_memory_embedding)
+            # Prompts find their place in the image by attention, so both must be encoded alike.
+            init.copy_(
+                module.prompt_encoder.shared_embedding.positional_embedding,
+                module.shared_image_embedding.positional_embedding,
+            )
+
+
+def _pass_on_attention_implementation(config: PreTrainedConfig) -> None:
+    """Gives a model's attention implementation to the parts that have none of their own.
+
+    The parts are plain modules, each of which reads it from its own configuration.
+    """
+    for name in config.sub_configs:
+        part = getattr(config, name)
+        if part._attn_implementation is None:
+            part._attn_implementation_internal = config._attn_implementation
+        _pass_on_attention_implementation(part)
 
 
 class Sam2VisionModel(Sam2PreTrainedModel):
@@ -98,19 +117,24 @@ class Sam2VisionModel(Sam2PreTrainedModel):
             hidden_states=trunk.hidden_states or None,
             attentions=trunk.attentions or None,
         )
-        return output if return_dict is not False else output.to_tuple()
+        return output if _wants_dict(self.config, return_dict) else output.to_tuple()
 
     @staticmethod
     def _position_encodings(maps: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return tuple(
-            sine_position_encoding(tuple(level.shape[-2:]), level.shape[1], level.device, level.dtype) for level in maps
+            sine_position_encoding((level.shape[2], level.shape[3]), level.shape[1], level.device, level.dtype)
+            for level in maps
         )
+
+
+def _wants_dict(config: PreTrainedConfig, return_dict: bool | None) -> bool:
+    return bool(config.return_dict if return_dict is None else return_dict)
 
 
 class Sam2PromptableModel(Sam2PreTrainedModel):
     """The parts that the image and the video model share, and what can be done with them."""
 
-    def __init__(self, config):
+    def __init__(self, config: Sam2Config | Sam2VideoConfig):
         super().__init__(config)
         self.shared_image_embedding = PositionalEmbedding(config.prompt_encoder_config)
         self.vision_encoder = Sam2VisionModel(config.vision_config)
@@ -132,7 +156,7 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
 
         Returns three maps, from high to low resolution: (B, C/8, 4h, 4w), (B, C/4, 2h, 2w), (B, C, h, w).
         """
-        return self._image_embeddings(self._encode(pixel_values))
+        return self._image_embeddings(self._encode(pixel_values).fpn_hidden_states)
 
     @torch.no_grad()
     def get_prompt_embeddings(
@@ -155,7 +179,7 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
 
     def decode_prompts(
         self,
-        image_embeddings: list[torch.Tensor],
+        image_embeddings: Sequence[torch.Tensor],
         input_points: torch.Tensor | None = None,
         input_labels: torch.Tensor | None = None,
         input_boxes: torch.Tensor | None = None,
@@ -168,6 +192,7 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
 
         Shapes as in `Sam2Model.forward`. Hand the result to `upscale_masks` for the masks that are wanted.
         """
+        self._check_image_embeddings(image_embeddings)
         return self.mask_decoder.decode(
             image_embeddings[-1],
             self.get_image_wide_positional_embeddings(),
@@ -178,13 +203,28 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
         )
 
     def upscale_masks(
-        self, decoded: DecodedPrompts, image_embeddings: list[torch.Tensor], selection: torch.Tensor
+        self, decoded: DecodedPrompts, image_embeddings: Sequence[torch.Tensor], selection: torch.Tensor
     ) -> torch.Tensor:
         """The masks for which `selection` (B, P, 4) is True, in row-major order: logits (K, 4h, 4w).
 
         Of the last axis, 0 is the single-mask output, 1 to 3 are the multimask outputs.
         """
         return self.mask_decoder.selected_masks(decoded, image_embeddings, selection)
+
+    def _check_image_embeddings(self, maps: Sequence[torch.Tensor]) -> None:
+        height, width = self.prompt_encoder.image_embedding_size
+        channels = self.config.mask_decoder_config.hidden_size
+        expected = [
+            (channels // 8, 4 * height, 4 * width),
+            (channels // 4, 2 * height, 2 * width),
+            (channels, height, width),
+        ]
+        given = [tuple(level.shape) for level in maps]
+        if [shape[1:] for shape in given] != expected:
+            raise ValueError(
+                "image_embeddings must be three maps as get_image_embeddings gives them, with the shapes "
+                f"{', '.join(f'(batch, {c}, {h}, {w})' for c, h, w in expected)}; got {given}"
+            )
 
     def _encode(
         self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
@@ -197,9 +237,9 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
             return_dict=True,
         )
 
-    def _image_embeddings(self, vision: Sam2VisionEncoderOutput) -> list[torch.Tensor]:
-        """The maps as the decoder reads them, for a picture that has no memories."""
-        *fine, coarsest = self.mask_decoder.project_high_resolution(vision.fpn_hidden_states)
+    def _image_embeddings(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The pyramid's maps as the decoder reads them, for a picture that has no memories."""
+        *fine, coarsest = self.mask_decoder.project_high_resolution(maps)
         return [*fine, coarsest + self.no_memory_embedding.view(1, -1, 1, 1)]
 
     def _embed_prompts(
@@ -278,17 +318,17 @@ class Sam2Model(Sam2PromptableModel):
         A prompt that is padding alone gets scores of 0 and logits of -1024. Raises a `ValueError` that names the
         argument for wrong shapes.
         """
-        if (pixel_values is None) == (image_embeddings is None):
-            given = "neither" if pixel_values is None else "both"
-            raise ValueError(f"expected exactly one of pixel_values and image_embeddings, got {given}")
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
 
         vision = None
-        if image_embeddings is None:
+        if pixel_values is not None and image_embeddings is None:
             vision = self._encode(pixel_values, output_hidden_states, output_attentions)
-            image_embeddings = self._image_embeddings(vision)
+            image_embeddings = self._image_embeddings(vision.fpn_hidden_states)
+        elif pixel_values is not None or image_embeddings is None:
+            given = "neither" if pixel_values is None else "both"
+            raise ValueError(f"expected exactly one of pixel_values and image_embeddings, got {given}")
         decoded = self.decode_prompts(
             image_embeddings,
             input_points,
@@ -310,4 +350,4 @@ class Sam2Model(Sam2PromptableModel):
             vision_attentions=vision.attentions if vision is not None else None,
             mask_decoder_attentions=decoded.attentions or None,
         )
-        return output if return_dict is not False else output.to_tuple()
+        return output if _wants_dict(self.config, return_dict) else output.to_tuple()

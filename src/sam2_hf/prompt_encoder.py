@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers.activations import ACT2FN
+from transformers.utils.generic import maybe_autocast
 
 from .configuration_sam2 import Sam2PromptEncoderConfig, as_pair
 from .layers import LayerNorm2d
@@ -55,7 +56,8 @@ def check_prompt_tensors(
         shape = tuple(tensor.shape)
         if len(shape) != layout.count(",") + 1 or (last is not None and shape[-1] != last):
             raise ValueError(f"{name} must have the shape {layout}, got {shape}")
-        if batch is not None and shape[0] != batch:
+        batch = shape[0] if batch is None else batch
+        if shape[0] != batch:
             raise ValueError(f"{name} must hold prompts for each of the {batch} images, got {shape[0]}")
     if labels is not None and (points is None or labels.shape != points.shape[:-1]):
         expected = "input_points to go with" if points is None else f"the shape {tuple(points.shape[:-1])}"
@@ -67,6 +69,8 @@ def _check_prompt_counts(prompts: dict[str, torch.Tensor | None]) -> None:
     counts = {name: tensor.shape[1] for name, tensor in prompts.items() if tensor is not None}
     if counts.get("input_masks") == 1:
         counts.pop("input_masks")  # one mask serves all prompts of its image
+    if 0 in counts.values():
+        raise ValueError(f"every image needs at least one prompt, got {counts}")
     if len(set(counts.values())) > 1:
         raise ValueError(f"every image needs the same number of prompts of each kind, got {counts}")
 
@@ -77,14 +81,17 @@ class PositionalEmbedding(nn.Module):
     def __init__(self, config: Sam2PromptEncoderConfig):
         super().__init__()
         self.scale = config.scale
+        self.positional_embedding: torch.Tensor
         self.register_buffer("positional_embedding", config.scale * torch.randn(2, config.hidden_size // 2))
 
     def forward(self, coordinates: torch.Tensor) -> torch.Tensor:
         """(..., 2) as (x, y) to (..., C), in the buffer's dtype.
 
-        The angles are taken in float32: in bfloat16, neighbouring positions would fall together.
+        The angles are taken in float32, under autocast as well: in bfloat16, neighbouring positions would fall
+        together.
         """
-        angles = (2 * coordinates.float() - 1) @ self.positional_embedding.float() * (2 * math.pi)
+        with maybe_autocast(coordinates.device.type, enabled=False):
+            angles = (2 * coordinates.float() - 1) @ self.positional_embedding.float() * (2 * math.pi)
         return torch.cat((angles.sin(), angles.cos()), dim=-1).to(self.positional_embedding.dtype)
 
     def grid(self, size: tuple[int, int]) -> torch.Tensor:
@@ -151,7 +158,7 @@ class PromptEncoder(nn.Module):
         self, points: torch.Tensor | None, labels: torch.Tensor | None, boxes: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """All prompts as points: a box is two corners, and a point that is none closes every list."""
-        lists = [] if points is None else [(points.float(), labels)]
+        lists = [] if points is None or labels is None else [(points.float(), labels.long())]
         if boxes is not None:
             corners = boxes.float().unflatten(-1, (2, 2))
             kinds = torch.tensor([2, 3], device=boxes.device).expand(corners.shape[:-1])
@@ -160,8 +167,7 @@ class PromptEncoder(nn.Module):
         first = lists[0][0]
         closing = first.new_zeros((*first.shape[:2], 1, 2))
         lists.append((closing, torch.full(closing.shape[:-1], NOT_A_POINT_LABEL, device=closing.device)))
-        coordinates, kinds = zip(*lists, strict=True)
-        return torch.cat(coordinates, dim=2), torch.cat(kinds, dim=2)
+        return torch.cat([places for places, _ in lists], dim=2), torch.cat([kinds for _, kinds in lists], dim=2)
 
     def _embed(self, coordinates: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """(B, P, N, 2) and labels to tokens (B, P, N, C)."""
