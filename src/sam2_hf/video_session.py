@@ -182,6 +182,7 @@ class Sam2VideoInferenceSession:
         dtype: torch.dtype = torch.float32,
         max_vision_features_cache_size: int = 1,
         image_processor: Sam2ImageProcessor | None = None,
+        processing_device: torch.device | str | None = None,
         retention: Retention | None = None,
     ):
         """Starts without objects. `Sam2VideoProcessor.init_video_session` is the usual way here.
@@ -196,6 +197,7 @@ class Sam2VideoInferenceSession:
             dtype: of the pixels handed to the model, which computes in its own.
             max_vision_features_cache_size: how many frames' features are kept for prompts on the same frame.
             image_processor: turns a frame of `video` into the model's input; needed with `video`.
+            processing_device: where frames of `video` are resized; where they come from by default.
             retention: "everything" keeps all results, so that going back and correcting stay exact; "readable" keeps
                 what a later frame can still read, a constant amount an object, and only goes onward. By default
                 "everything" for a clip that can be sought in, else "readable".
@@ -212,6 +214,7 @@ class Sam2VideoInferenceSession:
         self.inference_device = torch.device(inference_device)
         self.inference_state_device = torch.device(inference_state_device or inference_device)
         self.video_storage_device = torch.device(video_storage_device or inference_device)
+        self.processing_device = processing_device
         self.dtype = dtype
         self.image_processor = image_processor
         seekable = video is not None and video.seekable
@@ -271,7 +274,9 @@ class Sam2VideoInferenceSession:
                 raise IndexError(f"of a stream only the newest frame can be read, number {newest}; got {frame_idx}")
             return self._newest_streamed[1].to(self.inference_device)
         picture = self.video[frame_idx] if frame is None else frame
-        inputs = self.image_processor(picture, input_data_format="channels_first", return_tensors="pt")
+        inputs = self.image_processor(
+            picture, input_data_format="channels_first", device=self.processing_device, return_tensors="pt"
+        )
         return inputs["pixel_values"].to(self.inference_device, self.dtype)
 
     def holds_frame(self, frame_idx: int) -> bool:

@@ -1,0 +1,226 @@
+"""`Sam2VideoProcessor`: opens sessions over clips and streams, and turns a person's prompts into the session's."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from .image_processing_sam2 import as_size
+from .processing_sam2 import Sam2Processor
+from .prompts import PAD_VALUE, Prompts, Size, place_prompts, read_prompts, read_sizes
+from .video_session import MaskPrompt, PointPrompt, Retention, Sam2VideoInferenceSession
+from .video_source import open_video
+
+# Labels of a box's upper left and lower right corner, which are points to the model.
+BOX_CORNER_LABELS = (2, 3)
+
+
+class Sam2VideoProcessor(Sam2Processor):
+    """What `Sam2Processor` does for pictures, and sessions and their prompts for clips and streams."""
+
+    def init_video_session(
+        self,
+        video: Any = None,
+        inference_device: torch.device | str = "cpu",
+        inference_state_device: torch.device | str | None = None,
+        processing_device: torch.device | str | None = None,
+        video_storage_device: torch.device | str | None = None,
+        max_vision_features_cache_size: int = 1,
+        dtype: torch.dtype | str = torch.float32,
+        torch_dtype: torch.dtype | str | None = None,
+        retention: Retention | None = None,
+    ) -> Sam2VideoInferenceSession:
+        """Opens a session. Nothing is decoded but the first frame.
+
+        Args:
+            video: a path, folder, list, array, generator, camera or address, see `open_video`; None for a stream
+                whose frames are handed to the model one by one.
+            inference_device: where the model runs.
+            inference_state_device: where memories and masks are kept; `inference_device` by default.
+            processing_device: where frames are resized; where they come from by default.
+            video_storage_device: where the pixels of a stream are kept; `inference_device` by default.
+            max_vision_features_cache_size: how many frames' features are kept for further prompts on them.
+            dtype: of the pixels; the model computes in its own.
+            torch_dtype: the former name of `dtype`.
+            retention: "everything" or "readable", see `Sam2VideoInferenceSession`.
+
+        Raises what `open_video` raises, and `ValueError` for settings that mean nothing.
+        """
+        dtype = dtype if torch_dtype is None else torch_dtype
+        return Sam2VideoInferenceSession(
+            video=None if video is None else open_video(video),
+            inference_device=inference_device,
+            inference_state_device=inference_state_device,
+            processing_device=processing_device,
+            video_storage_device=video_storage_device,
+            dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype,
+            max_vision_features_cache_size=max_vision_features_cache_size,
+            image_processor=self.image_processor,
+            retention=retention,
+        )
+
+    def add_inputs_to_inference_session(
+        self,
+        inference_session: Sam2VideoInferenceSession,
+        frame_idx: int,
+        obj_ids: Hashable | Sequence[Hashable],
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        input_masks: Any = None,
+        original_size: Any = None,
+        clear_old_inputs: bool = True,
+    ) -> Sam2VideoInferenceSession:
+        """Gives objects prompts on a frame; the model segments them when it next meets the frame.
+
+        Args:
+            inference_session: the session, which is returned.
+            frame_idx: the frame; of a stream, the newest one or one to come.
+            obj_ids: a list with an id for each object, or one id alone. Any hashable is an id; a tuple is one.
+            input_points: nested images (one), objects, points, (x, y) in pixels of the original frame.
+            input_labels: nested images, objects, labels, 1 for the object and 0 for the background.
+            input_boxes: nested images, objects, (x0, y0, x1, y1). A box goes before the object's points.
+            input_masks: a mask (height, width) of the original frame for each object, in place of points and boxes.
+            original_size: (height, width) of a stream's frames in pixels, once.
+            clear_old_inputs: whether the objects' former points on the frame are replaced; else points are added.
+
+        Raises `ValueError`, `IndexError` or `TypeError`; the session is then as it was.
+        """
+        session, ids = inference_session, _read_ids(obj_ids)
+        session.check_frame_idx(frame_idx)
+        size = _agree_on_size(session, original_size)
+        has_points = any(given is not None for given in (input_points, input_labels, input_boxes))
+        if has_points == (input_masks is not None):
+            given = "both" if has_points else "neither"
+            raise ValueError(f"expected either points and boxes, or input_masks; got {given}")
+        if input_masks is not None:
+            masks = _read_masks(input_masks, len(ids))
+            size = size or tuple(masks[0].shape)
+            model_size = as_size(self.target_size, "target_size")
+            prompts = {obj_id: _mask_prompt(mask, size, model_size) for obj_id, mask in zip(ids, masks, strict=True)}
+        else:
+            if size is None:
+                raise ValueError("original_size (height, width) must be given with the first prompts of a stream")
+            points = read_prompts(input_points, input_labels, input_boxes)
+            points = place_prompts(points, [size], [as_size(self.target_size, "target_size")])
+            prompts = dict(zip(ids, _point_prompts(points, ids), strict=True))
+            if not clear_old_inputs:
+                _check_boxes_come_first(session, frame_idx, prompts)
+        session.add_prompts(frame_idx, prompts, keep_old_points=not clear_old_inputs)
+        session.video_height, session.video_width = size
+        return session
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of the JSON file. Transformers wants the settings for clips apart, so they are written twice."""
+        fields = super().to_dict()
+        shared = {
+            name: value
+            for name, value in (fields.get("image_processor") or self.image_processor.to_dict()).items()
+            if name not in ("image_processor_type", "mask_size", "processor_class", "auto_map")
+        }
+        video_fields = {**shared, "return_metadata": False, "video_processor_type": "Sam2VideoVideoProcessor"}
+        return {**fields, "video_processor": video_fields}
+
+    @classmethod
+    def from_args_and_dict(cls, args: list[Any], processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Build from loaded parts and the fields of a JSON file; clips are resized as pictures are."""
+        fields = {name: value for name, value in processor_dict.items() if name != "video_processor"}
+        return super().from_args_and_dict(args, fields, **kwargs)
+
+
+def _read_ids(obj_ids: Any) -> list[Hashable]:
+    if isinstance(obj_ids, (np.ndarray, torch.Tensor)):
+        obj_ids = obj_ids.tolist()
+    ids = list(obj_ids) if isinstance(obj_ids, (list, range)) else [obj_ids]
+    for obj_id in ids:
+        if not isinstance(obj_id, Hashable):
+            raise TypeError(f"obj_ids must be hashable, got {obj_id!r}")
+    if not ids or len(set(ids)) != len(ids):
+        raise ValueError(f"obj_ids must name at least one object, and each once, got {ids}")
+    return ids
+
+
+def _agree_on_size(session: Sam2VideoInferenceSession, original_size: Any) -> Size | None:
+    """The size of the session's frames, None if it is not known; `original_size` may tell it, but not change it."""
+    known = None
+    if session.video_height is not None and session.video_width is not None:
+        known = (session.video_height, session.video_width)
+    if original_size is None:
+        return known
+    plain = original_size.tolist() if isinstance(original_size, (np.ndarray, torch.Tensor)) else list(original_size)
+    given = read_sizes([plain], "original_size")[0]
+    if known is not None and given != known and (session.video is not None or session.tracks):
+        raise ValueError(f"original_size must stay the same through a session: expected {known}, got {given}")
+    return given
+
+
+def _point_prompts(prompts: Prompts, ids: list[Hashable]) -> list[PointPrompt]:
+    """Every object's box corners and points, without padding."""
+    name, count = next((name, tensor.shape[1]) for name, tensor in prompts.named().items())
+    if count != len(ids):
+        raise ValueError(f"{name} must hold prompts for the {len(ids)} obj_ids {ids}, got {count} objects")
+    result = []
+    for row, obj_id in enumerate(ids):
+        points, labels = torch.zeros(0, 2), torch.zeros(0, dtype=torch.long)
+        if prompts.boxes is not None and not bool((prompts.boxes[0, row] == PAD_VALUE).all()):
+            points = prompts.boxes[0, row].view(2, 2)
+            labels = torch.tensor(BOX_CORNER_LABELS)
+        if prompts.points is not None and prompts.labels is not None:
+            real = prompts.labels[0, row] != PAD_VALUE
+            points = torch.cat((points, prompts.points[0, row][real]))
+            labels = torch.cat((labels, prompts.labels[0, row][real]))
+        if len(labels) == 0:
+            raise ValueError(f"every object needs a point or a box, but there is none for obj_id {obj_id!r}")
+        result.append(PointPrompt(points, labels))
+    return result
+
+
+def _check_boxes_come_first(
+    session: Sam2VideoInferenceSession, frame_idx: int, prompts: dict[Hashable, PointPrompt]
+) -> None:
+    for obj_id, prompt in prompts.items():
+        track = session.tracks.get(obj_id)
+        has_old = track is not None and frame_idx in track.prompts
+        if has_old and BOX_CORNER_LABELS[0] in prompt.labels:
+            raise ValueError(
+                f"a box must come before the points of an object: give input_boxes for obj_id {obj_id!r} with "
+                "clear_old_inputs=True"
+            )
+
+
+def _read_masks(input_masks: Any, count: int) -> list[torch.Tensor]:
+    """One mask (height, width) for each of `count` objects, from a mask, a list or an array of masks."""
+    if isinstance(input_masks, (list, tuple)):
+        masks = [
+            torch.as_tensor(np.asarray(mask) if not isinstance(mask, torch.Tensor) else mask) for mask in input_masks
+        ]
+    else:
+        stacked = torch.as_tensor(input_masks)
+        masks = [stacked] if stacked.ndim == 2 else list(stacked.reshape(-1, *stacked.shape[-2:]))
+    if len(masks) != count:
+        raise ValueError(f"input_masks must hold a mask for each of the {count} obj_ids, got {len(masks)}")
+    read = []
+    for mask in masks:
+        if mask.ndim < 2 or mask.numel() == 0 or mask.shape[:-2].numel() != 1:
+            raise ValueError(f"input_masks must be (height, width) an object, got {tuple(mask.shape)}")
+        read.append(mask.reshape(mask.shape[-2:]))
+    return read
+
+
+def _mask_prompt(mask: torch.Tensor, size: Size, model_size: Size) -> MaskPrompt:
+    """The mask at the model's input size: resized with antialiasing, and what is covered by half belongs to it."""
+    if tuple(mask.shape) not in (tuple(size), tuple(model_size)):
+        raise ValueError(
+            f"input_masks must have the size of the frames, {tuple(size)}, or of the model's input, "
+            f"{tuple(model_size)}; got {tuple(mask.shape)}"
+        )
+    values = mask.float() if mask.is_floating_point() else (mask != 0).float()
+    if not bool(values.isfinite().all()):
+        raise ValueError("input_masks must be finite, got NaN or infinite values")
+    if tuple(values.shape) != tuple(model_size):
+        values = F.interpolate(values[None, None], size=tuple(model_size), mode="bilinear", antialias=True)[0, 0]
+    return MaskPrompt(values >= 0.5)
