@@ -1,0 +1,87 @@
+"""The model card (`README.md`) of a converted checkpoint: metadata for the Hub, and how to use the model."""
+
+from __future__ import annotations
+
+from string import Template
+
+_CARD = Template(
+    """\
+---
+license: apache-2.0
+pipeline_tag: mask-generation
+library_name: transformers
+tags:
+- sam2
+- segmentation
+- video-segmentation
+---
+
+# $title
+
+A checkpoint of SAM 2, promptable segmentation in images and videos
+([arXiv 2408.00714](https://arxiv.org/abs/2408.00714)), converted from the original `.pt` to the Transformers layout.
+The weights are the original ones, bit for bit. `sam2_hf` loads them as an image model and as a video model;
+`transformers` loads them too.
+
+## Everything in a picture
+
+```python
+import sam2_hf
+from transformers import pipeline
+
+generator = pipeline("mask-generation", model="$repo")
+masks = generator("picture.jpg", points_per_batch=64)["masks"]
+```
+
+## One click
+
+```python
+import torch
+from PIL import Image
+from sam2_hf import Sam2Model, Sam2Processor
+
+model = Sam2Model.from_pretrained("$repo").eval()
+processor = Sam2Processor.from_pretrained("$repo")
+
+picture = Image.open("picture.jpg").convert("RGB")
+inputs = processor(images=picture, input_points=[[[[450, 600]]]], input_labels=[[[1]]], return_tensors="pt")
+with torch.inference_mode():
+    outputs = model(**inputs)
+masks = processor.post_process_masks(outputs.pred_masks, inputs["original_sizes"])[0]
+```
+
+## An object through a video
+
+```python
+import torch
+from sam2_hf import Sam2VideoModel, Sam2VideoProcessor
+
+model = Sam2VideoModel.from_pretrained("$repo").eval()
+processor = Sam2VideoProcessor.from_pretrained("$repo")
+
+session = processor.init_video_session(video="clip.mp4")
+processor.add_inputs_to_inference_session(
+    inference_session=session, frame_idx=0, obj_ids=1, input_points=[[[[210, 350]]]], input_labels=[[[1]]]
+)
+size = [[session.video_height, session.video_width]]
+for output in model.propagate_in_video_iterator(session):
+    masks = processor.post_process_masks([output.pred_masks], original_sizes=size)[0]
+```
+
+## Citation
+
+```bibtex
+@article{ravi2024sam2,
+  title   = {SAM 2: Segment Anything in Images and Videos},
+  author  = {Ravi, Nikhila and Gabeur, Valentin and Hu, Yuan-Ting and others},
+  journal = {arXiv preprint arXiv:2408.00714},
+  year    = {2024}
+}
+```
+"""
+)
+
+
+def model_card(title: str, repo_id: str | None = None) -> str:
+    """The text of a model card. `repo_id` is where the examples load from, `path/to/<title>` if it is not known."""
+    return _CARD.substitute(title=title, repo=repo_id or f"path/to/{title}")
