@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from closeness import assert_close_in_scale
-from tiny import randomize_parameters, tiny_config
+from tiny import randomize_parameters, tiny_config, tiny_video_model
 from torch import nn
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoMemoryAttention
 
@@ -238,6 +238,12 @@ class TestRotaryTable:
         table.reset_buffers()
         assert torch.equal(table.sin, RotaryTable(6, 4, 8).sin)
         assert not table.state_dict()
+
+    def test_is_filled_in_models_that_are_loaded(self, tmp_path):
+        model = tiny_video_model(**RECTANGLE)
+        model.save_pretrained(tmp_path)
+        loaded = type(model).from_pretrained(tmp_path, dtype=torch.bfloat16)
+        assert torch.equal(loaded.memory_attention.rotary.sin, RotaryTable(6, 4, 32).sin)
 
     def test_takes_its_base_from_the_config(self):
         config = config_of(rope_parameters={"rope_type": "axial", "rope_theta": 50.0})
