@@ -27,11 +27,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def read_config(path: Path) -> Sam2VideoConfig:
+    """The configuration in a JSON file. Raises a `ValueError` that names the file."""
+    try:
+        return Sam2VideoConfig.from_json_file(path)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} holds no configuration of a Sam2VideoModel: {error}") from error
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Converts; returns the exit status."""
     options = parse_arguments(arguments)
     try:
-        config = Sam2VideoConfig.from_json_file(options.config) if options.config else None
+        config = read_config(options.config) if options.config else None
         converted = convert_checkpoint(
             options.checkpoint,
             options.output_dir,

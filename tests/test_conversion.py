@@ -171,7 +171,7 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "executed",))
 
     torch.save({"model": Malicious()}, tmp_path / "malicious.pt")
-    with pytest.raises(ValueError, match="cannot be read as a PyTorch checkpoint"):
+    with pytest.raises(ValueError, match="holds more than plain tensors"):
         read_checkpoint(tmp_path / "malicious.pt")
     assert not (tmp_path / "executed").exists()
 
@@ -179,9 +179,9 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"not a checkpoint", "cannot be read as a PyTorch checkpoint"),
-        (b"", "cannot be read as a PyTorch checkpoint"),
-        (pickle.dumps({"a": 1}, protocol=2), "cannot be read as a PyTorch checkpoint|holds no state dict"),
+        (b"not a checkpoint", "is no PyTorch checkpoint"),
+        (b"", "is no PyTorch checkpoint"),
+        (pickle.dumps({"a": 1}, protocol=2), "is no PyTorch checkpoint|holds no state dict"),
         ([1, 2], "holds a list"),
         ({}, "an empty dict"),
         ({"model": {}}, "an empty dict"),
@@ -246,6 +246,12 @@ def test_a_folder_with_content_is_refused_and_left_alone(checkpoint: Path, tmp_p
     with pytest.raises(FileExistsError, match="not empty"):
         convert_checkpoint(checkpoint, out, config=small_config("sam2.1"))
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
+
+
+def test_all_files_have_the_permissions_of_ordinary_ones(checkpoint: Path, tmp_path: Path) -> None:
+    folder = convert_checkpoint(checkpoint, tmp_path / "out", config=small_config("sam2.1")).folder
+    (tmp_path / "ordinary").touch()
+    assert {path.stat().st_mode for path in folder.iterdir()} == {(tmp_path / "ordinary").stat().st_mode}
 
 
 def test_an_empty_folder_is_taken_and_a_full_one_replaced_on_request(checkpoint: Path, tmp_path: Path) -> None:
@@ -366,4 +372,7 @@ def test_the_command_says_what_is_wrong_in_one_message(
     assert capsys.readouterr().err.startswith("error: no preset has a trunk 16 wide")
     assert command.main([str(checkpoint), str(tmp_path / "out"), "--variant", "sam2.1-hiera-tiny"]) == 1
     assert "of another shape" in capsys.readouterr().err
+    (tmp_path / "broken.json").write_text("no JSON")
+    assert command.main([str(checkpoint), str(tmp_path / "out"), "--config", str(tmp_path / "broken.json")]) == 1
+    assert "broken.json" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

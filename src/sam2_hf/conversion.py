@@ -125,8 +125,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} cannot be read as a PyTorch checkpoint of plain tensors: {reason}") from error
+        raise ValueError(f"{path} is no PyTorch checkpoint, or holds more than plain tensors") from error
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if not isinstance(content, dict):
@@ -171,7 +170,7 @@ def convert_checkpoint(
     if variant is not None and config is not None:
         raise ValueError("give a variant or a config, not both")
     if output_dir.exists() and not overwrite and not (output_dir.is_dir() and not any(output_dir.iterdir())):
-        raise FileExistsError(f"{output_dir} exists and is not empty; overwrite it explicitly or choose another folder")
+        raise FileExistsError(f"{output_dir} exists and is not empty; overwrite=True (--overwrite) replaces it")
     original = read_checkpoint(checkpoint)
     converted = convert_state_dict(original)
     if config is None:
@@ -205,6 +204,8 @@ def _write_folder(folder: Path, converted: StateDict, config: Sam2VideoConfig) -
     config.save_pretrained(folder)
     tensors = {name: tensor.contiguous() for name, tensor in converted.items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    # safetensors writes for the owner alone.
+    shutil.copymode(folder / "config.json", folder / WEIGHTS)
 
 
 def _replace(output_dir: Path, partial: Path) -> None:
