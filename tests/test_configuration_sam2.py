@@ -1,0 +1,355 @@
+"""Configurations: presets, derived sizes, saving and loading, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import torch
+import transformers
+from tiny import tiny_config
+
+from sam2_hf.configuration_sam2 import (
+    PRESETS,
+    Sam2Config,
+    Sam2HieraDetConfig,
+    Sam2MaskDecoderConfig,
+    Sam2PromptEncoderConfig,
+    Sam2VideoConfig,
+    Sam2VisionConfig,
+    as_pair,
+)
+from sam2_hf.modeling_sam2 import Sam2Model
+from sam2_hf.modeling_sam2_video import Sam2VideoModel
+
+# Parameters in millions: the video model's, published with one digit behind the point, and of these the image model's.
+PARAMETERS = {
+    "sam2-hiera-tiny": (38.95, 31.44),
+    "sam2-hiera-small": (46.04, 38.54),
+    "sam2-hiera-base-plus": (80.83, 73.33),
+    "sam2-hiera-large": (224.43, 216.92),
+    "sam2.1-hiera-tiny": (38.96, 31.44),
+    "sam2.1-hiera-small": (46.06, 38.54),
+    "sam2.1-hiera-base-plus": (80.85, 73.33),
+    "sam2.1-hiera-large": (224.45, 216.92),
+}
+
+
+def values_of(config):
+    """Everything that a configuration says, without the mark of the transformers version that wrote it."""
+    values = config.to_dict()
+    values.pop("transformers_version", None)
+    return values
+
+
+def reload(config, folder):
+    config.save_pretrained(folder)
+    return type(config).from_pretrained(folder)
+
+
+class TestPresets:
+    @pytest.mark.parametrize("name", PARAMETERS)
+    def test_models_have_the_published_number_of_parameters(self, name):
+        with torch.device("meta"):
+            video = Sam2VideoModel(Sam2VideoConfig.from_preset(name))
+            image = Sam2Model(Sam2Config.from_preset(name))
+        counts = [sum(parameter.numel() for parameter in model.parameters()) for model in (video, image)]
+        assert [round(count / 1e6, 2) for count in counts] == list(PARAMETERS[name])
+
+    def test_are_the_eight_published_checkpoints(self):
+        assert sorted(PRESETS) == sorted(PARAMETERS)
+
+    def test_default_is_sam2_1_tiny(self):
+        assert values_of(Sam2VideoConfig()) == values_of(Sam2VideoConfig.from_preset("sam2.1-hiera-tiny"))
+
+    def test_version_2_lacks_what_2_1_added_to_the_memory(self):
+        config = Sam2VideoConfig.from_preset("sam2-hiera-small")
+        assert not config.enable_occlusion_spatial_embedding
+        assert not config.enable_temporal_pos_encoding_for_object_pointers
+
+    def test_overrides_replace_the_presets_fields(self):
+        config = Sam2VideoConfig.from_preset(
+            "sam2-hiera-tiny",
+            image_size=512,
+            enable_occlusion_spatial_embedding=True,
+            mask_decoder_config={"dynamic_multimask_via_stability": False},
+        )
+        assert config.enable_occlusion_spatial_embedding
+        assert not config.mask_decoder_config.dynamic_multimask_via_stability
+        assert config.image_size == 512
+
+    def test_presets_do_not_share_state(self):
+        Sam2Config.from_preset("sam2.1-hiera-tiny").vision_config.backbone_config.blocks_per_stage.append(1)
+        assert Sam2Config.from_preset("sam2.1-hiera-tiny").vision_config.backbone_config.blocks_per_stage == [
+            1,
+            2,
+            7,
+            2,
+        ]
+
+    def test_subclasses_get_the_video_presets_too(self):
+        class CustomConfig(Sam2VideoConfig):
+            pass
+
+        assert not CustomConfig.from_preset("sam2-hiera-tiny").enable_occlusion_spatial_embedding
+
+    def test_unknown_name_is_refused_with_the_known_ones(self):
+        with pytest.raises(ValueError, match=r"unknown preset 'sam3'.*sam2\.1-hiera-tiny"):
+            Sam2Config.from_preset("sam3")
+
+
+class TestSizes:
+    @pytest.mark.parametrize("config_class", [Sam2Config, Sam2VideoConfig])
+    @pytest.mark.parametrize("size", [512, (512, 768)])
+    def test_image_size_reaches_every_part(self, config_class, size):
+        config = config_class.from_preset("sam2.1-hiera-tiny", image_size=size)
+        height, width = as_pair("size", size)
+        assert config.vision_config.backbone_config.image_size == [height, width]
+        assert config.vision_config.backbone_feature_sizes == [[height // s, width // s] for s in (4, 8, 16)]
+        assert as_pair("size", config.prompt_encoder_config.image_size) == (height, width)
+        assert config.prompt_encoder_config.image_embedding_size == (height // 16, width // 16)
+
+    def test_video_gets_the_rotary_grid_as_width_and_height(self):
+        config = Sam2VideoConfig.from_preset("sam2.1-hiera-tiny", image_size=(512, 768))
+        assert config.image_size == [512, 768]
+        assert config.memory_attention_rope_feat_sizes == [48, 32]
+
+    def test_resizing_leaves_the_original_and_all_else_alone(self):
+        config = tiny_config(video=True, num_maskmem=3)
+        before = values_of(config)
+        resized = config.with_image_size((64, 96))
+        assert values_of(config) == before
+        assert resized.num_maskmem == 3
+        assert values_of(resized.with_image_size(128)) == before
+
+    def test_resized_equals_built_in_that_size(self):
+        assert values_of(tiny_config().with_image_size((64, 96))) == values_of(tiny_config(image_size=(64, 96)))
+
+    def test_tuples_and_lists_say_the_same(self):
+        config = Sam2PromptEncoderConfig(image_size=(512, 768), patch_size=(16, 16))
+        assert config.image_size == [512, 768]
+        assert config.patch_size == 16
+
+    @pytest.mark.parametrize("size", [0, -64, 64.0, "64", (64,), (64, 64, 64), (64, 0), None])
+    def test_what_is_no_size_is_refused(self, size):
+        with pytest.raises(ValueError, match="image_size must be a positive int or a pair"):
+            as_pair("image_size", size)
+
+
+class TestSaving:
+    @pytest.mark.parametrize("video", [False, True])
+    @pytest.mark.parametrize("image_size", [128, (64, 96)])
+    def test_loads_what_it_saved(self, video, image_size, tmp_path):
+        config = tiny_config(video=video, image_size=image_size)
+        assert values_of(reload(config, tmp_path)) == values_of(config)
+
+    @pytest.mark.parametrize("name", PRESETS)
+    def test_presets_load_what_they_saved(self, name, tmp_path):
+        config = Sam2VideoConfig.from_preset(name)
+        assert values_of(reload(config, tmp_path)) == values_of(config)
+
+    @pytest.mark.parametrize("ours", [Sam2Config, Sam2VideoConfig])
+    def test_loads_what_transformers_saved(self, ours, tmp_path):
+        getattr(transformers, ours.__name__)().save_pretrained(tmp_path)
+        config = ours.from_pretrained(tmp_path)
+        assert values_of(config) == values_of(ours())
+
+    @pytest.mark.parametrize("ours", [Sam2Config, Sam2VideoConfig])
+    @pytest.mark.parametrize("preset", ["sam2-hiera-base-plus", "sam2.1-hiera-tiny"])
+    def test_transformers_loads_what_it_saved(self, ours, preset, tmp_path):
+        config = ours.from_preset(preset)
+        config.save_pretrained(tmp_path)
+        theirs = getattr(transformers, ours.__name__).from_pretrained(tmp_path)
+        assert theirs.model_type == config.model_type
+        assert_says_as_much(theirs.to_dict(), config.to_dict())
+
+    def test_takes_configurations_of_transformers_as_parts(self):
+        vision = transformers.Sam2VisionConfig(backbone_config=transformers.Sam2HieraDetConfig(mlp_ratio=2.0))
+        config = Sam2Config(vision_config=vision)
+        assert type(config.vision_config) is Sam2VisionConfig
+        assert config.vision_config.backbone_config.mlp_ratio == 2.0
+
+    def test_given_parts_are_used_as_they_are(self):
+        decoder = Sam2MaskDecoderConfig(mlp_dim=512)
+        assert Sam2Config(mask_decoder_config=decoder).mask_decoder_config is decoder
+
+    def test_older_configs_name_the_rotary_base_differently(self, tmp_path):
+        values = values_of(Sam2VideoConfig())
+        values.pop("rope_parameters")
+        values["memory_attention_rope_theta"] = 5000
+        (tmp_path / "config.json").write_text(json.dumps(values))
+        config = Sam2VideoConfig.from_pretrained(tmp_path)
+        assert config.rope_parameters == {"rope_theta": 5000.0, "rope_type": "axial"}
+        assert "memory_attention_rope_theta" not in config.to_dict()
+
+    @pytest.mark.parametrize("source", ["ours", "transformers"])
+    def test_image_config_of_a_video_checkpoint_comes_without_a_warning(self, source, tmp_path, caplog):
+        config_class = Sam2VideoConfig if source == "ours" else transformers.Sam2VideoConfig
+        config_class(num_maskmem=5).save_pretrained(tmp_path)
+        transformers.utils.logging.enable_propagation()
+        try:
+            with caplog.at_level(logging.INFO):
+                config = Sam2Config.from_pretrained(tmp_path)
+        finally:
+            transformers.utils.logging.disable_propagation()
+        assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
+        assert values_of(config) == values_of(Sam2Config())
+
+    def test_image_config_keeps_what_both_kinds_share(self, tmp_path):
+        tiny_config(video=True, image_size=(64, 96), initializer_range=0.05).save_pretrained(tmp_path)
+        config = Sam2Config.from_pretrained(tmp_path)
+        assert values_of(config) == values_of(tiny_config(image_size=(64, 96), initializer_range=0.05))
+
+
+def assert_says_as_much(theirs: dict, ours: dict) -> None:
+    """Every field that transformers knows has the value we gave it."""
+    unlike = {"transformers_version", "architectures", "_name_or_path", "model_type"}  # older versions name no parts
+    for name, value in theirs.items():
+        if isinstance(value, dict) and isinstance(ours.get(name), dict):
+            assert_says_as_much(value, ours[name])
+        elif name not in unlike and name in ours:
+            assert ours[name] == value, name
+
+
+TRUNK_ERRORS = {
+    "stages of different number": (
+        {"embed_dim_per_stage": [96, 192, 384]},
+        r"embed_dim_per_stage needs one value for each of the 4 stages.*\[96, 192, 384\]",
+    ),
+    "heads that do not divide the width": (
+        {"num_attention_heads_per_stage": [1, 5, 4, 8]},
+        r"must divide by num_attention_heads_per_stage \[1, 5, 4, 8\]",
+    ),
+    "a patch embedding of another width": (
+        {"hidden_size": 128},
+        r"hidden_size 128 must equal embed_dim_per_stage\[0\]",
+    ),
+    "a global block beyond the last": ({"global_attention_blocks": [5, 12]}, r"must lie in 0\.\.11"),
+    "an image that stages cannot halve": ({"image_size": 1000}, "image_size .* must be a multiple of 32"),
+    "an image that windows do not tile": (
+        {"image_size": 1024, "window_size_per_stage": [12, 4, 14, 7]},
+        r"window_size_per_stage\[0\] = 12 does not tile; use multiples of 48",
+    ),
+    "a window that cannot be pooled": (
+        {"window_size_per_stage": [8, 7, 14, 7]},
+        r"window_size_per_stage\[1\] = 7 must be a multiple of query_stride \[2, 2\]",
+    ),
+    "patches that leave gaps at the rim": ({"patch_padding": 1}, "patch_kernel_size .* less twice patch_padding"),
+    "no size": ({"image_size": [1024]}, "image_size must be a positive int or a pair"),
+}
+
+VISION_ERRORS = {
+    "channels in the wrong order": (
+        {"backbone_channel_list": [96, 192, 384, 768]},
+        r"backbone_channel_list .* reversed: \[768, 384, 192, 96\]",
+    ),
+    "another number of levels": ({"num_feature_levels": 4}, "num_feature_levels must be 3 .*got 4"),
+    "feature maps of another image": (
+        {"backbone_feature_sizes": [[128, 128], [64, 64], [32, 32]]},
+        "backbone_feature_sizes .* do not follow from image_size",
+    ),
+    "stages that keep their size": (
+        {"backbone_config": {"num_query_pool_stages": 2}},
+        "num_query_pool_stages 2 must halve the map",
+    ),
+    "stages that shrink fourfold": (
+        {"backbone_config": {"query_stride": 4, "window_size_per_stage": [8, 4, 16, 8]}},
+        r"query_stride \[4, 4\] .* must halve the map",
+    ),
+    "too few stages": (
+        {
+            "backbone_config": {
+                "blocks_per_stage": [1, 2],
+                "embed_dim_per_stage": [96, 192],
+                "num_attention_heads_per_stage": [1, 2],
+                "window_size_per_stage": [8, 4],
+                "global_attention_blocks": [],
+            }
+        },
+        "needs at least 3 stages",
+    ),
+    "convolutions that shrink a map": ({"fpn_kernel_size": 3}, "fpn_kernel_size 3.* must keep the size of a map"),
+}
+
+MODEL_ERRORS = {
+    "image sizes that differ": (
+        {"prompt_encoder_config": {"image_size": 512}},
+        r"prompt_encoder_config.image_size 512 and vision_config.* must agree",
+    ),
+    "patches of another size": (
+        {"prompt_encoder_config": {"patch_size": 8}},
+        r"patch_size 8 gives image embeddings of \(128, 128\)",
+    ),
+    "widths that differ": ({"mask_decoder_config": {"hidden_size": 128}}, "these widths must be equal"),
+    "heads of no whole width": (
+        {"mask_decoder_config": {"num_attention_heads": 6}},
+        "must divide by attention_downsample_rate x num_attention_heads = 2 x 6",
+    ),
+    "a width that does not narrow": (
+        {"mask_decoder_config": {"hidden_size": 100}},
+        "hidden_size must be a multiple of 8, got 100",
+    ),
+    "no masks": ({"mask_decoder_config": {"num_multimask_outputs": 0}}, "num_multimask_outputs must be at least 1"),
+    "no embedding for corners": (
+        {"prompt_encoder_config": {"num_point_embeddings": 2}},
+        "num_point_embeddings must be at least 4",
+    ),
+    "mask channels that do not split": (
+        {"prompt_encoder_config": {"mask_input_channels": 6}},
+        "mask_input_channels must be a multiple of 4",
+    ),
+}
+
+VIDEO_ERRORS = {
+    "another image size": ({"image_size": 512}, "image_size 512 and vision_config.* must agree"),
+    "another rotary grid": (
+        {"memory_attention_rope_feat_sizes": [32, 32]},
+        r"must be the size of the image embedding as \[width, height\], \[64, 64\]",
+    ),
+    "memory attention of another width": (
+        {"memory_attention_hidden_size": 128},
+        "memory_attention_hidden_size must equal fpn_hidden_size = 256, got 128",
+    ),
+    "a downsampler of another width": (
+        {"mask_downsampler_embed_dim": 128},
+        "mask_downsampler_embed_dim 128 must equal",
+    ),
+    "pointers that do not split": ({"memory_encoder_output_channels": 96}, "must divide fpn_hidden_size 256"),
+    "masks at another resolution": ({"mask_downsampler_total_stride": 8}, "mask_downsampler_total_stride 8 must equal"),
+    "no memory": ({"num_maskmem": 0}, "num_maskmem must be at least 1, got 0"),
+}
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("case", TRUNK_ERRORS)
+    def test_trunk_with(self, case):
+        values, message = TRUNK_ERRORS[case]
+        with pytest.raises(ValueError, match=message):
+            Sam2HieraDetConfig(**values)
+
+    @pytest.mark.parametrize("case", VISION_ERRORS)
+    def test_vision_encoder_with(self, case):
+        values, message = VISION_ERRORS[case]
+        with pytest.raises(ValueError, match=message):
+            Sam2VisionConfig(**values)
+
+    @pytest.mark.parametrize("config_class", [Sam2Config, Sam2VideoConfig])
+    @pytest.mark.parametrize("case", MODEL_ERRORS)
+    def test_model_with(self, config_class, case):
+        values, message = MODEL_ERRORS[case]
+        with pytest.raises(ValueError, match=message):
+            config_class(**values)
+
+    @pytest.mark.parametrize("case", VIDEO_ERRORS)
+    def test_video_model_with(self, case):
+        values, message = VIDEO_ERRORS[case]
+        with pytest.raises(ValueError, match=message):
+            Sam2VideoConfig(**values)
+
+    @pytest.mark.parametrize("model_class", [Sam2Model, Sam2VideoModel])
+    def test_what_became_wrong_after_construction_is_refused_by_the_model(self, model_class):
+        config = tiny_config(video=model_class is Sam2VideoModel)
+        config.prompt_encoder_config.image_size = 64
+        with pytest.raises(ValueError, match="must agree"):
+            model_class(config)
