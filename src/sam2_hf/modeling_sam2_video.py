@@ -20,7 +20,7 @@ from .memory_encoder import MemoryEncoder, MemoryFuserBlock
 from .modeling_sam2 import Sam2PromptableModel
 from .outputs import Sam2VideoSegmentationOutput
 from .propagation import Direction, FrameWalk, Pass, plan_passes
-from .tracking import collect_outputs, plan_step, run_tasks
+from .tracking import Scope, collect_outputs, plan_step, run_tasks
 from .video_session import FrameFeatures, Sam2VideoInferenceSession
 
 # A mask given by the user, as logits and as an object score: 10 where it is, -10 where it is not.
@@ -213,12 +213,19 @@ class Sam2VideoModel(Sam2PromptableModel):
 
         Raises `ValueError`, `IndexError` or `TypeError`, which leave the session as it was.
         """
-        if frame is not None:
-            frame_idx = inference_session.add_frame(frame, frame_idx)
-        elif frame_idx is None:
+        if frame is None and frame_idx is None:
             raise ValueError("expected frame_idx, or frame for a stream; got neither")
-        inference_session.check_frame_idx(frame_idx)
-        self._step(inference_session, frame_idx, reverse)
+        if frame is None:
+            inference_session.check_frame_idx(frame_idx)
+            self._step(inference_session, frame_idx, reverse)
+            return self._output(inference_session, frame_idx)
+        before = inference_session.stream_state()
+        frame_idx = inference_session.add_frame(frame, frame_idx)
+        try:
+            self._step(inference_session, frame_idx, reverse)
+        except Exception:
+            inference_session.restore_stream(*before)
+            raise
         return self._output(inference_session, frame_idx)
 
     def propagate_in_video_iterator(
@@ -245,7 +252,7 @@ class Sam2VideoModel(Sam2PromptableModel):
             direction: "forward", "backward", or "both": forward, then every object from its own first prompt back to
                 the start of the clip. A frame that both directions visit is handed out by both, by the second with
                 all objects in it.
-            in_frame_order: hand out each frame once, in ascending order, after all backward tracking is done; needs a
+            in_frame_order: hand out each frame once, in ascending order, after all tracking is done; needs a
                 session that retains "everything".
 
         Raises a `ValueError` if there are no prompts, an `IndexError` for a frame outside the clip. If the video
@@ -266,14 +273,12 @@ class Sam2VideoModel(Sam2PromptableModel):
     ) -> Iterator[Sam2VideoSegmentationOutput]:
         for frame_idx in session.pending_frames():
             if session.holds_frame(frame_idx):
-                self._step(session, frame_idx, only_prompts=True)
+                self._step(session, frame_idx, scope="prompts")
         total = sum(len(leg.frames) for leg in passes) if session.num_frames_total is not None else None
         with FrameWalk(session) as walk, tqdm(total=total, disable=not show_progress_bar) as progress:
             for leg in passes:
                 for frame_idx in walk.frames(leg):
-                    tracked = self._step(
-                        session, frame_idx, leg.reverse, only_unprompted=leg.only_unprompted, read=walk.picture
-                    )
+                    tracked = self._step(session, frame_idx, leg.reverse, leg.scope, walk.picture)
                     session.mark_tracked(frame_idx, tracked, leg.reverse)
                     progress.update()
                     if not leg.silent:
@@ -284,15 +289,14 @@ class Sam2VideoModel(Sam2PromptableModel):
         session: Sam2VideoInferenceSession,
         frame_idx: int,
         reverse: bool = False,
-        only_prompts: bool = False,
-        only_unprompted: bool = False,
+        scope: Scope = "all",
         read: Callable[[int], Tensor | None] = lambda frame_idx: None,
     ) -> list[Hashable]:
         """Brings a frame up to date; everything that can fail comes before the session is written.
 
         `read` gives the picture of a frame if it is at hand. Returns the objects that tracking has now passed here.
         """
-        tasks, tracked = plan_step(self, session, frame_idx, reverse, only_prompts, only_unprompted)
+        tasks, tracked = plan_step(self, session, frame_idx, reverse, scope)
         if tasks:
             features = session.feature_cache.get(frame_idx)
             if features is None:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from .tracking import Scope
 from .video_session import Sam2VideoInferenceSession
 
 Direction = Literal["forward", "backward", "both"]
@@ -17,12 +18,11 @@ ENDLESS = 2**62
 
 
 class Pass(NamedTuple):
-    """One way through the clip. `only_unprompted` tracks just the objects that have no prompt up to a frame; `silent`
-    keeps the results without handing them out."""
+    """One way through the clip, for the objects in `scope`; `silent` keeps the results without handing them out."""
 
     frames: range
     reverse: bool = False
-    only_unprompted: bool = False
+    scope: Scope = "all"
     silent: bool = False
 
 
@@ -54,15 +54,18 @@ def plan_passes(
     last = min(start + reach, (ENDLESS if total is None else total) - 1)
     first = max(start - reach, 0)
     onward = Pass(range(start, last + 1))
-    if direction == "forward":
-        return [onward]
     if direction == "backward":
         # Like the official predictor: there is nothing to track backward from the first frame.
-        back = Pass(range(start, first - 1, -1) if start > 0 else range(0), reverse=True, silent=in_frame_order)
-        # An ascending pass that finds every result in place only hands it out.
-        return [back, Pass(range(first, start + 1), only_unprompted=True)] if in_frame_order else [back]
-    back = Pass(range(min(max(firsts), last), first - 1, -1), reverse=True, only_unprompted=True, silent=in_frame_order)
-    return [back, Pass(range(first, last + 1))] if in_frame_order else [onward, back]
+        passes = [Pass(range(start, first - 1, -1) if start > 0 else range(0), reverse=True)]
+    elif direction == "both":
+        passes = [onward, Pass(range(min(max(firsts), last), first - 1, -1), reverse=True, scope="unprompted")]
+    else:
+        return [onward]
+    if not in_frame_order:
+        return passes
+    visited = sorted({frame for leg in passes for frame in leg.frames})
+    ascending = range(visited[0], visited[-1] + 1) if visited else range(0)
+    return [*(leg._replace(silent=True) for leg in passes), Pass(ascending, scope="none")]
 
 
 def _check_going_back(session: Sam2VideoInferenceSession, in_frame_order: bool) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 PREVIOUS_LOGIT_LIMIT = 32.0
 
 Item = TypeVar("Item")
+# Which objects a step is for: all; those with a pending prompt on the frame; those, and the ones whose first prompt
+# lies further on; none, so that results are handed out as they are.
+Scope = Literal["all", "prompts", "unprompted", "none"]
 
 
 @dataclass(frozen=True)
@@ -73,30 +76,35 @@ def plan_step(
     session: Sam2VideoInferenceSession,
     frame_idx: int,
     reverse: bool = False,
-    only_prompts: bool = False,
-    only_unprompted: bool = False,
+    scope: Scope = "all",
 ) -> StepPlan:
-    """What is to be done in a frame: its pending prompts and, unless `only_prompts`, the objects to track.
+    """What is to be done in a frame for the objects in `scope`.
 
     Nothing is to be done for results that still stand: conditioning frames, and tracked frames whose memories are
-    what they were when the result was computed. `only_unprompted` leaves alone the objects whose first prompt lies
-    at or before the frame.
+    what they were when the result was computed.
     """
     tasks: list[Task] = []
     tracked: list[Hashable] = []
     for obj_id, track in session.tracks.items():
         conditioning = track.conditioning_frames()
+        if not _is_in_scope(scope, track, conditioning, frame_idx):
+            continue
         if frame_idx in track.pending:
             tasks.append(_prompt_task(model, obj_id, track, frame_idx))
-            tracked.append(obj_id)
-        elif only_prompts or (only_unprompted and min(conditioning, default=frame_idx) <= frame_idx):
-            continue
-        elif frame_idx in conditioning:
-            tracked.append(obj_id)
         elif _is_tracked(model, conditioning, frame_idx, reverse):
             tasks += _tracking_tasks(model, obj_id, track, frame_idx, reverse)
-            tracked.append(obj_id)
+        elif frame_idx not in conditioning:
+            continue
+        tracked.append(obj_id)
     return StepPlan(tasks, tracked)
+
+
+def _is_in_scope(scope: Scope, track: ObjectTrack, conditioning: list[int], frame_idx: int) -> bool:
+    if scope == "prompts":
+        return frame_idx in track.pending
+    if scope == "unprompted":
+        return frame_idx in track.pending or min(conditioning, default=frame_idx) > frame_idx
+    return scope == "all"
 
 
 def _tracking_tasks(
@@ -129,9 +137,11 @@ def _prompt_task(model: Sam2VideoModel, obj_id: Hashable, track: ObjectTrack, fr
 
 
 def _is_tracked(model: Sam2VideoModel, conditioning: list[int], frame_idx: int, reverse: bool) -> bool:
-    """Whether an object is tracked here: it has been prompted, and not only further on."""
-    if not conditioning or model.config.track_before_first_prompt:
-        return bool(conditioning)
+    """Whether an object is tracked here: it has been prompted, neither here nor only further on."""
+    if not conditioning or frame_idx in conditioning:
+        return False
+    if model.config.track_before_first_prompt:
+        return True
     return max(conditioning) > frame_idx if reverse else min(conditioning) < frame_idx
 
 

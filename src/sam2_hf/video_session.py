@@ -6,7 +6,7 @@ writes the state; the model reads it and hands back results.
 
 from __future__ import annotations
 
-import itertools
+import os
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -223,7 +223,7 @@ class Sam2VideoInferenceSession:
         self.feature_cache = FeatureCache(max_vision_features_cache_size)
         self._newest_streamed: tuple[int, Tensor] | None = None
         self._num_streamed = 0
-        self._versions = itertools.count(1)
+        self._next_version = 1
 
     # Frames
 
@@ -336,7 +336,7 @@ class Sam2VideoInferenceSession:
         result = track.results.get(frame_idx)
         if result is not None:
             track.results[frame_idx] = replace(
-                result, is_conditioning=False, tracked_in_reverse=None, provenance=None, version=next(self._versions)
+                result, is_conditioning=False, tracked_in_reverse=None, provenance=None, version=self._new_version()
             )
 
     def remove_object(self, obj_id: Hashable) -> None:
@@ -374,7 +374,7 @@ class Sam2VideoInferenceSession:
         """Keeps a frame's results: the one place where state changes device and dtype, and where it is pruned."""
         for obj_id, result in results.items():
             track = self.tracks[obj_id]
-            track.results[frame_idx] = self._to_storage(replace(result, version=next(self._versions)))
+            track.results[frame_idx] = self._to_storage(replace(result, version=self._new_version()))
             track.pending.discard(frame_idx)
         if self.retention == "readable":
             for track in self.tracks.values():
@@ -399,6 +399,58 @@ class Sam2VideoInferenceSession:
             iou=keep(result.iou),
             memory=memory,
         )
+
+    # On disk
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Writes the session into a folder as safetensors and JSON, in the place of one that is there already.
+
+        A save that is cut short leaves the earlier one readable. The video itself is not written. Raises a
+        `TypeError` for an object id that JSON cannot hold.
+        """
+        from .video_session_storage import save_session
+
+        save_session(self, directory)
+
+    @classmethod
+    def load(
+        cls,
+        directory: str | os.PathLike[str],
+        video: Any = None,
+        inference_device: torch.device | str = "cpu",
+        inference_state_device: torch.device | str | None = None,
+        video_storage_device: torch.device | str | None = None,
+    ) -> Sam2VideoInferenceSession:
+        """Reads a session back; going on from there gives what going on without a break would have given.
+
+        `video` is the clip that the session was opened on, in any of the forms of
+        `Sam2VideoProcessor.init_video_session`; None for a stream. The devices may be others than before. Raises a
+        `FileNotFoundError` or `ValueError` for a folder that holds no session, or a video that is not the session's.
+        """
+        from .video_session_storage import load_session
+        from .video_source import open_video
+
+        return load_session(
+            directory,
+            None if video is None else open_video(video),
+            inference_device=inference_device,
+            inference_state_device=inference_state_device,
+            video_storage_device=video_storage_device,
+        )
+
+    def stream_state(self) -> tuple[int, Tensor | None, int]:
+        """For saving: the number of frames streamed, the newest one's pixels, and the version to be given next."""
+        newest = None if self._newest_streamed is None else self._newest_streamed[1]
+        return self._num_streamed, newest, self._next_version
+
+    def restore_stream(self, num_streamed: int, newest: Tensor | None, next_version: int) -> None:
+        """For loading: takes up what `stream_state` gave."""
+        self._num_streamed, self._next_version = num_streamed, next_version
+        self._newest_streamed = None if newest is None else (num_streamed - 1, newest)
+
+    def _new_version(self) -> int:
+        self._next_version += 1
+        return self._next_version - 1
 
     def __repr__(self) -> str:
         source = "stream" if self.video is None else repr(self.video)
