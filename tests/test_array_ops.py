@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sam2_hf.array_ops import count_pixels, find_set, repeat_each
+from sam2_hf.array_ops import count_pixels, find_set, repeat_each, sort_ascending
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (2, 3, 5), (2, 2, 3, 5), (0, 3, 5), (2, 0, 5)])
@@ -30,3 +30,9 @@ def test_repeat_each_equals_torch_repeat_interleave(dtype):
     values = torch.tensor([3, 0, 5, 7]).to(dtype)
     counts = torch.tensor([2, 0, 1, 4])
     assert torch.equal(repeat_each(values, counts), values.repeat_interleave(counts))
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000])
+def test_sort_ascending_equals_torch_sort(count):
+    values = torch.randint(-(2**40), 2**40, (count,), generator=torch.Generator().manual_seed(3))
+    assert torch.equal(sort_ascending(values), values.sort().values)

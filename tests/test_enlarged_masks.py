@@ -6,8 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from sam2_hf.enlarged_masks import areas, encode, enlarge, find_switches, stability
+from sam2_hf import enlarged_masks
+from sam2_hf.enlarged_masks import areas, cut, encode, enlarge, find_switches, stability
 from sam2_hf.mask_utils import rle_to_mask, stability_score
+
+
+@pytest.fixture(autouse=True)
+def never_the_plain_way(monkeypatch):
+    monkeypatch.setattr(enlarged_masks, "_RAGGED", 10.0)
 
 
 def logits_like_a_models(count, height, width, seed, smoothness=4):
@@ -75,7 +81,7 @@ def test_areas_and_stability_equal_those_of_enlarged_logits(size):
     logits = logits_like_a_models(6, 32, 48, seed=1)
     enlarged = enlarge(logits, size)
     pixels = (plain(logits, size) > 0.3).sum((1, 2))
-    assert (areas(find_switches(enlarged, 0.3), 6) - pixels).abs().max() <= 1
+    assert (areas(enlarged, 0.3) - pixels).abs().max() <= 1
     expected = stability_score(plain(logits, size), 0.3, 1.0)
     assert torch.allclose(stability(enlarged, 0.3, 1.0), expected, atol=2 / min(pixels.clamp(min=2)).item())
 
@@ -91,7 +97,7 @@ def test_a_part_is_placed_in_its_picture():
 def test_empty_and_full_masks_and_none():
     logits = torch.stack([torch.full((4, 4), -3.0), torch.full((4, 4), 3.0)])
     enlarged = enlarge(logits, (10, 20))
-    assert areas(find_switches(enlarged, 0.0), 2).tolist() == [0, 200]
+    assert areas(enlarged, 0.0).tolist() == [0, 200]
     assert stability(enlarged, 0.0, 1.0).tolist() == [0.0, 1.0]
     assert [counts.tolist() for counts in encode(enlarged, 0.0, (10, 20), (0, 0))] == [[200], [0, 200]]
     assert encode(enlarge(logits[:0], (10, 20)), 0.0, (10, 20), (0, 0)) == []
@@ -103,6 +109,24 @@ def test_half_precision_logits_are_resized_in_float32(dtype):
     logits = logits_like_a_models(2, 16, 16, seed=3).to(dtype)
     masks = decoded(encode(enlarge(logits, (40, 50)), 0.0, (40, 50), (0, 0)), (40, 50))
     assert_equal_but_for_ties(masks, plain(logits.float(), (40, 50)), 0.0)
+
+
+def test_noise_goes_the_plain_way_and_is_the_same(monkeypatch):
+    logits = torch.randn(5, 32, 48, generator=torch.Generator().manual_seed(6))
+    smooth = logits_like_a_models(5, 32, 48, seed=6, smoothness=16)
+    size = (70, 90)
+    crossings = encode(enlarge(logits, size), 0.0, (80, 95), (10, 5))
+    score = stability(enlarge(logits, size), 0.0, 0.1)
+    monkeypatch.undo()
+    monkeypatch.setattr(enlarged_masks, "_PIXELS_AT_ONCE", 2 * 70 * 90)  # in several parts
+    enlarged = enlarge(logits, size)
+    assert find_switches(enlarged, 0.0) is None
+    assert find_switches(enlarge(smooth, size), 0.0) is not None
+    assert [len(part) for part in cut(enlarged, 0.0)] == [2, 2, 1]
+    masks = decoded(encode(enlarged, 0.0, (80, 95), (10, 5)), (80, 95))
+    assert (masks != decoded(crossings, (80, 95))).float().mean() < 1e-4
+    assert torch.allclose(stability(enlarged, 0.0, 0.1), score, atol=1e-3)
+    assert areas(enlarged, 0.0).tolist() == masks.sum((1, 2)).tolist()
 
 
 @pytest.mark.gpu

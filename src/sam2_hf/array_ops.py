@@ -1,4 +1,4 @@
-"""Three operations that NumPy does three to ten times faster than torch on the CPU: counting, finding, repeating.
+"""What NumPy does three to ten times faster than torch on the CPU: counting, finding, repeating, sorting.
 
 On the CPU, NumPy shares the tensor's memory, so nothing is copied; elsewhere torch does the work on the device.
 """
@@ -30,3 +30,10 @@ def repeat_each(values: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     if values.device.type != "cpu":
         return values.repeat_interleave(counts)
     return torch.from_numpy(np.repeat(values.numpy(), counts.numpy()))
+
+
+def sort_ascending(values: torch.Tensor) -> torch.Tensor:
+    """(entries,) integers in ascending order."""
+    if values.device.type != "cpu":
+        return values.sort().values
+    return torch.from_numpy(np.sort(values.numpy()))

@@ -6,19 +6,26 @@ pixels: it is the list of the rows where each column switches on or off, a few t
 run-length codes are sums and differences of them. The full-height logits, which the plain way computes (`F.interpolate`
 to the full size, then a comparison), are the larger part of the work and of the memory.
 
-Equal to the plain way but for pixels whose logit is the threshold up to rounding.
+Equal to the plain way, `cut`, but for pixels whose logit is the threshold up to rounding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from .array_ops import find_set
-from .rle import run_lengths
+from .array_ops import count_pixels, find_set
+from .rle import mask_run_lengths, run_lengths
+
+# Where more than this part of all low-resolution cells switches, the masks are noise, and a division a switch costs
+# more than a product a pixel.
+_RAGGED = 0.1
+_PIXELS_AT_ONCE = 2**25  # bounds the memory of the plain way
 
 
 class EnlargedLogits(NamedTuple):
@@ -52,12 +59,14 @@ def enlarge(logits: torch.Tensor, size: tuple[int, int]) -> EnlargedLogits:
     return EnlargedLogits(stretched[:, 0], height)
 
 
-def find_switches(logits: EnlargedLogits, threshold: float) -> Switches:
-    """Where the columns of the masks ``enlarged logits > threshold`` switch."""
+def find_switches(logits: EnlargedLogits, threshold: float) -> Switches | None:
+    """Where the columns of the masks ``enlarged logits > threshold`` switch; None where the plain way is cheaper."""
     columns, height = logits
     _, low_height, width = columns.shape
     above = F.pad(columns > threshold, (0, 0, 1, 1))
     found = find_set(above[:, 1:] != above[:, :-1])
+    if len(found) > _RAGGED * columns.numel():
+        return None
     line = found // width
     column, mask = found - line * width, line // (low_height + 1)
     low_row = line - mask * (low_height + 1)  # the switch is between low rows low_row - 1 and low_row
@@ -78,17 +87,26 @@ def find_switches(logits: EnlargedLogits, threshold: float) -> Switches:
     return Switches(mask, column, row, goes_on & ~at_foot)
 
 
-def areas(switches: Switches, masks: int) -> torch.Tensor:
-    """Pixels of each of the `masks` masks: (masks,), int64. Rows of going off minus rows of going on."""
-    signed = torch.where(switches.goes_on, -switches.row, switches.row)
-    return signed.new_zeros(masks).index_add_(0, switches.mask, signed)
+def cut(logits: EnlargedLogits, threshold: float) -> Iterator[torch.Tensor]:
+    """The plain way: the masks ``enlarged logits > threshold`` in pixels, (some masks, height, width) at a time."""
+    width = logits.columns.shape[2]
+    for part in logits.columns.split(max(1, _PIXELS_AT_ONCE // (logits.height * width))):
+        yield F.interpolate(part[:, None], (logits.height, width), mode="bilinear")[:, 0] > threshold
+
+
+def areas(logits: EnlargedLogits, threshold: float) -> torch.Tensor:
+    """Pixels of each of the masks ``enlarged logits > threshold``: (masks,), int64."""
+    total = logits.columns.new_zeros(len(logits.columns), dtype=torch.int64)
+    switches = find_switches(logits, threshold)
+    if switches is None:
+        return torch.cat([total, *map(count_pixels, cut(logits, threshold))])[len(total) :]
+    # The rows where columns go off less the rows where they go on.
+    return total.index_add_(0, switches.mask, torch.where(switches.goes_on, -switches.row, switches.row))
 
 
 def stability(logits: EnlargedLogits, threshold: float, offset: float) -> torch.Tensor:
     """`mask_utils.stability_score` of the enlarged logits: (masks,), float32."""
-    masks = len(logits.columns)
-    inner = areas(find_switches(logits, threshold + offset), masks)
-    outer = areas(find_switches(logits, threshold - offset), masks)
+    inner, outer = areas(logits, threshold + offset), areas(logits, threshold - offset)
     return inner.float() / outer.clamp(min=1)
 
 
@@ -103,6 +121,10 @@ def encode(
         picture_size: (height, width) of the picture, in pixels.
         offset: (top, left) of the part.
     """
-    mask, column, row, _ = find_switches(logits, threshold)
+    switches = find_switches(logits, threshold)
+    if switches is None:
+        parts = (mask_run_lengths(masks, picture_size, offset) for masks in cut(logits, threshold))
+        return list(chain.from_iterable(parts))
     top, left = offset
-    return run_lengths(mask, (column + left) * picture_size[0] + row + top, len(logits.columns), picture_size)
+    places = (switches.column + left) * picture_size[0] + switches.row + top
+    return run_lengths(switches.mask, places, len(logits.columns), picture_size)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from .array_ops import find_set
+from .array_ops import find_set, sort_ascending
 
 Rle = dict[str, Any]
 
@@ -87,7 +87,7 @@ def run_lengths(mask: torch.Tensor, place: torch.Tensor, masks: int, size: tuple
     """
     pixels = size[0] * size[1]
     stride = pixels + 1
-    keys = (mask * stride + place).sort().values.cpu().numpy()
+    keys = sort_ascending(mask * stride + place).cpu().numpy()
     first = np.flatnonzero(np.diff(keys, prepend=-1))
     keys = keys[first[np.diff(first, append=len(keys)) % 2 == 1]]
     keys = keys[keys % stride < pixels]
