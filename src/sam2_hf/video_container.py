@@ -1,0 +1,190 @@
+"""Opening a video with PyAV: its stream, its first picture, and pictures as upright RGB tensors.
+
+PyAV is imported here alone, and only when a video is opened.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    try:  # code loaded from the Hub requires every import outside of `try`, and this one is for type checkers alone
+        from av import Packet as Packet
+        from av import VideoFrame as VideoFrame
+        from av.container import InputContainer as InputContainer
+        from av.container import OutputContainer as OutputContainer
+        from av.video.stream import VideoStream as VideoStream
+    except ImportError:
+        pass
+
+OpenClip = Callable[[], "InputContainer"]
+
+
+def import_av() -> ModuleType:
+    """PyAV, or an ImportError that says how to get it."""
+    try:
+        import av
+    except ImportError as error:
+        raise ImportError("reading and writing video files needs PyAV; install it with: pip install av") from error
+    return av
+
+
+class Orientation(NamedTuple):
+    """How a stored picture becomes upright: swap rows and columns first, then mirror."""
+
+    swap_axes: bool = False
+    flip_rows: bool = False
+    flip_columns: bool = False
+
+    def upright(self, frame: Tensor) -> Tensor:
+        """Turn a stored frame (3, rows, columns)."""
+        if self.swap_axes:
+            frame = frame.transpose(1, 2)
+        flipped = [axis for axis, flip in ((1, self.flip_rows), (2, self.flip_columns)) if flip]
+        return frame.flip(flipped) if flipped else frame
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """What opening a file and decoding its first picture tells.
+
+    `size` is the stored (height, width), before `orientation`. `first_time` is in ticks. `indexed_frames` is the
+    number of frames where the container lists every one of them, as MP4 does.
+    """
+
+    name: str
+    format: str
+    size: tuple[int, int]
+    orientation: Orientation
+    fps: float | None
+    first_time: int | None
+    reorders: bool
+    picture_bytes: int
+    indexed_frames: int | None
+
+
+def open_container(
+    location: str,
+    name: str,
+    *,
+    format: str | None = None,
+    options: dict[str, str] | None = None,
+    timeout: float | None = None,
+) -> InputContainer:
+    """Open what PyAV can open; `name` is what errors call it.
+
+    Raises:
+        OSError: not found, not permitted, not reachable.
+        ValueError: not a video.
+    """
+    av = import_av()
+    try:
+        return av.open(location, format=format, options=options or {}, timeout=timeout, metadata_errors="ignore")
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise ValueError(f"{name} is not a video that can be read: {describe_error(error)}") from error
+
+
+def pick_stream(container: InputContainer, name: str) -> VideoStream:
+    """The first stream of moving pictures. The cover picture of a piece of music is none."""
+    for stream in container.streams.video:
+        disposition = getattr(stream, "disposition", None)  # PyAV 14 does not have it
+        if disposition is None or not disposition & type(disposition).attached_pic:
+            return stream
+    kinds = sorted({stream.type for stream in container.streams})
+    raise ValueError(f"{name} has no pictures in it, only: {', '.join(kinds) or 'nothing'}")
+
+
+def probe(open_clip: OpenClip, name: str) -> tuple[ClipInfo, VideoFrame]:
+    """Open a file and decode its first picture, which alone tells size and rotation for certain."""
+    with open_clip() as container:
+        stream = pick_stream(container, name)
+        picture = _first_picture(container, stream, name)
+        info = ClipInfo(
+            name=name,
+            format=container.format.name,
+            size=(picture.height, picture.width),
+            orientation=orientation_of(picture),
+            fps=frame_rate(stream),
+            first_time=picture.pts,
+            reorders=bool(stream.codec_context.has_b_frames),
+            picture_bytes=sum(plane.buffer_size for plane in picture.planes),
+            indexed_frames=_indexed_frames(container, stream, picture.pts),
+        )
+        return info, picture
+
+
+def frame_rate(stream: VideoStream) -> float | None:
+    """Frames a second, on average."""
+    rate = stream.average_rate or stream.guessed_rate
+    return float(rate) if rate else None
+
+
+def shown_index_entries(container: InputContainer, stream: VideoStream) -> int | None:
+    """Frames that the index of an MP4 lists, without those that an edit list hides; None for other formats, whose
+    indices list key frames alone, and before PyAV 17, which does not show the index."""
+    entries = getattr(stream, "index_entries", None)
+    if entries is None or "mp4" not in container.format.name:
+        return None
+    return sum(not entry.is_discard for entry in entries)
+
+
+def orientation_of(picture: VideoFrame) -> Orientation:
+    """How to turn a picture upright by its display matrix, to the nearest quarter turn."""
+    entries: Any = picture.side_data  # PyAV's stubs have it as a mapping; it iterates over its values
+    for data in entries:
+        if data.type.name == "DISPLAYMATRIX":
+            # Row by row (a, b, u, c, d, v, x, y, w): stored (x, y) is shown at (a x + c y, b x + d y), y downward.
+            a, b, _, c, d = struct.unpack_from("=5i", bytes(data))
+            swap = abs(b) > abs(a)
+            return Orientation(swap, flip_rows=(b if swap else d) < 0, flip_columns=(c if swap else a) < 0)
+    return Orientation()
+
+
+def describe_error(error: Exception) -> str:
+    """What FFmpeg says, without its error number."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+class FrameConverter:
+    """Turns decoded pictures into frames: uint8 (3, height, width), RGB, upright.
+
+    Pictures that differ in size from the first, as in a recording that changed its resolution, are scaled to it.
+    Holds the state of one conversion, so each thread has its own.
+    """
+
+    def __init__(self, size: tuple[int, int], orientation: Orientation):
+        self._height, self._width = size
+        self._orientation = orientation
+        self._reformatter = import_av().video.reformatter.VideoReformatter()
+
+    def __call__(self, picture: VideoFrame) -> Tensor:
+        rgb = self._reformatter.reformat(picture, width=self._width, height=self._height, format="rgb24")
+        frame = torch.from_numpy(rgb.to_ndarray()).permute(2, 0, 1)
+        return self._orientation.upright(frame)
+
+
+def _first_picture(container: InputContainer, stream: VideoStream, name: str) -> VideoFrame:
+    error_type: Any = import_av().FFmpegError
+    try:
+        for picture in container.decode(stream):
+            return picture
+    except error_type as error:
+        raise ValueError(f"{name} cannot be decoded: {describe_error(error)}") from error
+    raise ValueError(f"{name} has no picture in it that can be decoded")
+
+
+def _indexed_frames(container: InputContainer, stream: VideoStream, first_time: int | None) -> int | None:
+    """The frame count of a plain MP4, where no packet has to be read to know it. Fragmented files list their
+    frames in passing, and a first picture that is missing would shift all numbers: both are scanned instead."""
+    if stream.frames == 0 or first_time != stream.start_time:
+        return None
+    return shown_index_entries(container, stream)

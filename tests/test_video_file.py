@@ -1,0 +1,424 @@
+import gc
+import pickle
+import random
+import subprocess
+import sys
+import threading
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+from clips import blank_frame, cut, number_in, numbers_in, set_display_matrix, write_clip, write_sound
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_video_prefetch import reading_threads
+
+from sam2_hf.video_base import VideoDecodingError
+from sam2_hf.video_file import REVERSE_BUFFER_BYTES
+from sam2_hf.video_source import open_video
+
+COUNT = 40
+X264 = "scenecut=0:bframes=3"
+# File name, and how to write it. Between them: packets out of order, times by showing and by decoding, times that
+# start late, no index, an index of key frames, an index of all frames, fragments, key frames only, one key frame.
+CLIPS = {
+    "closed.mp4": {},
+    "open.mp4": {"options": {"x264-params": f"{X264}:open-gop=1:b-pyramid=normal"}},
+    "long.mp4": {"gop": 1000, "options": {"x264-params": f"{X264}:keyint=1000"}},
+    "short.mp4": {"options": {"x264-params": f"{X264}:keyint=2:min-keyint=1"}},
+    "fragments.mp4": {"container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "closed.mkv": {},
+    "open.ts": {"options": {"x264-params": f"{X264}:open-gop=1"}},
+    "refresh.mkv": {"options": {"x264-params": "intra-refresh=1:keyint=12:bframes=0"}},
+    "simple.avi": {"codec": "mpeg4"},
+    "reordered.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
+    "stills.avi": {"codec": "mjpeg", "pixel_format": "yuvj420p"},
+    "old.mpg": {"codec": "mpeg1video", "options": {"bf": "2"}},
+    "lossless.mkv": {"codec": "ffv1"},
+    "altref.webm": {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "16"}},
+    # no usable times: H.264 in AVI has those of decoding for both, a bare stream has none
+    "untimed.avi": {},
+    "bare.h264": {},
+}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    written = {}
+
+    def get(name):
+        if name not in written:
+            codec = CLIPS[name].get("codec", "libx264")
+            try:
+                av.Codec(codec, "w")
+            except ValueError:
+                pytest.skip(f"this PyAV has no encoder {codec}")
+            written[name] = write_clip(folder / name, COUNT, **CLIPS[name])
+        return written[name]
+
+    return get
+
+
+def edited(path, source, hidden=5):
+    """A copy of an MP4 whose edit list hides the first frames, as a trimmed phone clip has it."""
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(source)) as original, av.open(str(path), "w", options=options) as copy:
+        stream = original.streams.video[0]
+        target = copy.add_stream_from_template(stream)
+        shift = int(Fraction(hidden, 25) / stream.time_base)
+        for packet in original.demux(stream):
+            if packet.dts is not None:
+                packet.pts -= shift
+                packet.dts -= shift
+                packet.stream = target
+                copy.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_frames_are_numbered_as_they_are_shown(clips, name):
+    with open_video(clips(name)) as video:
+        assert video.num_frames == len(video) == COUNT
+        assert numbers_in(video) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_any_order_gives_the_frames_of_reading_through(clips, name):
+    with open_video(clips(name), cache_size=1) as video:
+        through = list(video)
+        order = list(range(COUNT)) * 2
+        random.Random(0).shuffle(order)
+        assert all(torch.equal(video[index], through[index]) for index in order)
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_walking_backward_gives_the_same_frames(clips, name):
+    with open_video(clips(name)) as video:
+        forward = dict(video.iterate())
+        backward = list(video.iterate(step=-1))
+        assert [index for index, _ in backward] == list(range(COUNT))[::-1]
+        assert all(torch.equal(frame, forward[index]) for index, frame in backward)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), name=st.sampled_from(["open.mp4", "long.mp4", "untimed.avi"]))
+def test_iterate_visits_what_range_visits(clips, data, name):
+    start = data.draw(st.integers(0, COUNT - 1))
+    stop = data.draw(st.integers(-1, COUNT))
+    step = data.draw(st.integers(-7, 7).filter(bool))
+    prefetch = data.draw(st.integers(0, 3))
+    with open_video(clips(name), prefetch=prefetch) as video:
+        visited = [(index, number_in(frame)) for index, frame in video.iterate(start, stop, step)]
+    assert visited == [(index, index) for index in range(start, stop, step)]
+
+
+def test_walking_backward_holds_few_frames_even_in_one_long_group(clips, monkeypatch):
+    from sam2_hf import video_file
+
+    held = []
+    read = video_file._read_backward
+
+    def spy(decoder, convert, segment):
+        held.append(len(segment))
+        yield from read(decoder, convert, segment)
+
+    monkeypatch.setattr(video_file, "_read_backward", spy)
+    monkeypatch.setattr(video_file, "REVERSE_BUFFER_BYTES", 0)
+    with open_video(clips("long.mp4")) as video:
+        assert numbers_in(frame for _, frame in video.iterate(step=-1)) == list(range(COUNT))[::-1]
+    assert max(held) <= 4
+
+
+def test_opening_decodes_one_frame_and_reads_no_further(clips, monkeypatch):
+    from sam2_hf import video_file
+
+    monkeypatch.setattr(video_file, "build_frame_table", lambda *_: pytest.fail("the file was read through"))
+    with open_video(clips("closed.mp4")) as video:
+        assert video.num_frames == COUNT  # an MP4 lists its frames
+        assert (video.height, video.width, video.fps, video.seekable) == (32, 112, 25.0, True)
+        assert number_in(video[0]) == 0
+        assert "40 frames, 112x32, 25 fps" in repr(video)
+    with open_video(clips("closed.mkv")) as video:
+        assert "not counted yet" in repr(video)
+
+
+def test_going_on_from_where_it_stands_decodes_nothing_twice(clips, monkeypatch):
+    from sam2_hf.video_decoding import FrameDecoder
+
+    decoded = []
+    decode = FrameDecoder._decode
+    monkeypatch.setattr(FrameDecoder, "_decode", lambda self, packet: decoded.append(packet) or decode(self, packet))
+    with open_video(clips("long.mp4"), cache_size=1) as video:
+        assert [number_in(video[index]) for index in range(1, COUNT)] == list(range(1, COUNT))
+        assert len(decoded) <= COUNT + 1
+
+
+def test_a_frame_that_was_just_used_comes_from_the_cache(clips, monkeypatch):
+    with open_video(clips("closed.mp4"), cache_size=2) as video:
+        first, second = video[7], video[8]
+        monkeypatch.setattr(video, "_load", lambda index: pytest.fail("decoded again"))
+        assert video[7] is first
+        assert video[8] is second
+
+
+def test_frames_that_iterate_gave_out_are_at_hand(clips, monkeypatch):
+    with open_video(clips("closed.mp4")) as video:
+        monkeypatch.setattr(video, "_load", lambda index: pytest.fail("decoded again"))
+        assert all(video[index] is frame for index, frame in video.iterate())
+
+
+def test_times_of_a_variable_rate_are_told(tmp_path):
+    times = [0, 40, 50, 300, 310, 320, 1000, 1500, 1533, 1600]
+    path = write_clip(tmp_path / "uneven.mkv", len(times), times=times.__getitem__)
+    with open_video(path) as video:
+        assert numbers_in(video) == list(range(len(times)))
+        assert [round(1000 * video.timestamp(index)) for index in range(len(times))] == times
+        assert number_in(video[7]) == 7
+
+
+def test_files_without_times_have_no_timestamps(clips):
+    with open_video(clips("bare.h264")) as video:
+        assert video.timestamp(3) is None
+
+
+def test_frames_hidden_by_an_edit_list_do_not_count(clips, tmp_path):
+    with open_video(edited(tmp_path / "trimmed.mp4", clips("closed.mp4"))) as video:
+        assert video.num_frames == COUNT - 5
+        assert numbers_in(video) == list(range(5, COUNT))
+        assert [number_in(video[index]) for index in (30, 0, 12, 1)] == [35, 5, 17, 6]
+
+
+# (a, b, c, d) of the display matrix and what it does to a (height, width) picture
+TURNS = {
+    "as it is": ((1, 0, 0, 1), lambda picture: picture),
+    "quarter turn clockwise": ((0, 1, -1, 0), lambda picture: torch.rot90(picture, -1, (1, 2))),
+    "half turn": ((-1, 0, 0, -1), lambda picture: torch.rot90(picture, 2, (1, 2))),
+    "quarter turn counter-clockwise": ((0, -1, 1, 0), lambda picture: torch.rot90(picture, 1, (1, 2))),
+    "mirrored left to right": ((-1, 0, 0, 1), lambda picture: picture.flip(2)),
+    "mirrored top to bottom": ((1, 0, 0, -1), lambda picture: picture.flip(1)),
+    "mirrored on the diagonal": ((0, 1, 1, 0), lambda picture: picture.transpose(1, 2)),
+    "mirrored on the other diagonal": ((0, -1, -1, 0), lambda picture: picture.transpose(1, 2).flip(1, 2)),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_frames_are_turned_upright(clips, tmp_path, turn):
+    matrix, upright = TURNS[turn]
+    path = tmp_path / "turned.mp4"
+    path.write_bytes(clips("closed.mp4").read_bytes())
+    set_display_matrix(path, *matrix)
+    with open_video(clips("closed.mp4")) as stored, open_video(path) as video:
+        expected = upright(stored[3])
+        assert (video.height, video.width) == tuple(expected.shape[1:])
+        assert torch.equal(video[3], expected)
+
+
+@pytest.mark.skipif(not hasattr(av.VideoFrame, "rotation"), reason="this PyAV does not tell the rotation")
+def test_the_turn_is_the_one_that_pyav_tells(clips, tmp_path):
+    path = tmp_path / "turned.mp4"
+    path.write_bytes(clips("closed.mp4").read_bytes())
+    set_display_matrix(path, 0, 1, -1, 0)
+    with av.open(str(path)) as container:
+        degrees = next(container.decode(video=0)).rotation  # counter-clockwise
+    with open_video(clips("closed.mp4")) as stored, open_video(path) as video:
+        assert torch.equal(video[0], torch.rot90(stored[0], degrees // 90, (1, 2)))
+
+
+def write_colour(path, luma, blue, red, matrix, full_range):
+    """One lossless picture of one colour in YUV, and what its numbers mean."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 16, 16, "yuv444p"
+        stream.codec_context.colorspace = matrix
+        stream.codec_context.color_range = 2 if full_range else 1
+        planes = np.stack([np.full((16, 16), value, np.uint8) for value in (luma, blue, red)])
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv444p")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize(
+    ("matrix", "red_weight", "blue_weight"), [(1, 0.2126, 0.0722), (6, 0.299, 0.114)], ids=["BT.709", "BT.601"]
+)
+def test_colours_are_those_that_the_file_means(tmp_path, matrix, red_weight, blue_weight, full_range):
+    luma, blue, red = 120, 100, 160
+    path = write_colour(tmp_path / "colour.mkv", luma, blue, red, matrix, full_range)
+    y = luma if full_range else (luma - 16) * 255 / 219
+    chroma = 1.0 if full_range else 255 / 224
+    r = y + 2 * (1 - red_weight) * (red - 128) * chroma
+    b = y + 2 * (1 - blue_weight) * (blue - 128) * chroma
+    g = (y - red_weight * r - blue_weight * b) / (1 - red_weight - blue_weight)
+    with open_video(path) as video:
+        assert video[0][:, 8, 8].tolist() == pytest.approx([r, g, b], abs=1.5)  # in whole grey levels
+
+
+@pytest.mark.parametrize("name", ["closed.mp4", "closed.mkv"])
+def test_many_threads_share_one_source(clips, name):
+    wrong = []
+
+    def work(seed):
+        pick = random.Random(seed)
+        for _ in range(3):
+            start = pick.randrange(COUNT)
+            step = pick.choice([-1, 1])
+            wrong.extend(index for index, frame in video.iterate(start, step=step) if number_in(frame) != index)
+            wrong.extend(index for index in pick.sample(range(COUNT), 5) if number_in(video[index]) != index)
+
+    with open_video(clips(name)) as video:
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+
+
+def test_closing_ends_all_reading(clips):
+    video = open_video(clips("long.mp4"))
+    walk = video.iterate()
+    next(walk)
+    unstarted = video.iterate(step=-1)
+    video.close()
+    video.close()
+    assert not reading_threads()
+    assert "closed" in repr(video)
+    for use in (lambda: next(walk), lambda: next(unstarted), lambda: video[0], lambda: video.iterate()):
+        with pytest.raises(ValueError, match="closed"):
+            use()
+
+
+def test_leaving_a_loop_ends_its_thread(clips):
+    with open_video(clips("long.mp4")) as video:
+        for index, _ in video.iterate():
+            if index == 3:
+                break
+        gc.collect()
+        assert not reading_threads()
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (COUNT, IndexError, "frame 40 is out of range: .* has frames 0 to 39"),
+        (-1, IndexError, "out of range"),
+        (1.5, TypeError, "float"),
+        (slice(3), TypeError, "iterate"),
+    ],
+)
+def test_refuses_frames_that_are_not_there(clips, index, error, message):
+    with open_video(clips("closed.mp4")) as video, pytest.raises(error, match=message):
+        video[index]
+
+
+def test_refuses_walks_that_make_no_sense(clips):
+    with open_video(clips("closed.mp4")) as video:
+        with pytest.raises(ValueError, match="step"):
+            video.iterate(step=0)
+        with pytest.raises(IndexError, match="out of range"):
+            video.iterate(COUNT)
+
+
+# Damage
+
+
+def frames_before_damage(video, **walk):
+    """The numbers of the frames that come before the damage, and the damage."""
+    numbers = []
+    with pytest.raises(VideoDecodingError) as caught:
+        for _, frame in video.iterate(**walk):
+            numbers.append(number_in(frame))
+    return numbers, caught.value
+
+
+@pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv", "cut.avi", "cut.webm"])
+def test_a_file_that_is_cut_short_gives_what_it_has_and_then_says_so(tmp_path, name):
+    codec = {".avi": "mpeg4", ".webm": "libvpx"}.get(name[3:], "libx264")
+    options = {"movflags": "faststart"} if name.endswith("mp4") else {}
+    path = write_clip(tmp_path / name, 100, codec=codec, container_options=options, options={"crf": "10"})
+    with open_video(cut(path, 0.6)) as video:
+        numbers, damage = frames_before_damage(video)
+        assert 20 < len(numbers) < 90
+        assert numbers == list(range(len(numbers)))
+        assert damage.index == len(numbers)
+        assert video.num_frames == 100
+        with pytest.raises(VideoDecodingError, match=r"frame 99 .*cut short"):
+            video[99]
+        assert number_in(video[len(numbers) - 1]) == len(numbers) - 1  # still there
+
+
+def broken_clip(path, codec):
+    """A clip whose frame 30 has lost its data: not a key frame, and its group goes on to frame 35."""
+    write_clip(path, COUNT, codec=codec, options={"x264-params": "scenecut=0:b-adapt=0"} if codec == "libx264" else {})
+    return blank_frame(path, 30)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_damage_in_the_middle_stops_there_and_the_rest_can_be_had(tmp_path, codec):
+    with open_video(broken_clip(tmp_path / "broken.mp4", codec)) as video:
+        numbers, damage = frames_before_damage(video)
+        # With B-frames, some frame before may build on the broken one and is as lost.
+        assert damage.index in ((28, 29, 30) if codec == "libx264" else (30,))
+        assert numbers == list(range(damage.index))
+        assert str(damage) == f"frame {damage.index} cannot be read: {damage.reason}"
+        assert [number_in(video[index]) for index in (39, 20)] == [39, 20]
+        with pytest.raises(VideoDecodingError, match="frame 30 "):
+            video[30]
+        assert number_in(video[38]) == 38
+
+
+def test_walking_back_to_the_damage_gives_the_frames_behind_it(tmp_path):
+    with open_video(broken_clip(tmp_path / "broken.mp4", "mpeg4")) as video:
+        numbers, damage = frames_before_damage(video, step=-1)
+    assert damage.index == 30
+    assert len(numbers) == 9
+    assert numbers[:4] == [39, 38, 37, 36]  # those between the damage and the next key frame may show its traces
+
+
+def test_damage_survives_being_sent_to_another_process():
+    damage = pickle.loads(pickle.dumps(VideoDecodingError(7, "torn")))
+    assert (damage.index, damage.reason, str(damage)) == (7, "torn", "frame 7 cannot be read: torn")
+
+
+def test_refuses_files_that_are_no_videos(tmp_path, clips):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("not a video" * 100)
+    (tmp_path / "no_index.mp4").write_bytes(clips("closed.mp4").read_bytes()[:1000])
+    write_sound(tmp_path / "sound.mp4")
+    with pytest.raises(FileNotFoundError, match="no such video"):
+        open_video(tmp_path / "missing.mp4")
+    with pytest.raises(ValueError, match=r"empty\.mp4' is an empty file"):
+        open_video(tmp_path / "empty.mp4")
+    with pytest.raises(ValueError, match=r"text\.mp4' is not a video that can be read: .*[Ii]nvalid data"):
+        open_video(tmp_path / "text.mp4")
+    with pytest.raises(ValueError, match=r"no_index\.mp4' is not a video"):
+        open_video(tmp_path / "no_index.mp4")
+    with pytest.raises(ValueError, match=r"sound\.mp4' has no pictures in it, only: audio"):
+        open_video(tmp_path / "sound.mp4")
+
+
+def test_without_pyav_an_error_says_how_to_get_it(clips, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ImportError, match="pip install av"):
+        open_video(clips("closed.mp4"))
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_ten_thousand_frames(tmp_path):
+    path = write_clip(tmp_path / "long.mp4", 10_000, gop=250, codec="mpeg4", size=(240, 320))
+    peaks = {}
+    for walk in ("start=0, stop=500", "start=0", "start=9999, step=-1"):
+        script = (
+            "import resource, sys; from sam2_hf.video_source import open_video\n"
+            f"video = open_video({str(path)!r})\n"
+            f"for _ in video.iterate({walk}): pass\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        )
+        run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+        peaks[walk] = int(run.stdout)
+    decoded = 10_000 * 240 * 320 * 3 / 2**20  # 2200 MiB
+    assert peaks["start=0"] - peaks["start=0, stop=500"] < 16 < decoded
+    assert peaks["start=9999, step=-1"] - peaks["start=0, stop=500"] < 2 * REVERSE_BUFFER_BYTES / 2**20
