@@ -88,6 +88,7 @@ def attend(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Runs the attention implementation that `module.config` names; shapes as in `eager_attention`.
 
+    The weights are None unless `need_weights` asks for them.
     Flash kernels take no mask and fused kernels give no weights: where one is needed, this one call falls back to
     sdpa or eager.
     """
@@ -100,7 +101,8 @@ def attend(
         mask = mask.to(query.dtype)  # fused kernels insist on it; half precision and autocast change the query's
     function = eager_attention if name == "eager" else ALL_ATTENTION_FUNCTIONS[name]
     dropout = dropout if module.training else 0.0
-    return function(module, query, key, value, mask, scaling=scaling, dropout=dropout, is_causal=False)
+    result, weights = function(module, query, key, value, mask, scaling=scaling, dropout=dropout, is_causal=False)
+    return result, weights if need_weights else None
 
 
 class PromptAttention(nn.Module):
