@@ -104,7 +104,7 @@ def resize(
     if resample not in _MODES:
         raise ValueError(f"resample must be 0 (nearest), 2 (bilinear) or 3 (bicubic), got {resample!r}")
     is_bytes = pixels.dtype == torch.uint8
-    on_bytes = is_bytes and pixels.device.type == "cpu"
+    on_bytes = is_bytes and pixels.device.type == "cpu" and size[1] > 1  # torch's kernel errs for a width of one
     source = _as_batch_of_one(pixels) if on_bytes else pixels.float().unsqueeze(0)
     resized = F.interpolate(source, size, mode=_MODES[PILImageResampling(resample)], antialias=True)[0]
     if is_bytes and not on_bytes:
