@@ -226,7 +226,7 @@ def test_code_saved_with_it_needs_no_package(tmp_path):
         {WITHOUT_PACKAGE}
         import json
         import numpy as np
-        from transformers import AutoImageProcessor
+        from transformers.models.auto.image_processing_auto import AutoImageProcessor  # hidden by some, for torchvision
         processor = AutoImageProcessor.from_pretrained({str(tmp_path / "carried")!r}, trust_remote_code=True)
         pixels = processor(np.zeros((5, 6, 3), dtype=np.uint8), return_tensors="pt").pixel_values
         print(json.dumps([type(processor).__module__.split(".")[0], list(pixels.shape)]))
