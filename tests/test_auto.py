@@ -11,6 +11,7 @@ import transformers
 from fresh_python import WITHOUT_PACKAGE, run_fresh
 from PIL import Image
 from tiny import tiny_config, tiny_image_model
+from tiny_checkpoint import save_tiny_checkpoint
 from transformers import AutoConfig, AutoModel, AutoModelForMaskGeneration, AutoProcessor, pipeline
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.image_processing_auto import (
@@ -50,12 +51,7 @@ def _state() -> list[object]:
 @pytest.fixture(scope="module")
 def image_folder(tmp_path_factory):
     """A checkpoint of the model type `sam2`, as our classes save it."""
-    folder = tmp_path_factory.mktemp("image")
-    tiny_image_model(image_size=SIZE).save_pretrained(folder)
-    size = {"height": SIZE, "width": SIZE}
-    mask_size = {"height": SIZE // 4, "width": SIZE // 4}
-    sam2_hf.Sam2Processor(sam2_hf.Sam2ImageProcessor(size=size, mask_size=mask_size)).save_pretrained(folder)
-    return folder
+    return save_tiny_checkpoint(tmp_path_factory.mktemp("image"), SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -315,13 +311,12 @@ def test_code_pushed_with_the_weights_works_without_the_package(tmp_path):
     folder = tmp_path / "pushed"
     pushed = run_fresh(f"""
         import json
+        from pathlib import Path
         from sam2_hf import Sam2Config, Sam2ImageProcessor, Sam2Model, Sam2Processor
-        from tiny import tiny_image_model
+        from tiny_checkpoint import save_tiny_checkpoint
         for ours in (Sam2Config, Sam2ImageProcessor, Sam2Model, Sam2Processor):
             ours.register_for_auto_class()
-        tiny_image_model(image_size={SIZE}).save_pretrained({str(folder)!r})
-        size = {{"height": {SIZE}, "width": {SIZE}}}
-        Sam2Processor(Sam2ImageProcessor(size=size)).save_pretrained({str(folder)!r})
+        save_tiny_checkpoint(Path({str(folder)!r}), {SIZE})
         print(json.dumps(True))
     """)
     assert pushed and (folder / "modeling_sam2.py").exists() and (folder / "processing_sam2.py").exists()

@@ -1,0 +1,32 @@
+"""A model without training, for when no checkpoint is at hand."""
+
+from __future__ import annotations
+
+import torch
+
+from ..configuration_sam2 import Sam2Config
+from ..modeling_sam2 import Sam2Model
+
+
+def random_model(config: Sam2Config, seed: int = 0) -> Sam2Model:
+    """An untrained model whose masks nevertheless follow the colours and edges of a picture.
+
+    Matrices are scaled by their fan-in, so that what tells one place of the picture from another keeps its size through
+    the layers; with the small values that a training starts from, it would drown in rounding. The kernels that
+    enlarge masks get one value for all four pixels, for otherwise every mask would show their pattern and little else.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Sam2Model(config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            is_token = "token" in name or "point_embed" in name
+            is_upscaling = "upscale_conv" in name  # transposed: its first axis is that of the inputs
+            if parameter.ndim < 2 or ("embed" in name and not is_token):
+                continue
+            fan_in = 1 if is_token else parameter.shape[0] if is_upscaling else parameter[0].numel()
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * fan_in**-0.5)
+            if is_upscaling:
+                parameter.copy_(parameter[..., :1, :1].expand_as(parameter))
+    return model.eval()

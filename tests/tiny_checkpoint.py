@@ -1,0 +1,18 @@
+"""A tiny random checkpoint on disk, with its processor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tiny import tiny_image_model
+
+from sam2_hf import Sam2ImageProcessor, Sam2Processor
+
+
+def save_tiny_checkpoint(folder: Path, image_size: int = 64, seed: int = 0) -> Path:
+    """Saves a model of the type `sam2` for pictures of `image_size` pixels a side; returns `folder`."""
+    tiny_image_model(seed, image_size=image_size).save_pretrained(folder)
+    size = {"height": image_size, "width": image_size}
+    mask_size = {"height": image_size // 4, "width": image_size // 4}
+    Sam2Processor(Sam2ImageProcessor(size=size, mask_size=mask_size)).save_pretrained(folder)
+    return folder
