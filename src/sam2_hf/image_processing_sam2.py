@@ -113,7 +113,8 @@ class Sam2ImageProcessor(BaseImageProcessor):
         Args:
             images: one picture, several, or nested.
             segmentation_maps: for training, a map (height, width) of class or object indices for each picture.
-            return_tensors: "pt" or "np"; without it lists of tensors and of tuples.
+            return_tensors: "pt" or "np". Without it `original_sizes` is a list of tuples, and pixels of pictures that
+                are not resized may be a list of tensors.
             overrides: any setting of the class, for this call alone.
 
         Returns:

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from .connected_components import fill_holes, remove_sprinkles
 from .prompts import Size, read_sizes
 
-_PIXELS_AT_ONCE = 2**24  # bounds the memory that upscaled logits take before they are cut to bits
+# Upscaled logits exist for so many pixels only, before they are cut to bits. That bounds memory, and what fits into
+# a cache is some three times faster on a CPU than all masks at once.
+_PIXELS_AT_ONCE = 2**22
 _SUPPRESSION = 10.0  # logits of an object that loses a pixel to another one go this far below the threshold
 
 

@@ -75,11 +75,14 @@ def widen(padded: Padded, objects: int, pad_value: float) -> Padded:
 
 
 def to_plain(value: Any, name: str) -> Any:
-    """Tensors as arrays and tuples as lists, in new lists; what cannot hold numbers is refused."""
+    """Tensors and rectangular lists as arrays, tuples as lists, in new lists; what holds no numbers is refused."""
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
     if isinstance(value, (list, tuple)):
+        rectangle = _as_rectangle(value)
+        if rectangle is not None:
+            return rectangle
         return [to_plain(item, f"{name}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, np.ndarray) and value.dtype == object:
         return to_plain(value.tolist(), name)
@@ -88,6 +91,15 @@ def to_plain(value: Any, name: str) -> Any:
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return value
     raise TypeError(f"{name} must hold numbers in lists, arrays or tensors, got {type(value).__name__}")
+
+
+def _as_rectangle(value: list[Any] | tuple[Any, ...]) -> np.ndarray | None:
+    """Numbers in even lists at once, which numpy does some ten times faster than a loop; None for anything else."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError):  # uneven; or tensors that numpy cannot see
+        return None
+    return array if array.dtype.kind in "biuf" else None
 
 
 def number_depths(value: Any, level: int = 0) -> set[int]:
