@@ -19,10 +19,10 @@ from .enlarged_masks import EnlargedLogits, encode, enlarge, stability
 from .found_masks import FoundMasks
 from .mask_generation_settings import MaskGenerationSettings
 
-# Prompts whose masks are upscaled together, and those that are decoded together at most. On a CPU, small batches fit
-# its caches and keep the peak of memory low; an accelerator wants them large.
-_UPSCALED_AT_ONCE = {"cpu": 4}
-_DECODED_AT_ONCE = {"cpu": 16}
+# Prompts are decoded, and masks upscaled, as many at once as their features fill about so many bytes. On a CPU small
+# batches are the fastest: they stay in its caches, and memory is used again instead of being asked for.
+_BYTES_AT_ONCE = {"cpu": 2**24}
+_BYTES_AT_ONCE_ON_ACCELERATORS = 2**31
 _REFINEMENT_LIMIT = 32.0  # logits of masks that are given back as prompts stay within, as in the official predictor
 
 
@@ -57,12 +57,11 @@ def find_masks(
         The masks that pass all filters, in the order of the points; duplicates among them, unless
         `settings.box_nms_thresh` is set.
     """
-    grid = settings.grid(crop.layer)
-    device = image_embeddings[-1].device
-    batch = min(settings.points_per_batch or len(grid), _DECODED_AT_ONCE.get(device.type, len(grid)))
+    grid, device = settings.grid(crop.layer), image_embeddings[-1].device
+    at_once = min(settings.points_per_batch or len(grid), _how_many_fit(image_embeddings[-1].nbytes, device))
     height, width = input_size
     found = [FoundMasks.none(picture_size)]
-    for points in grid.split(batch):
+    for points in grid.split(at_once):
         prompts = (points * torch.tensor([width, height])).to(device)
         for candidates in _candidates(model, image_embeddings, prompts, settings):
             found.append(_compress(candidates, points, crop, picture_size, settings))
@@ -116,7 +115,7 @@ def _multimasks(model: Any, embeddings: list[torch.Tensor], decoded: Any, thresh
     scores = decoded.iou_scores
     passing = _passes(scores, threshold)
     passing[..., 0] = False
-    for prompts in _prompts_at_a_time(passing[0].any(dim=-1)):
+    for prompts in _prompts_at_a_time(passing[0].any(dim=-1), embeddings):
         chosen = torch.zeros_like(passing)
         chosen[0, prompts] = passing[0, prompts]
         logits = model.upscale_masks(decoded, embeddings, chosen)
@@ -129,7 +128,7 @@ def _single_masks(model: Any, embeddings: list[torch.Tensor], decoded: Any, thre
     Which of a prompt's masks that is depends on how stable number 0 is; a prompt without any mask that passes is out
     before.
     """
-    for prompts in _prompts_at_a_time(_passes(decoded.iou_scores[0], threshold).any(dim=-1)):
+    for prompts in _prompts_at_a_time(_passes(decoded.iou_scores[0], threshold).any(dim=-1), embeddings):
         few = decoded._replace(
             iou_scores=decoded.iou_scores[:, prompts],
             object_score_logits=decoded.object_score_logits[:, prompts],
@@ -157,11 +156,16 @@ def _refined(
             yield better._replace(prompt=prompt[better.prompt])
 
 
-def _prompts_at_a_time(wanted: torch.Tensor) -> Iterator[torch.Tensor]:
+def _prompts_at_a_time(wanted: torch.Tensor, embeddings: list[torch.Tensor]) -> Iterator[torch.Tensor]:
     """Indices of the wanted (P,) prompts, as many at once as are upscaled together."""
     indices = wanted.nonzero().squeeze(1)
+    upscaled_bytes = 2 * embeddings[-1].nbytes  # 16 times the pixels, an eighth of the channels
     if len(indices):
-        yield from indices.split(_UPSCALED_AT_ONCE.get(wanted.device.type, 64))
+        yield from indices.split(_how_many_fit(upscaled_bytes, wanted.device))
+
+
+def _how_many_fit(size: int, device: torch.device) -> int:
+    return max(1, _BYTES_AT_ONCE.get(device.type, _BYTES_AT_ONCE_ON_ACCELERATORS) // size)
 
 
 def _compress(
