@@ -9,7 +9,7 @@ import torch
 from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
-from .image_processing_sam2 import Sam2ImageProcessor, as_size
+from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor, as_size
 from .prompts import PAD_VALUE, Size, place_prompts, read_prompts, read_sizes
 
 _COORDINATES = ("input_points", "input_boxes")
@@ -124,13 +124,15 @@ class Sam2Processor(ProcessorMixin):
         else:
             sizes = read_sizes(original_sizes)
             data = {"original_sizes": sizes}
-        if self._target_size is not None:
-            model_sizes = [as_size(self._target_size, "target_size")] * len(sizes)
-        else:
-            model_sizes = [options.size] * len(sizes) if options.do_resize else sizes
-        for name, tensor in place_prompts(prompts, sizes, model_sizes).named().items():
+        for name, tensor in place_prompts(prompts, sizes, self._frames(sizes, options)).named().items():
             data[name] = tensor if options.device is None else tensor.to(options.device)
         return Sam2Inputs(data, tensor_type=return_tensors)
+
+    def _frames(self, sizes: list[Size], options: PixelOptions) -> list[Size]:
+        """(height, width) that the coordinates of each picture are scaled to."""
+        if self._target_size is not None:
+            return [as_size(self._target_size, "target_size")] * len(sizes)
+        return [options.size] * len(sizes) if options.do_resize else sizes
 
     def post_process_masks(self, masks: Any, original_sizes: Any, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
         """Bring mask logits to the size of their pictures; see `Sam2ImageProcessor.post_process_masks`."""
