@@ -107,12 +107,32 @@ def cut(path: Path, fraction: float) -> Path:
     return path
 
 
-def blank_frame(path: Path, index: int) -> Path:
-    """Put zeros in the place of one frame's data."""
+def blank_frame(path: Path, index: int, keep: int = 0) -> Path:
+    """Put zeros in the place of one frame's data, except the first `keep` bytes of it."""
     with av.open(str(path)) as container:
         packets = sorted((packet.pts, packet.pos, packet.size) for packet in container.demux(video=0) if packet.size)
     _, position, size = packets[index]
     content = bytearray(path.read_bytes())
-    content[position : position + size] = bytes(size)
+    content[position + keep : position + size] = bytes(size - keep)
     path.write_bytes(content)
     return path
+
+
+class Faulty:
+    """An open container whose packets come from `demux(container)` instead."""
+
+    def __init__(self, container: av.container.InputContainer, demux: Callable[..., Iterator[av.Packet]]):
+        self._container = container
+        self._demux = demux
+
+    def demux(self, *args: object) -> Iterator[av.Packet]:
+        return self._demux(self._container)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._container, name)
+
+    def __enter__(self) -> Faulty:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._container.close()

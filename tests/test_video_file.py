@@ -1,4 +1,5 @@
 import gc
+import itertools
 import pickle
 import random
 import subprocess
@@ -10,13 +11,13 @@ import av
 import numpy as np
 import pytest
 import torch
-from clips import blank_frame, cut, number_in, numbers_in, set_display_matrix, write_clip, write_sound
+from clips import Faulty, blank_frame, cut, number_in, numbers_in, set_display_matrix, write_clip, write_sound
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_video_prefetch import reading_threads
 
 from sam2_hf.video_base import VideoDecodingError
-from sam2_hf.video_file import REVERSE_BUFFER_BYTES
+from sam2_hf.video_file import REVERSE_BUFFER_BYTES, FileSource
 from sam2_hf.video_source import open_video
 
 COUNT = 40
@@ -62,17 +63,14 @@ def clips(tmp_path_factory):
     return get
 
 
-def edited(path, source, hidden=5):
-    """A copy of an MP4 whose edit list hides the first frames, as a trimmed phone clip has it."""
-    options = {"avoid_negative_ts": "disabled"}
-    with av.open(str(source)) as original, av.open(str(path), "w", options=options) as copy:
+def copy_packets(path, source, change):
+    """A copy of a file with `change(packet)` done to each of its packets."""
+    with av.open(str(source)) as original, av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as copy:
         stream = original.streams.video[0]
         target = copy.add_stream_from_template(stream)
-        shift = int(Fraction(hidden, 25) / stream.time_base)
         for packet in original.demux(stream):
             if packet.dts is not None:
-                packet.pts -= shift
-                packet.dts -= shift
+                packet = change(packet)
                 packet.stream = target
                 copy.mux(packet)
     return path
@@ -185,10 +183,64 @@ def test_files_without_times_have_no_timestamps(clips):
 
 
 def test_frames_hidden_by_an_edit_list_do_not_count(clips, tmp_path):
-    with open_video(edited(tmp_path / "trimmed.mp4", clips("closed.mp4"))) as video:
+    def five_frames_earlier(packet):
+        shift = int(Fraction(5, 25) / packet.time_base)
+        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+        return packet
+
+    # As a trimmed phone clip has it: what is shown before time 0 is hidden.
+    path = copy_packets(tmp_path / "trimmed.mp4", clips("closed.mp4"), five_frames_earlier)
+    with open_video(path) as video:
         assert video.num_frames == COUNT - 5
         assert numbers_in(video) == list(range(5, COUNT))
         assert [number_in(video[index]) for index in (30, 0, 12, 1)] == [35, 5, 17, 6]
+
+
+def test_where_a_packet_holds_no_picture_the_one_before_is_shown_on(tmp_path):
+    not_coded = bytes([0, 0, 1, 0xB6, 0b01010000, 0b01001111])  # MPEG-4: a predicted picture like the one before
+
+    def silence_seven(packet):
+        if round(packet.pts * packet.time_base * 25) != 7:
+            return packet
+        empty = av.Packet(not_coded)
+        empty.pts, empty.dts, empty.time_base = packet.pts, packet.dts, packet.time_base
+        return empty
+
+    path = copy_packets(tmp_path / "held.mp4", write_clip(tmp_path / "plain.mp4", codec="mpeg4"), silence_seven)
+    with open_video(path) as video:
+        assert len(video) == COUNT
+        assert [number_in(video[index]) for index in (5, 6, 7, 7, 8, 20, 7, 39)] == [5, 6, 6, 6, 8, 20, 6, 39]
+        assert numbers_in(video) == [*range(7), 6, *range(8, COUNT)]
+        assert numbers_in(frame for _, frame in video.iterate(10, 4, -1)) == [10, 9, 8, 6, 6, 5]
+
+
+def test_gaps_that_a_container_fills_with_empty_packets_hold_no_frames(tmp_path):
+    times = [0, 40, 80, 200, 240, 280, 480, 520]  # AVI has nothing but a packet for every 40 ms
+    path = write_clip(tmp_path / "gaps.avi", len(times), codec="mpeg4", times=times.__getitem__)
+    with open_video(path) as video:
+        assert numbers_in(video) == list(range(len(times)))
+        assert [number_in(video[index]) for index in (6, 2, 3)] == [6, 2, 3]
+
+
+def test_empty_packets_are_no_frames_and_do_not_end_the_clip(clips):
+    def with_empty_packets(container):
+        for packet in container.demux(video=0):
+            yield packet
+            if packet.size > 0:
+                empty = av.Packet()
+                empty.stream, empty.pts, empty.dts = packet.stream, packet.pts, packet.dts
+                yield empty
+
+    with FileSource(lambda: Faulty(av.open(str(clips("closed.mkv"))), with_empty_packets), "a clip") as video:
+        assert numbers_in(video) == list(range(COUNT))
+
+
+def test_recordings_strung_together_are_counted_through(clips, tmp_path):
+    path = tmp_path / "twice.ts"
+    path.write_bytes(clips("open.ts").read_bytes() * 2)  # the times start over in the middle
+    with open_video(path) as video:
+        assert numbers_in(video) == list(range(COUNT)) * 2
+        assert [number_in(video[index]) for index in (COUNT + 5, 5, COUNT - 1, COUNT)] == [5, 5, COUNT - 1, 0]
 
 
 # (a, b, c, d) of the display matrix and what it does to a (height, width) picture
@@ -216,7 +268,6 @@ def test_frames_are_turned_upright(clips, tmp_path, turn):
         assert torch.equal(video[3], expected)
 
 
-@pytest.mark.skipif(not hasattr(av.VideoFrame, "rotation"), reason="this PyAV does not tell the rotation")
 def test_the_turn_is_the_one_that_pyav_tells(clips, tmp_path):
     path = tmp_path / "turned.mp4"
     path.write_bytes(clips("closed.mp4").read_bytes())
@@ -378,6 +429,30 @@ def test_walking_back_to_the_damage_gives_the_frames_behind_it(tmp_path):
     assert numbers[:4] == [39, 38, 37, 36]  # those between the damage and the next key frame may show its traces
 
 
+def test_a_file_that_cannot_be_read_further_gives_what_came_before(clips):
+    def failing(container):
+        yield from itertools.islice(container.demux(video=0), 20)
+        raise av.error.InvalidDataError(5, "the disk is broken")
+
+    def open_clip():
+        return Faulty(av.open(str(clips("simple.avi"))), failing)
+
+    with FileSource(open_clip, "a file on a broken disk") as video:
+        numbers, damage = frames_before_damage(video)
+        assert numbers == list(range(20))
+        assert damage.index == 20
+        assert "the disk is broken" in damage.reason
+
+
+def test_an_untimed_file_gives_the_frames_before_its_damage(tmp_path):
+    path = blank_frame(write_clip(tmp_path / "untimed.avi", COUNT), 30)
+    with open_video(path) as video:
+        numbers, damage = frames_before_damage(video)
+        assert numbers == list(range(damage.index))
+        assert 25 <= damage.index <= 30  # frames that wait for their turn when the error comes are lost with it
+        assert video.num_frames == damage.index + 1
+
+
 def test_damage_survives_being_sent_to_another_process():
     damage = pickle.loads(pickle.dumps(VideoDecodingError(7, "torn")))
     assert (damage.index, damage.reason, str(damage)) == (7, "torn", "frame 7 cannot be read: torn")
@@ -388,6 +463,9 @@ def test_refuses_files_that_are_no_videos(tmp_path, clips):
     (tmp_path / "text.mp4").write_text("not a video" * 100)
     (tmp_path / "no_index.mp4").write_bytes(clips("closed.mp4").read_bytes()[:1000])
     write_sound(tmp_path / "sound.mp4")
+    blank = write_clip(tmp_path / "blank.mkv", 3)
+    for index in range(3):
+        blank_frame(blank, index, keep=8)
     with pytest.raises(FileNotFoundError, match="no such video"):
         open_video(tmp_path / "missing.mp4")
     with pytest.raises(ValueError, match=r"empty\.mp4' is an empty file"):
@@ -396,14 +474,20 @@ def test_refuses_files_that_are_no_videos(tmp_path, clips):
         open_video(tmp_path / "text.mp4")
     with pytest.raises(ValueError, match=r"no_index\.mp4' is not a video"):
         open_video(tmp_path / "no_index.mp4")
+    with pytest.raises(ValueError, match=r"blank\.mkv' cannot be decoded: "):
+        open_video(blank)
     with pytest.raises(ValueError, match=r"sound\.mp4' has no pictures in it, only: audio"):
         open_video(tmp_path / "sound.mp4")
 
 
 def test_without_pyav_an_error_says_how_to_get_it(clips, monkeypatch):
+    path = clips("closed.mp4")
+    monkeypatch.setattr(av, "__version__", "16.1.0")
+    with pytest.raises(ImportError, match=r"newer PyAV than 16\.1\.0; install it with: pip install 'av>=17'"):
+        open_video(path)
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(ImportError, match="pip install av"):
-        open_video(clips("closed.mp4"))
+    with pytest.raises(ImportError, match="needs PyAV; install it with: pip install 'av>=17'"):
+        open_video(path)
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ KINDS = {
     "floats from 0 to 1": lambda: np.stack(FRAMES).astype(np.float32) / 255,
     "half precision": lambda: torch.stack(as_tensors()).half() / 255,
     "floats from 0 to 255": lambda: torch.stack(as_tensors()).double(),
+    "16 bit": lambda: np.stack(FRAMES).astype(np.uint16) * 257,
     "grey arrays": lambda: [frame[..., 0] for frame in FRAMES],
     "grey pictures": lambda: [Image.fromarray(frame[..., 0]) for frame in FRAMES],
     "pictures with an opaque alpha channel": lambda: [Image.fromarray(frame).convert("RGBA") for frame in FRAMES],
@@ -35,6 +36,7 @@ KINDS = {
     "arrays turned by strides": lambda: [frame[::-1][::-1] for frame in FRAMES],
     "a batch of one video": lambda: [np.stack(FRAMES)],
     "a nested list": lambda: [list(FRAMES)],
+    "an open source in a list": lambda: [open_video(FRAMES)],
 }
 
 

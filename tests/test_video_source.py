@@ -1,5 +1,6 @@
 import functools
 import http.server
+import os
 import socketserver
 import subprocess
 import sys
@@ -109,6 +110,30 @@ def test_options_of_other_kinds_of_video_are_refused(clip):
         open_video(clip, prefetch=-1)
 
 
-def test_importing_does_not_import_pyav():
-    script = "import sys, sam2_hf.video_source; sys.exit('av' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+def test_a_pipe_is_a_stream(tmp_path):
+    clip = write_clip(tmp_path / "clip.ts", COUNT)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(clip.read_bytes()))
+    writer.start()
+    with open_video(pipe) as video:
+        assert video.num_frames is None
+        assert numbers_in(video) == list(range(COUNT))
+    writer.join(5)
+
+
+def test_a_device_that_is_no_camera_is_refused():
+    with pytest.raises((OSError, ValueError)):
+        open_video("/dev/null")
+
+
+def test_a_program_may_end_in_the_middle_of_a_video_and_start_without_pyav(clip):
+    script = f"""
+import sys
+from sam2_hf.video_source import open_video
+assert "av" not in sys.modules
+walk = open_video({str(clip)!r}, prefetch=1).iterate()
+next(walk)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -1,10 +1,11 @@
 import gc
+import itertools
 import threading
 import time
 
 import av
 import pytest
-from clips import number_in, numbered, numbers_in, write_clip
+from clips import Faulty, blank_frame, number_in, numbered, numbers_in, write_clip
 from test_video_prefetch import reading_threads, wait_until
 
 from sam2_hf.video_base import FrameUnavailableError, VideoDecodingError
@@ -216,3 +217,35 @@ def test_a_file_can_be_read_as_a_stream(tmp_path):
     with open_video(path, stream=True) as video:
         assert video.num_frames is None
         assert numbers_in(video) == list(range(20))
+
+
+def test_a_live_stream_passes_over_a_damaged_packet(tmp_path, caplog):
+    path = blank_frame(write_clip(tmp_path / "clip.mp4", 40, codec="mpeg4"), 30)
+    with open_video(path, stream=True) as video:
+        numbers = numbers_in(video)
+    assert numbers[:30] == list(range(30))
+    assert numbers[-4:] == [36, 37, 38, 39]  # a key frame has come since
+    assert "damaged packet" in caplog.text
+
+
+def test_a_stream_that_breaks_off_says_so_after_its_last_frame(tmp_path, monkeypatch):
+    from sam2_hf import video_source
+
+    def breaks_off(container):
+        yield from itertools.islice(container.demux(video=0), 10)
+        raise av.error.TimeoutError(110, "nothing came for a while")
+
+    path = write_clip(tmp_path / "clip.mp4", 40, codec="mpeg4")
+    opened = video_source.open_container
+    monkeypatch.setattr(
+        video_source, "open_container", lambda *args, **kwargs: Faulty(opened(*args, **kwargs), breaks_off)
+    )
+    with open_video(path, stream=True) as video:
+        seen = []
+        with pytest.raises(VideoDecodingError, match=r"broke off: nothing came for a while"):
+            for index, frame in video.iterate():
+                seen.append((index, number_in(frame)))
+        assert seen == [(index, index) for index in range(len(seen))]
+        assert len(seen) >= 8
+        with pytest.raises(VideoDecodingError, match=f"frame {len(seen)} "):
+            video[len(seen)]

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     except ImportError:
         pass
 
+#: Before it, PyAV converts the colours of high definition as if they were those of standard definition, and does not
+#: show the index of an MP4.
+_OLDEST_AV = 17
+_INSTALL = f"install it with: pip install 'av>={_OLDEST_AV}'"
+
 OpenClip = Callable[[], "InputContainer"]
 
 
@@ -32,7 +37,9 @@ def import_av() -> ModuleType:
     try:
         import av
     except ImportError as error:
-        raise ImportError("reading and writing video files needs PyAV; install it with: pip install av") from error
+        raise ImportError(f"reading and writing video files needs PyAV; {_INSTALL}") from error
+    if int(av.__version__.split(".")[0]) < _OLDEST_AV:
+        raise ImportError(f"reading and writing video files needs a newer PyAV than {av.__version__}; {_INSTALL}")
     return av
 
 
@@ -96,8 +103,7 @@ def open_container(
 def pick_stream(container: InputContainer, name: str) -> VideoStream:
     """The first stream of moving pictures. The cover picture of a piece of music is none."""
     for stream in container.streams.video:
-        disposition = getattr(stream, "disposition", None)  # PyAV 14 does not have it
-        if disposition is None or not disposition & type(disposition).attached_pic:
+        if not stream.disposition & type(stream.disposition).attached_pic:
             return stream
     kinds = sorted({stream.type for stream in container.streams})
     raise ValueError(f"{name} has no pictures in it, only: {', '.join(kinds) or 'nothing'}")
@@ -129,12 +135,11 @@ def frame_rate(stream: VideoStream) -> float | None:
 
 
 def shown_index_entries(container: InputContainer, stream: VideoStream) -> int | None:
-    """Frames that the index of an MP4 lists, without those that an edit list hides; None for other formats, whose
-    indices list key frames alone, and before PyAV 17, which does not show the index."""
-    entries = getattr(stream, "index_entries", None)
-    if entries is None or "mp4" not in container.format.name:
+    """Frames that the index of an MP4 lists, without those that an edit list hides. None for other formats, whose
+    indices list key frames alone."""
+    if "mp4" not in container.format.name:
         return None
-    return sum(not entry.is_discard for entry in entries)
+    return sum(not entry.is_discard for entry in stream.index_entries)
 
 
 def orientation_of(picture: VideoFrame) -> Orientation:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 #: Decoding on more threads is faster, but each holds pictures of its own.
 _MAX_FRAME_THREADS = 4
 
+#: A transport stream marks the frames next to a break in its count of packets, even where whole recordings were joined.
+#: There, the decoder is to judge.
+_JOINABLE_FORMAT = "mpegts"
+
 
 class FrameDecoder:
     """Pictures of one file by number, for one thread.
@@ -102,10 +106,7 @@ class FrameDecoder:
     def _peek(self) -> tuple[int, VideoFrame] | None:
         """The next decoded picture and its number; None at the end of the file."""
         while not self._ready:
-            try:
-                packet = next(self._packets, None)
-            except import_av().FFmpegError:
-                packet = None  # the frame table knows of it
+            packet = next(self._packets, None)
             if packet is None:
                 return None
             for picture in self._decode(packet):
@@ -115,9 +116,9 @@ class FrameDecoder:
         return self._ready[0]
 
     def _decode(self, packet: Packet) -> list[VideoFrame]:
-        if packet.size == 0 and packet.dts is not None:
+        if packet.size == 0 and (packet.pts is not None or packet.dts is not None):
             return []  # an empty packet repeats a picture; to the decoder it would mean the end
-        if packet.is_corrupt:
+        if packet.is_corrupt and self._container.format.name != _JOINABLE_FORMAT:
             self._report(packet, "its data is damaged or cut short")
             return []
         if self._faults and self._place(packet) < max(self._faults):
@@ -144,9 +145,7 @@ class FrameDecoder:
         self._counted += 1
         if not self._table.times:
             return self._counted - 1
-        if picture.pts is None:
-            return self._ready[-1][0] + 1 if self._ready else -1
-        return self._table.index_of(picture.pts)
+        return -1 if picture.pts is None else self._table.index_of(picture.pts)
 
     def _start_at_key(self, number: int) -> None:
         """Begin a run at key frame `number` of the table, or before it where the container cannot do better."""
@@ -184,4 +183,10 @@ class FrameDecoder:
         self._counted = 0
 
     def _demux(self) -> Iterator[Packet]:
-        return self._container.demux(self._stream)
+        av = import_av()
+        try:
+            yield from self._container.demux(self._stream)
+        except av.FFmpegError:  # the frame table says where and why
+            last = av.Packet()  # an empty packet has the decoder give out the pictures that it holds back
+            last.stream = self._stream
+            yield last

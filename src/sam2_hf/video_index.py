@@ -140,7 +140,7 @@ def _declared_frames(container: InputContainer, stream: VideoStream, times: list
     listed = shown_index_entries(container, stream)
     if listed is not None:
         return max(listed, len(times))
-    if "mp4" in container.format.name or not fps:  # an MP4's own figures include frames that an edit list hides
+    if not fps:
         return len(times)
     shown = sorted(times)
     gap = max((later - earlier for earlier, later in pairwise(shown)), default=0)
