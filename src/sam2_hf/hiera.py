@@ -164,7 +164,7 @@ class Hiera(nn.Module):
     ) -> TrunkFeatures:
         """Encodes `pixel_values` (B, 3, H, W), normalised."""
         hidden = self.patch_embed(pixel_values)
-        hidden = hidden + self._position_embedding(hidden.shape[1], hidden.shape[2]).to(hidden.dtype)
+        hidden = hidden + self._position_embedding(hidden.shape[1], hidden.shape[2]).to(hidden)
         stages, hidden_states, attentions = [], [hidden] if output_hidden_states else [], []
         for index, block in enumerate(self.blocks):
             hidden, weights = block(hidden, output_attentions)

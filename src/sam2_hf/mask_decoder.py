@@ -12,11 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers.modeling_layers import GradientCheckpointingLayer
 
+from . import fast_paths
 from .configuration_sam2 import Sam2MaskDecoderConfig
-from .layers import FeedForward, PromptAttention
+from .layers import FeedForward
+from .mask_upscaling import upscale, upscale_in_blocks
 from .prompt_encoder import PromptEmbeddings
+from .two_way_transformer import TwoWayTransformer
 
 # The logit of a mask, or of an object's presence, where there is nothing.
 NO_OBJECT_LOGIT = -1024.0
@@ -36,114 +38,6 @@ class DecodedPrompts(NamedTuple):
     image_hidden: torch.Tensor
     is_object: torch.Tensor | None
     attentions: tuple[torch.Tensor, ...]
-
-
-class TwoWayAttentionBlock(GradientCheckpointingLayer):
-    """Tokens read each other, then the image; an MLP; the image reads the tokens. Post-norm residuals."""
-
-    def __init__(self, config: Sam2MaskDecoderConfig, is_first: bool):
-        super().__init__()
-        width = config.hidden_size
-        self.is_first = is_first
-        self.self_attn = PromptAttention(config, downsample_rate=1)
-        self.layer_norm1 = nn.LayerNorm(width)
-        self.cross_attn_token_to_image = PromptAttention(config)
-        self.layer_norm2 = nn.LayerNorm(width)
-        self.mlp = FeedForward(width, config.mlp_dim, width, num_layers=2)
-        self.layer_norm3 = nn.LayerNorm(width)
-        self.cross_attn_image_to_token = PromptAttention(config)
-        self.layer_norm4 = nn.LayerNorm(width)
-
-    def forward(
-        self,
-        tokens: torch.Tensor,
-        image: torch.Tensor,
-        token_positions: torch.Tensor,
-        image_positions: torch.Tensor,
-        token_mask: torch.Tensor | None = None,
-        image_bias: torch.Tensor | None = None,
-        need_weights: bool = False,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """`tokens` (B, P, N, C); `image` (B, P or 1, h * w, C), one entry as long as it is the same for all prompts.
-
-        `token_mask` (B, P, 1, N) is False where a token must not be read; `image_bias` broadcasts to the scores of
-        the tokens on the image (B, P, N, h * w).
-        """
-        if self.is_first:
-            tokens = self.self_attn(tokens, tokens, tokens, token_mask)[0]
-        else:
-            placed = tokens + token_positions
-            tokens = tokens + self.self_attn(placed, placed, tokens, token_mask)[0]
-        tokens = self.layer_norm1(tokens)
-
-        placed_image = image + image_positions
-        read, weights = self.cross_attn_token_to_image(
-            tokens + token_positions, placed_image, image, image_bias, need_weights
-        )
-        tokens = self.layer_norm2(tokens + read)
-        tokens = self.layer_norm3(tokens + self.mlp(tokens))
-
-        read = self.cross_attn_image_to_token(placed_image, tokens + token_positions, tokens, token_mask)[0]
-        return tokens, self.layer_norm4(image + read), weights
-
-
-class TwoWayTransformer(nn.Module):
-    """Blocks in which prompts and image inform each other, and a last look of the tokens at the image."""
-
-    def __init__(self, config: Sam2MaskDecoderConfig):
-        super().__init__()
-        self.layers = nn.ModuleList(
-            TwoWayAttentionBlock(config, is_first=index == 0) for index in range(config.num_hidden_layers)
-        )
-        self.final_attn_token_to_image = PromptAttention(config)
-        self.layer_norm_final_attn = nn.LayerNorm(config.hidden_size)
-
-    def forward(
-        self,
-        tokens: torch.Tensor,
-        image: torch.Tensor,
-        image_positions: torch.Tensor,
-        token_mask: torch.Tensor | None = None,
-        image_bias: torch.Tensor | None = None,
-        target_embedding: torch.Tensor | None = None,
-        need_weights: bool = False,
-    ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
-        """Shapes as in the blocks. Returns tokens, image and, if asked for, the tokens' weights on the image.
-
-        `target_embedding` is added to the tokens before every block, as PerSAM does (arXiv 2305.03048), where the
-        first sum also serves as the tokens' positions.
-        """
-        if target_embedding is not None:
-            tokens = tokens + target_embedding
-        positions, attentions = tokens, []
-        for index, layer in enumerate(self.layers):
-            if target_embedding is not None and index > 0:
-                tokens = tokens + target_embedding
-            tokens, image, weights = layer(
-                tokens, image, positions, image_positions, token_mask, image_bias, need_weights
-            )
-            attentions.append(weights)
-        read, weights = self.final_attn_token_to_image(
-            tokens + positions, image + image_positions, image, need_weights=need_weights
-        )
-        attentions.append(weights)
-        return self.layer_norm_final_attn(tokens + read), image, tuple(attentions) if need_weights else ()
-
-
-class PixelDoubling(nn.ConvTranspose2d):
-    """A transposed convolution with kernel 2 and stride 2, from (..., H, W, C) to (..., 2H, 2W, C').
-
-    Its blocks do not overlap, so each pixel's block is one linear map of the pixel: a matrix product and a
-    rearrangement, faster than the general kernel.
-    """
-
-    def __init__(self, channels: int, out_channels: int):
-        super().__init__(channels, out_channels, kernel_size=2, stride=2)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        kernel = self.weight.permute(0, 2, 3, 1).flatten(1)
-        blocks = (features @ kernel).unflatten(-1, (2, 2, -1))
-        return blocks.transpose(-4, -3).flatten(-5, -4).flatten(-3, -2) + self.bias
 
 
 def _broadcastable(name: str, tensor: torch.Tensor | None, shape: Sequence[int]) -> torch.Tensor | None:
@@ -170,9 +64,9 @@ class MaskDecoder(nn.Module):
         self.transformer = TwoWayTransformer(config)
         self.conv_s0 = nn.Conv2d(width, width // 8, kernel_size=1)
         self.conv_s1 = nn.Conv2d(width, width // 4, kernel_size=1)
-        self.upscale_conv1 = PixelDoubling(width, width // 4)
+        self.upscale_conv1 = nn.ConvTranspose2d(width, width // 4, kernel_size=2, stride=2)
         self.upscale_layer_norm = nn.LayerNorm(width // 4, eps=1e-6)
-        self.upscale_conv2 = PixelDoubling(width // 4, width // 8)
+        self.upscale_conv2 = nn.ConvTranspose2d(width // 4, width // 8, kernel_size=2, stride=2)
         self.output_hypernetworks_mlps = nn.ModuleList(
             FeedForward(width, width, width // 8, num_layers=3) for _ in range(self.num_mask_tokens)
         )
@@ -202,6 +96,9 @@ class MaskDecoder(nn.Module):
         """`image_embedding` (B, C, h, w), the coarsest map; `image_positions` (1, C, h, w)."""
         height, width = image_embedding.shape[-2:]
         heads = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
+        # The other parts may lie on other devices.
+        image_embedding, image_positions = image_embedding.to(heads.device), image_positions.to(heads.device)
+        prompts = prompts.to(heads.device)
         batch, count = prompts.tokens.shape[:2]
         tokens = torch.cat((heads.expand(batch, count, -1, -1), prompts.tokens.to(heads.dtype)), dim=2)
         image = (image_embedding.unsqueeze(1) + prompts.dense).flatten(3).transpose(2, 3)
@@ -265,21 +162,23 @@ class MaskDecoder(nn.Module):
         Prompts without a selected mask are not upscaled at all.
         """
         image, prompt = selection.any(dim=-1).nonzero(as_tuple=True)
-        fine = [level[image] if len(level) > 1 else level for level in high_resolution[:2]]
+        fine = [level.to(image.device) for level in high_resolution[:2]]
+        fine = [level[image] if len(level) > 1 else level for level in fine]
         masks = self._upscale(decoded.image_hidden[image, prompt], decoded.mask_tokens[image, prompt], fine)
         return masks[selection[image, prompt]]
 
     def _upscale(self, hidden: torch.Tensor, mask_tokens: torch.Tensor, fine: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Hidden maps (..., h, w, C) and their tokens (..., 4, C) to logits (..., 4, 4h, 4w).
-
-        `fine` are the two finer maps (..., C, H, W), the finest first; their leading axes broadcast.
-        """
-        finest, middle = (level.movedim(-3, -1) for level in fine)
-        hidden = F.gelu(self.upscale_layer_norm(self.upscale_conv1(hidden) + middle))
-        hidden = F.gelu(self.upscale_conv2(hidden) + finest)
+        """Hidden maps (..., h, w, C) and their tokens (..., 4, C) to logits (..., 4, 4h, 4w)."""
         kernels = [mlp(mask_tokens[..., index, :]) for index, mlp in enumerate(self.output_hypernetworks_mlps)]
-        logits = torch.stack(kernels, dim=-2) @ hidden.flatten(-3, -2).transpose(-2, -1)
-        return logits.unflatten(-1, tuple(hidden.shape[-3:-1]))
+        finest, middle = (level.to(hidden.device) for level in fine)
+        function = upscale_in_blocks if fast_paths.enabled() else upscale
+        return function(
+            hidden,
+            (middle, finest),
+            (self.upscale_conv1, self.upscale_conv2),
+            self.upscale_layer_norm,
+            torch.stack(kernels, dim=-2),
+        )
 
     def _is_stable(self, mask: torch.Tensor) -> torch.Tensor:
         """Whether a mask hardly changes when its threshold moves by delta either way: (..., H, W) to (...)."""

@@ -36,7 +36,15 @@ class Sam2PreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
-    _no_split_modules = ["MultiScaleBlock", "TwoWayAttentionBlock"]  # noqa: RUF012
+    # A model may be spread over devices between these parts, never within them.
+    _no_split_modules = [  # noqa: RUF012
+        "MultiScaleBlock",
+        "FpnNeck",
+        "PromptEncoder",
+        "MaskDecoder",
+        "MemoryAttention",
+        "MemoryEncoder",
+    ]
 
     def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any):
         super().__init__(config, *args, **kwargs)
@@ -240,7 +248,7 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
     def _image_embeddings(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """The pyramid's maps as the decoder reads them, for a picture that has no memories."""
         *fine, coarsest = self.mask_decoder.project_high_resolution(maps)
-        return [*fine, coarsest + self.no_memory_embedding.view(1, -1, 1, 1)]
+        return [*fine, coarsest + self.no_memory_embedding.view(1, -1, 1, 1).to(coarsest.device)]
 
     def _embed_prompts(
         self,

@@ -32,6 +32,11 @@ class PromptEmbeddings(NamedTuple):
     is_token: torch.Tensor | None
     is_object: torch.Tensor | None
 
+    def to(self, device: torch.device) -> PromptEmbeddings:
+        """The same embeddings on another device."""
+        masks = (None if mask is None else mask.to(device) for mask in (self.is_token, self.is_object))
+        return PromptEmbeddings(self.tokens.to(device), self.dense.to(device), *masks)
+
 
 def check_prompt_tensors(
     points: torch.Tensor | None,
