@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from closeness import assert_close_in_scale
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import randomize_parameters, tiny_config
-from torch import nn
 from transformers.models.sam2.modeling_sam2 import Sam2MaskDecoder
 
-from sam2_hf.mask_decoder import NO_OBJECT_LOGIT, MaskDecoder, PixelDoubling
+from sam2_hf.fast_paths import plain_paths
+from sam2_hf.mask_decoder import NO_OBJECT_LOGIT, MaskDecoder
 from sam2_hf.prompt_encoder import PromptEmbeddings
 
 WIDTH, HEIGHT, BREADTH = 32, 4, 6  # channels and the image embedding's rows and columns
@@ -53,27 +55,6 @@ def decode(decoder, prompts=None, maps=None, **options):
     return decoder.decode(maps[-1], positions, prompts_for() if prompts is None else prompts, **options)
 
 
-class TestPixelDoubling:
-    @settings(max_examples=20, deadline=None)
-    @given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4))
-    def test_is_a_transposed_convolution(self, batch, height, width, channels, out_channels):
-        ours = PixelDoubling(channels, out_channels)
-        theirs = nn.ConvTranspose2d(channels, out_channels, kernel_size=2, stride=2)
-        theirs.load_state_dict(ours.state_dict())
-        features = random(batch, height, width, channels)
-        with torch.no_grad():
-            doubled = ours(features)
-            expected = theirs(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        assert doubled.shape == (batch, 2 * height, 2 * width, out_channels)
-        torch.testing.assert_close(doubled, expected)
-
-    def test_takes_any_leading_axes(self):
-        layer = PixelDoubling(4, 2)
-        features = random(2, 3, 5, 6, 4)
-        with torch.no_grad():
-            torch.testing.assert_close(layer(features), layer(features.flatten(0, 1)).unflatten(0, (2, 3)))
-
-
 class TestAgainstTransformers:
     """On square maps; transformers has no others."""
 
@@ -99,9 +80,11 @@ class TestAgainstTransformers:
 
     @pytest.mark.parametrize("multimask", [True, False])
     @pytest.mark.parametrize("threshold", [0.0, 0.98, 1.01], ids=["all stable", "as published", "none stable"])
+    @pytest.mark.parametrize("paths", [nullcontext, plain_paths], ids=["fast", "plain"])
     @torch.no_grad()
-    def test_masks_and_scores_are_equal(self, multimask, threshold):
-        ours, theirs = self.outputs({"dynamic_multimask_stability_thresh": threshold}, multimask)
+    def test_masks_and_scores_are_equal(self, multimask, threshold, paths):
+        with paths():
+            ours, theirs = self.outputs({"dynamic_multimask_stability_thresh": threshold}, multimask)
         for value, reference in zip(ours, theirs, strict=True):
             assert_close_in_scale(value, reference, 1e-4)
 
@@ -174,8 +157,8 @@ class TestSelection:
     def test_prompts_without_a_selected_mask_are_not_upscaled(self):
         decoder, maps = decoder_of(), maps_for()
         decoded = decode(decoder)
-        upscaled = []
-        decoder.upscale_conv1.register_forward_hook(lambda module, inputs, output: upscaled.append(len(output)))
+        upscaled, upscale = [], decoder._upscale
+        decoder._upscale = lambda hidden, *rest: upscaled.append(len(hidden)) or upscale(hidden, *rest)
         selection = torch.zeros(BATCH, PROMPTS, 4, dtype=torch.bool)
         selection[1, 2, 1:] = True
         decoder.selected_masks(decoded, maps, selection)
