@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import contextmanager
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 import transformers
 from fresh_python import WITHOUT_PACKAGE, run_fresh
 from PIL import Image
-from tiny import tiny_config, tiny_image_model
+from tiny import tiny_config
 from tiny_checkpoint import save_tiny_checkpoint
 from transformers import AutoConfig, AutoModel, AutoModelForMaskGeneration, AutoProcessor, pipeline
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -55,12 +56,17 @@ def image_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def video_folder(image_folder, tmp_path_factory):
-    """A checkpoint of the model type `sam2_video` with the image model's weights, processors in the older layout."""
-    folder = tmp_path_factory.mktemp("video")
-    tiny_image_model(image_size=SIZE).save_pretrained(folder)
-    tiny_config(video=True, image_size=SIZE).save_pretrained(folder)
-    nested = json.loads((image_folder / "processor_config.json").read_text())["image_processor"]
+def video_folder(tmp_path_factory):
+    """A checkpoint of the model type `sam2_video`."""
+    return save_tiny_checkpoint(tmp_path_factory.mktemp("video"), SIZE, video=True)
+
+
+@pytest.fixture(scope="module")
+def older_folder(video_folder, tmp_path_factory):
+    """The same with the processor's files in the older layout, and the names that transformers wrote into them."""
+    folder = tmp_path_factory.mktemp("older") / "copy"
+    shutil.copytree(video_folder, folder)
+    nested = json.loads((video_folder / "processor_config.json").read_text())["image_processor"]
     nested.update(image_processor_type="Sam2ImageProcessorFast", processor_class="Sam2VideoProcessor")
     (folder / "preprocessor_config.json").write_text(json.dumps(nested))
     (folder / "processor_config.json").write_text(json.dumps({"processor_class": "Sam2VideoProcessor"}))
@@ -101,15 +107,23 @@ def test_image_checkpoint_gives_our_classes(image_folder):
     assert type(AutoImageProcessor.from_pretrained(image_folder)) is sam2_hf.Sam2ImageProcessor
 
 
-def test_video_checkpoint_gives_our_classes(video_folder):
-    assert type(AutoConfig.from_pretrained(video_folder)) is sam2_hf.Sam2VideoConfig
-    assert type(AutoModelForMaskGeneration.from_pretrained(video_folder)) is sam2_hf.Sam2Model
-    assert type(AutoImageProcessor.from_pretrained(video_folder)) is sam2_hf.Sam2ImageProcessor
+@pytest.mark.parametrize("kind", ["video_folder", "older_folder"])
+def test_video_checkpoint_gives_our_classes(kind, request):
+    folder = request.getfixturevalue(kind)
+    assert type(AutoConfig.from_pretrained(folder)) is sam2_hf.Sam2VideoConfig
+    assert type(AutoModel.from_pretrained(folder)) is sam2_hf.Sam2VideoModel
+    assert type(AutoModelForMaskGeneration.from_pretrained(folder)) is sam2_hf.Sam2Model
+    assert type(AutoProcessor.from_pretrained(folder)) is sam2_hf.Sam2VideoProcessor
+    assert type(AutoImageProcessor.from_pretrained(folder)) is sam2_hf.Sam2ImageProcessor
 
 
-def test_processor_carries_the_checkpoints_settings(image_folder, video_folder):
-    for folder in (image_folder, video_folder):
-        processor = AutoImageProcessor.from_pretrained(folder, use_fast=True)
+@pytest.mark.parametrize("kind", ["image_folder", "video_folder", "older_folder"])
+def test_processor_carries_the_checkpoints_settings(kind, request):
+    folder = request.getfixturevalue(kind)
+    for processor in (
+        AutoProcessor.from_pretrained(folder).image_processor,
+        AutoImageProcessor.from_pretrained(folder, use_fast=True),
+    ):
         assert dict(processor.size) == {"height": SIZE, "width": SIZE}
 
 
@@ -119,7 +133,7 @@ def test_processor_saved_alone_is_known_by_its_name(image_folder, tmp_path):
     assert type(AutoImageProcessor.from_pretrained(tmp_path)) is sam2_hf.Sam2ImageProcessor
 
 
-@pytest.mark.parametrize("kind", ["image_folder", "video_folder"])
+@pytest.mark.parametrize("kind", ["image_folder", "video_folder", "older_folder"])
 def test_pipeline_gives_our_pipeline_and_model(kind, request):
     generator = pipeline("mask-generation", model=str(request.getfixturevalue(kind)))
     assert type(generator) is sam2_hf.Sam2MaskGenerationPipeline
@@ -306,38 +320,48 @@ def test_mappings_can_be_pickled_and_copied():
     assert copy.copy(MODEL_MAPPING)[sam2_hf.Sam2Config] is sam2_hf.Sam2Model
 
 
-def test_code_pushed_with_the_weights_works_without_the_package(tmp_path):
+@pytest.mark.parametrize("video", [False, True], ids=["image", "video"])
+def test_code_pushed_with_the_weights_works_without_the_package(video, tmp_path):
     """`trust_remote_code` on a folder that holds our code, offline, in a process that cannot import the package."""
     folder = tmp_path / "pushed"
-    pushed = run_fresh(f"""
-        import json
+    names = (
+        ("Sam2VideoConfig", "Sam2VideoModel", "Sam2VideoProcessor")
+        if video
+        else ("Sam2Config", "Sam2Model", "Sam2Processor")
+    )
+    run_fresh(f"""
         from pathlib import Path
-        from sam2_hf import Sam2Config, Sam2ImageProcessor, Sam2Model, Sam2Processor
+        import sam2_hf
         from tiny_checkpoint import save_tiny_checkpoint
-        for ours in (Sam2Config, Sam2ImageProcessor, Sam2Model, Sam2Processor):
-            ours.register_for_auto_class()
-        save_tiny_checkpoint(Path({str(folder)!r}), {SIZE})
-        print(json.dumps(True))
+        for name in {(*names, "Sam2ImageProcessor")}:
+            getattr(sam2_hf, name).register_for_auto_class()
+        save_tiny_checkpoint(Path({str(folder)!r}), {SIZE}, video={video})
+        print("null")
     """)
-    assert pushed and (folder / "modeling_sam2.py").exists() and (folder / "processing_sam2.py").exists()
-    found = run_fresh(
+    assert json.loads((folder / "config.json").read_text())["auto_map"].keys() == {"AutoConfig", "AutoModel"}
+    loaded = run_fresh(
         f"""
         {WITHOUT_PACKAGE}
         import json
-        import torch
         from PIL import Image
         from transformers import AutoModel, AutoProcessor
         model = AutoModel.from_pretrained({str(folder)!r}, trust_remote_code=True)
         processor = AutoProcessor.from_pretrained({str(folder)!r}, trust_remote_code=True)
-        prompts = {{"input_points": [[[[20, 20]]]], "input_labels": [[[1]]]}}
-        inputs = processor(Image.new("RGB", (50, 40)), **prompts, return_tensors="pt")
-        with torch.no_grad():
+        picture, click = Image.new("RGB", (50, 40)), {{"input_points": [[[[20, 20]]]], "input_labels": [[[1]]]}}
+        if {video}:
+            session = processor.init_video_session(video=[picture, picture])
+            processor.add_inputs_to_inference_session(session, frame_idx=0, obj_ids=1, **click)
+            results = list(model.propagate_in_video_iterator(session))
+            masks = processor.post_process_masks([results[-1].pred_masks], [[40, 50]])[0]
+        else:
+            inputs = processor(picture, **click, return_tensors="pt")
             masks = processor.post_process_masks(model(**inputs).pred_masks, inputs["original_sizes"])[0]
-        classes = [type(part).__module__ for part in (model, processor, processor.image_processor)]
-        print(json.dumps([classes, list(masks.shape)]))
+        classes = [type(part) for part in (model, processor, processor.image_processor)]
+        print(json.dumps([[(found.__module__.split(".")[0], found.__name__) for found in classes], masks.shape]))
         """,
         HF_HOME=str(tmp_path / "home"),
     )
-    classes, shape = found
-    assert all(name.startswith("transformers_modules.") for name in classes)
-    assert shape == [1, 3, 40, 50]
+    assert loaded == [
+        [["transformers_modules", name] for name in (names[1], names[2], "Sam2ImageProcessor")],
+        [1, 1 if video else 3, 40, 50],
+    ]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tiny import tiny_image_model
+from tiny import tiny_image_model, tiny_video_model
 
-from sam2_hf import Sam2ImageProcessor, Sam2Processor
+from sam2_hf import Sam2ImageProcessor, Sam2Processor, Sam2VideoProcessor
 
 
-def save_tiny_checkpoint(folder: Path, image_size: int = 64, seed: int = 0) -> Path:
-    """Saves a model of the type `sam2` for pictures of `image_size` pixels a side; returns `folder`."""
-    tiny_image_model(seed, image_size=image_size).save_pretrained(folder)
+def save_tiny_checkpoint(folder: Path, image_size: int = 64, seed: int = 0, video: bool = False) -> Path:
+    """Saves a `sam2` or `sam2_video` model for pictures of `image_size` pixels a side; returns `folder`."""
+    model, processor = (tiny_video_model, Sam2VideoProcessor) if video else (tiny_image_model, Sam2Processor)
+    model(seed, image_size=image_size).save_pretrained(folder)
     size = {"height": image_size, "width": image_size}
     mask_size = {"height": image_size // 4, "width": image_size // 4}
-    Sam2Processor(Sam2ImageProcessor(size=size, mask_size=mask_size)).save_pretrained(folder)
+    processor(Sam2ImageProcessor(size=size, mask_size=mask_size)).save_pretrained(folder)
     return folder

@@ -14,7 +14,6 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .configuration_sam2 import (
-        PRESETS,
         Sam2Config,
         Sam2HieraDetConfig,
         Sam2MaskDecoderConfig,
@@ -27,12 +26,15 @@ if TYPE_CHECKING:
     from .image_processing_sam2 import Sam2ImageProcessor
     from .mask_generation import Sam2MaskGenerationPipeline
     from .modeling_sam2 import Sam2Model, Sam2PreTrainedModel, Sam2VisionModel
-    from .outputs import Sam2ImageSegmentationOutput, Sam2VisionEncoderOutput
+    from .modeling_sam2_video import Sam2VideoModel
+    from .outputs import Sam2ImageSegmentationOutput, Sam2VideoSegmentationOutput, Sam2VisionEncoderOutput
+    from .presets import PRESETS
     from .processing_sam2 import Sam2Processor
+    from .processing_sam2_video import Sam2VideoProcessor
+    from .video_session import Sam2VideoInferenceSession
 
 _NAMES = {
     "configuration_sam2": (
-        "PRESETS",
         "Sam2Config",
         "Sam2HieraDetConfig",
         "Sam2MaskDecoderConfig",
@@ -45,8 +47,12 @@ _NAMES = {
     "image_processing_sam2": ("Sam2ImageProcessor",),
     "mask_generation": ("Sam2MaskGenerationPipeline",),
     "modeling_sam2": ("Sam2Model", "Sam2PreTrainedModel", "Sam2VisionModel"),
-    "outputs": ("Sam2ImageSegmentationOutput", "Sam2VisionEncoderOutput"),
+    "modeling_sam2_video": ("Sam2VideoModel",),
+    "outputs": ("Sam2ImageSegmentationOutput", "Sam2VideoSegmentationOutput", "Sam2VisionEncoderOutput"),
+    "presets": ("PRESETS",),
     "processing_sam2": ("Sam2Processor",),
+    "processing_sam2_video": ("Sam2VideoProcessor",),
+    "video_session": ("Sam2VideoInferenceSession",),
 }
 """What each module gives to the package: at run time what the imports above are for type checkers."""
 

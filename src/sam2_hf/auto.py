@@ -32,7 +32,9 @@ CLASSES = {
     },
     "sam2_video": {
         "AutoConfig": "Sam2VideoConfig",
+        "AutoModel": "Sam2VideoModel",
         "AutoModelForMaskGeneration": "Sam2Model",
+        "AutoProcessor": "Sam2VideoProcessor",
         "AutoImageProcessor": "Sam2ImageProcessor",
     },
 }
