@@ -69,14 +69,21 @@ def write_clip(
     return path
 
 
-def write_sound(path: Path) -> Path:
-    """A file with a stream of sound and no pictures."""
+def write_sound(path: Path, cover: bool = False) -> Path:
+    """A file with a stream of sound and no moving pictures, at most one of the cover."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=8000)
+        if cover:
+            picture = container.add_stream("mjpeg", rate=1)
+            picture.height, picture.width, picture.pix_fmt = HEIGHT, WIDTH, "yuvj420p"
+            picture.disposition = av.stream.Disposition.attached_pic
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         sound.rate = 8000
         for packet in (*stream.encode(sound), *stream.encode(None)):
             container.mux(packet)
+        if cover:
+            frame = av.VideoFrame.from_ndarray(numbered(0), format="rgb24")
+            container.mux((*picture.encode(frame), *picture.encode(None)))
     return path
 
 

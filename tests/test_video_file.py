@@ -2,6 +2,7 @@ import gc
 import itertools
 import pickle
 import random
+import struct
 import subprocess
 import sys
 import threading
@@ -29,7 +30,7 @@ CLIPS = {
     "open.mp4": {"options": {"x264-params": f"{X264}:open-gop=1:b-pyramid=normal"}},
     "long.mp4": {"gop": 1000, "options": {"x264-params": f"{X264}:keyint=1000"}},
     "short.mp4": {"options": {"x264-params": f"{X264}:keyint=2:min-keyint=1"}},
-    "fragments.mp4": {"container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "fragments.mp4": {"gop": 5, "container_options": {"movflags": "frag_keyframe+empty_moov"}},
     "closed.mkv": {},
     "open.ts": {"options": {"x264-params": f"{X264}:open-gop=1"}},
     "refresh.mkv": {"options": {"x264-params": "intra-refresh=1:keyint=12:bframes=0"}},
@@ -143,15 +144,37 @@ def test_opening_decodes_one_frame_and_reads_no_further(clips, monkeypatch):
         assert "not counted yet" in repr(video)
 
 
-def test_going_on_from_where_it_stands_decodes_nothing_twice(clips, monkeypatch):
+@pytest.fixture
+def decoded(monkeypatch):
+    """The packets that decoders are given."""
     from sam2_hf.video_decoding import FrameDecoder
 
-    decoded = []
+    packets = []
     decode = FrameDecoder._decode
-    monkeypatch.setattr(FrameDecoder, "_decode", lambda self, packet: decoded.append(packet) or decode(self, packet))
+    monkeypatch.setattr(FrameDecoder, "_decode", lambda self, packet: packets.append(packet) or decode(self, packet))
+    return packets
+
+
+@pytest.mark.parametrize("name", ["closed.mp4", "open.mp4", "fragments.mp4", "closed.mkv", "open.ts", "simple.avi"])
+def test_any_frame_costs_decoding_from_the_key_frame_before_it(clips, decoded, name):
+    with open_video(clips(name)) as video:
+        for index in (38, 14, 30, 5):
+            decoded.clear()
+            assert number_in(video[index]) == index
+            # A group of 12, and what the codec holds back. Matroska seeks to the group before for some.
+            assert len(decoded) <= 12 + 5
+
+
+def test_walking_backward_decodes_each_frame_once_where_groups_are_short(clips, decoded):
+    with open_video(clips("simple.avi")) as video:
+        assert numbers_in(frame for _, frame in video.iterate(step=-1)) == list(range(COUNT))[::-1]
+    assert len(decoded) <= COUNT + 8  # a packet more for each group
+
+
+def test_going_on_from_where_it_stands_decodes_nothing_twice(clips, decoded):
     with open_video(clips("long.mp4"), cache_size=1) as video:
         assert [number_in(video[index]) for index in range(1, COUNT)] == list(range(1, COUNT))
-        assert len(decoded) <= COUNT + 1
+    assert len(decoded) <= COUNT + 1
 
 
 def test_a_frame_that_was_just_used_comes_from_the_cache(clips, monkeypatch):
@@ -196,6 +219,56 @@ def test_frames_hidden_by_an_edit_list_do_not_count(clips, tmp_path):
         assert [number_in(video[index]) for index in (30, 0, 12, 1)] == [35, 5, 17, 6]
 
 
+def test_frames_hidden_at_the_end_do_not_count(clips, tmp_path):
+    # An edit list as cameras write it when the owner cuts off the end: 20 of 40 frames, from the first on.
+    path = tmp_path / "trimmed.mp4"
+    content = bytearray(clips("closed.mp4").read_bytes())
+    entry = content.index(b"elst") + 12
+    struct.pack_into(">I", content, entry, 800)  # milliseconds
+    path.write_bytes(content)
+    with open_video(path) as video:
+        frames = numbers_in(video)
+        assert frames == list(range(len(frames)))
+        assert 20 <= len(frames) == video.num_frames < 25  # frames in between are needed to decode the last
+
+
+def test_a_recording_may_begin_between_two_key_frames(clips, tmp_path):
+    path = tmp_path / "late.ts"
+    content = clips("open.ts").read_bytes()
+    path.write_bytes(content[len(content) // 188 * 2 // 5 * 188 :])  # whole packets of a transport stream
+    with open_video(path, cache_size=1) as video:
+        frames = numbers_in(video)
+        assert 10 < len(frames) == video.num_frames < 40
+        assert frames == list(range(COUNT - len(frames), COUNT))
+        assert [number_in(video[index]) for index in (7, 0, 3)] == [frames[7], frames[0], frames[3]]
+
+
+@pytest.mark.parametrize("name", ["start.mp4", "start.mkv"])
+def test_a_broken_start_is_passed_over(tmp_path, name):
+    path = blank_frame(write_clip(tmp_path / name, options={"x264-params": "scenecut=0:bframes=0"}), 0, keep=8)
+    with open_video(path, cache_size=1) as video:
+        frames = numbers_in(video)
+        assert frames == list(range(12, COUNT))  # from the next key frame on
+        assert video.num_frames == len(frames)
+        assert [number_in(video[index]) for index in (7, 0, 3)] == [19, 12, 15]
+
+
+def test_a_last_frame_that_stays_for_long_is_no_damage(tmp_path):
+    times = [0, 40, 80, 120, 1120, 1160]
+
+    def hold_the_last(packet):
+        if round(packet.pts * packet.time_base * 1000) == times[-1]:
+            packet.duration = int(Fraction(19, 10) / packet.time_base)
+        return packet
+
+    plain = write_clip(tmp_path / "plain.mkv", len(times), times=times.__getitem__, options={"bf": "0"})
+    path = copy_packets(tmp_path / "screen.mkv", plain, hold_the_last)
+    with av.open(str(path)) as container:
+        assert container.duration >= 3_000_000  # microseconds
+    with open_video(path) as video:
+        assert numbers_in(video) == list(range(len(times)))
+
+
 def test_where_a_packet_holds_no_picture_the_one_before_is_shown_on(tmp_path):
     not_coded = bytes([0, 0, 1, 0xB6, 0b01010000, 0b01001111])  # MPEG-4: a predicted picture like the one before
 
@@ -235,9 +308,14 @@ def test_empty_packets_are_no_frames_and_do_not_end_the_clip(clips):
         assert numbers_in(video) == list(range(COUNT))
 
 
-def test_recordings_strung_together_are_counted_through(clips, tmp_path):
+@pytest.mark.parametrize("shift", [0, 13])
+def test_recordings_strung_together_are_counted_through(clips, tmp_path, shift):
     path = tmp_path / "twice.ts"
-    path.write_bytes(clips("open.ts").read_bytes() * 2)  # the times start over in the middle
+    # The times start over in the middle, the same ones or others.
+    other = (
+        write_clip(tmp_path / "other.ts", COUNT, times=lambda index: 40 * index + shift) if shift else clips("open.ts")
+    )
+    path.write_bytes(clips("open.ts").read_bytes() + other.read_bytes())
     with open_video(path) as video:
         assert numbers_in(video) == list(range(COUNT)) * 2
         assert [number_in(video[index]) for index in (COUNT + 5, 5, COUNT - 1, COUNT)] == [5, 5, COUNT - 1, 0]
@@ -321,6 +399,22 @@ def test_many_threads_share_one_source(clips, name):
 
     with open_video(clips(name)) as video:
         threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+
+
+def test_threads_that_ask_for_single_frames_do_not_get_in_each_others_way(clips):
+    wrong = []
+
+    def work(seed):
+        pick = random.Random(seed)
+        wrong.extend(index for index in pick.choices(range(COUNT), k=60) if number_in(video[index]) != index)
+
+    with open_video(clips("closed.mp4"), cache_size=1) as video:
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -421,6 +515,14 @@ def test_damage_in_the_middle_stops_there_and_the_rest_can_be_had(tmp_path, code
         assert number_in(video[38]) == 38
 
 
+def test_a_frame_that_only_comes_out_damaged_is_not_given(tmp_path):
+    write_clip(tmp_path / "broken.mp4", COUNT, options={"x264-params": "scenecut=0:bframes=0"}, size=(96, 112))
+    with open_video(blank_frame(tmp_path / "broken.mp4", 30, keep=20)) as video:
+        numbers, damage = frames_before_damage(video)
+        assert numbers == list(range(30))
+        assert "comes out damaged" in damage.reason
+
+
 def test_walking_back_to_the_damage_gives_the_frames_behind_it(tmp_path):
     with open_video(broken_clip(tmp_path / "broken.mp4", "mpeg4")) as video:
         numbers, damage = frames_before_damage(video, step=-1)
@@ -476,6 +578,8 @@ def test_refuses_files_that_are_no_videos(tmp_path, clips):
         open_video(tmp_path / "no_index.mp4")
     with pytest.raises(ValueError, match=r"blank\.mkv' cannot be decoded: "):
         open_video(blank)
+    with pytest.raises(ValueError, match=r"song\.mp4' has no pictures in it, only: audio, video"):
+        open_video(write_sound(tmp_path / "song.mp4", cover=True))
     with pytest.raises(ValueError, match=r"sound\.mp4' has no pictures in it, only: audio"):
         open_video(tmp_path / "sound.mp4")
 

@@ -1,3 +1,5 @@
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,30 @@ def test_bytes_in_memory_are_not_copied():
     array = np.stack(FRAMES)
     with open_video(array) as video:
         assert video[5].data_ptr() == array[5].ctypes.data
+
+
+def test_pillow_loads_one_picture_at_a_time(monkeypatch):
+    from sam2_hf import video_pictures
+
+    loading, most = [], []
+
+    def slowly(*args):
+        loading.append(None)
+        most.append(len(loading))
+        time.sleep(0.002)
+        loading.pop()
+        return read(*args)
+
+    read = video_pictures.read_pictures
+    with open_video([Image.fromarray(frame) for frame in FRAMES]) as video:
+        monkeypatch.setattr(video_pictures, "read_pictures", slowly)
+        threads = [threading.Thread(target=list, args=(video,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(most) >= 3 * 12
+    assert max(most) == 1
 
 
 def test_a_tensor_stays_on_its_device():

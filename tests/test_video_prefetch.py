@@ -1,4 +1,5 @@
 import gc
+import sys
 import threading
 import time
 import weakref
@@ -81,6 +82,23 @@ def test_dropping_a_prefetcher_ends_its_thread():
     gc.collect()
     assert alive() is None
     assert not reading_threads()
+
+
+def test_a_prefetcher_may_be_dropped_by_its_own_thread(monkeypatch):
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    holder = []
+
+    def letting_go():
+        yield 0
+        wait_until(lambda: holder)
+        holder.clear()
+        gc.collect()
+        yield 1
+
+    holder.append(Prefetcher(letting_go(), depth=1))
+    wait_until(lambda: not reading_threads())
+    assert complaints == []
 
 
 def test_close_wakes_a_consumer_that_waits():

@@ -6,7 +6,7 @@ PyAV is imported here alone, and only when a video is opened.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -128,6 +128,29 @@ def probe(open_clip: OpenClip, name: str) -> tuple[ClipInfo, VideoFrame]:
         return info, picture
 
 
+def decode_pictures(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """All pictures of a file in the order in which they are shown, up to the first error.
+
+    What cannot be decoded at the very start is passed over: a recording may begin between two key frames.
+    """
+    error_types = import_av().error
+    started, failure = False, None
+    for packet in container.demux(stream):
+        try:
+            pictures = packet.decode()
+        except error_types.EOFError:
+            return
+        except error_types.FFmpegError as error:
+            if started:
+                raise
+            failure = error
+            continue
+        started = started or bool(pictures)
+        yield from pictures
+    if failure is not None and not started:
+        raise failure
+
+
 def frame_rate(stream: VideoStream) -> float | None:
     """Frames a second, on average."""
     rate = stream.average_rate or stream.guessed_rate
@@ -178,11 +201,10 @@ class FrameConverter:
 
 
 def _first_picture(container: InputContainer, stream: VideoStream, name: str) -> VideoFrame:
-    error_type: Any = import_av().FFmpegError
     try:
-        for picture in container.decode(stream):
+        for picture in decode_pictures(container, stream):
             return picture
-    except error_type as error:
+    except import_av().FFmpegError as error:
         raise ValueError(f"{name} cannot be decoded: {describe_error(error)}") from error
     raise ValueError(f"{name} has no picture in it that can be decoded")
 

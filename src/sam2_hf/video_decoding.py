@@ -136,9 +136,9 @@ class FrameDecoder:
         self._faults[self._place(packet)] = reason
 
     def _place(self, packet: Packet) -> int:
-        """Number of the frame that a packet holds, as far as that can be told."""
+        """Number of the frame that a packet holds, as far as that can be told; -1 for what comes before frame 0."""
         if packet.pts is None or not self._table.times:
-            return self._counted
+            return self._counted or -1
         return self._table.index_of(packet.pts)
 
     def _number(self, picture: VideoFrame) -> int:

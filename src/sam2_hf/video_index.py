@@ -16,7 +16,15 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from .video_container import ClipInfo, OpenClip, describe_error, import_av, pick_stream, shown_index_entries
+from .video_container import (
+    ClipInfo,
+    OpenClip,
+    decode_pictures,
+    describe_error,
+    import_av,
+    pick_stream,
+    shown_index_entries,
+)
 
 if TYPE_CHECKING:
     from .video_container import InputContainer, VideoStream
@@ -91,11 +99,12 @@ def build_frame_table(open_clip: OpenClip, info: ClipInfo) -> FrameTable:
         return _count_pictures(open_clip, info)
     # The decoder starts at the first picture that is whole; what comes before in time is never shown.
     times = array("q", sorted(time for time in packets.times if time >= first))
-    if packets.damage:
-        times = _before_first_gap(times, packets.last_decoded)
     keys = [KeyFrame(0, first, first)]
     keys += [KeyFrame(bisect_left(times, shown), shown, decoded) for shown, decoded in packets.keys if shown > first]
-    promised = max(packets.declared, len(times) + bool(packets.damage))
+    promised = len(times)
+    if packets.damage:
+        promised += max(1, packets.declared - len(packets.times))
+        times = _before_first_gap(times, packets.last_decoded)
     return FrameTable(len(times), promised, packets.damage, keys, times, packets.tick)
 
 
@@ -181,7 +190,7 @@ def _count_pictures(open_clip: OpenClip, info: ClipInfo) -> FrameTable:
     count, damage = 0, ""
     with open_clip() as container:
         try:
-            for _ in container.decode(pick_stream(container, info.name)):
+            for _ in decode_pictures(container, pick_stream(container, info.name)):
                 count += 1
         except import_av().FFmpegError as error:
             damage = describe_error(error)
