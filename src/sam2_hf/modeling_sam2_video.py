@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from transformers import initialization as init
 
 from .configuration_sam2 import Sam2VideoConfig, as_pair
+from .feature_cache import FrameFeatures
 from .layers import FeedForward, sine_position_encoding
 from .mask_decoder import NO_OBJECT_LOGIT
 from .memory_attention import MemoryAttention, RotaryTable
@@ -21,7 +22,7 @@ from .modeling_sam2 import Sam2PromptableModel
 from .outputs import Sam2VideoSegmentationOutput
 from .propagation import Direction, FrameWalk, Pass, plan_passes
 from .tracking import Scope, collect_outputs, plan_step, run_tasks
-from .video_session import FrameFeatures, Sam2VideoInferenceSession
+from .video_session import Sam2VideoInferenceSession
 
 # A mask given by the user, as logits and as an object score: 10 where it is, -10 where it is not.
 GIVEN_MASK_SCALE, GIVEN_MASK_BIAS = 20.0, -10.0
@@ -205,6 +206,8 @@ class Sam2VideoModel(Sam2PromptableModel):
     ) -> Sam2VideoSegmentationOutput:
         """Segments all objects of a session in one frame: prompts that wait there, and tracking for the others.
 
+        Prompts that wait on other frames are segmented before, so that they count.
+
         Args:
             inference_session: from `Sam2VideoProcessor.init_video_session`; takes up the results.
             frame_idx: which frame of the clip. For a stream, the next one if left out.
@@ -213,20 +216,17 @@ class Sam2VideoModel(Sam2PromptableModel):
 
         Raises `ValueError`, `IndexError` or `TypeError`, which leave the session as it was.
         """
-        if frame is None and frame_idx is None:
+        session = inference_session
+        if frame is not None:
+            frame_idx = self._take_frame(session, frame, frame_idx)
+        elif frame_idx is not None:
+            frame_idx = session.check_frame_idx(frame_idx)
+            session.go_to(frame_idx)
+            self._segment_waiting(session, frame_idx)
+            self._step(session, frame_idx, reverse)
+        else:
             raise ValueError("expected frame_idx, or frame for a stream; got neither")
-        if frame is None:
-            inference_session.check_frame_idx(frame_idx)
-            self._step(inference_session, frame_idx, reverse)
-            return self._output(inference_session, frame_idx)
-        before = inference_session.stream_state()
-        frame_idx = inference_session.add_frame(frame, frame_idx)
-        try:
-            self._step(inference_session, frame_idx, reverse)
-        except Exception:
-            inference_session.restore_stream(*before)
-            raise
-        return self._output(inference_session, frame_idx)
+        return self._output(session, frame_idx)
 
     def propagate_in_video_iterator(
         self,
@@ -245,7 +245,8 @@ class Sam2VideoModel(Sam2PromptableModel):
 
         Args:
             inference_session: the session; its prompts may be changed between two iterations of this.
-            start_frame_idx: the first frame to visit; by default the earliest prompted one.
+            start_frame_idx: the first frame to visit; by default the earliest prompted one, of a stream that has gone
+                past it the newest.
             max_frame_num_to_track: how many frames to go beyond the first; by default to the end of the clip.
             reverse: the same as `direction="backward"`.
             show_progress_bar: whether to show progress on the error stream.
@@ -258,6 +259,8 @@ class Sam2VideoModel(Sam2PromptableModel):
         Raises a `ValueError` if there are no prompts, an `IndexError` for a frame outside the clip. If the video
         cannot be read further, the error is raised after the frames before the damage; their results are kept.
         """
+        if reverse and direction not in (None, "backward"):
+            raise ValueError(f'reverse=True means direction="backward", got direction={direction!r}')
         passes = plan_passes(
             inference_session,
             direction or ("backward" if reverse else "forward"),
@@ -271,9 +274,7 @@ class Sam2VideoModel(Sam2PromptableModel):
     def _propagate(
         self, session: Sam2VideoInferenceSession, passes: Sequence[Pass], show_progress_bar: bool
     ) -> Iterator[Sam2VideoSegmentationOutput]:
-        for frame_idx in session.pending_frames():
-            if session.holds_frame(frame_idx):
-                self._step(session, frame_idx, scope="prompts")
+        self._segment_waiting(session, passes[0].frames.start)
         total = sum(len(leg.frames) for leg in passes) if session.num_frames_total is not None else None
         with FrameWalk(session) as walk, tqdm(total=total, disable=not show_progress_bar) as progress:
             for leg in passes:
@@ -283,6 +284,29 @@ class Sam2VideoModel(Sam2PromptableModel):
                     progress.update()
                     if not leg.silent:
                         yield self._output(session, frame_idx)
+                        # The caller may just have prompted this frame, which a stream is about to leave.
+                        self._segment_waiting(session, frame_idx + leg.frames.step)
+
+    def _take_frame(self, session: Sam2VideoInferenceSession, frame: Tensor, frame_idx: int | None) -> int:
+        """Brings a stream's newest frame up to date one last time, then takes the next one and segments it."""
+        size = as_pair("image_size", self.config.image_size)
+        frame_idx = session.check_next_frame(frame, frame_idx, size)
+        self._segment_waiting(session, frame_idx)
+        if session.newest_streamed is not None:
+            self._step(session, session.newest_streamed)
+        before = session.stream_state()
+        session.add_frame(frame, frame_idx)
+        try:
+            self._step(session, frame_idx)
+        except BaseException:
+            session.restore_stream(*before)
+            raise
+        return frame_idx
+
+    def _segment_waiting(self, session: Sam2VideoInferenceSession, next_frame: int) -> None:
+        """Segments the prompts that wait on other frames than `next_frame`."""
+        for frame_idx in session.waiting_frames(next_frame):
+            self._step(session, frame_idx, scope="prompts")
 
     def _step(
         self,
@@ -301,9 +325,10 @@ class Sam2VideoModel(Sam2PromptableModel):
             features = session.feature_cache.get(frame_idx)
             if features is None:
                 features = self.encode_frame(session.pixel_values(frame_idx, read(frame_idx)).to(self.device))
-            results = run_tasks(self, session, features, tasks)
+            session.store(frame_idx, run_tasks(self, session, features, tasks))
             session.feature_cache.put(frame_idx, features)
-            session.store(self.memory_rule, frame_idx, results, reverse)
+            if scope != "prompts":  # tracking has not come here yet, and still needs what lies behind
+                session.prune(self.memory_rule, frame_idx, reverse)
         return tracked
 
     def _output(self, session: Sam2VideoInferenceSession, frame_idx: int) -> Sam2VideoSegmentationOutput:

@@ -10,9 +10,10 @@ import torch
 from torch.nn import functional as F
 
 from .image_processing_sam2 import as_size
+from .object_track import MaskPrompt, PointPrompt, Prompt
 from .processing_sam2 import Sam2Processor
 from .prompts import PAD_VALUE, Prompts, Size, place_prompts, read_prompts, read_sizes
-from .video_session import MaskPrompt, PointPrompt, Retention, Sam2VideoInferenceSession
+from .video_session import Retention, Sam2VideoInferenceSession
 from .video_source import open_video
 
 # Labels of a box's upper left and lower right corner, which are points to the model.
@@ -50,14 +51,13 @@ class Sam2VideoProcessor(Sam2Processor):
 
         Raises what `open_video` raises, and `ValueError` for settings that mean nothing.
         """
-        dtype = dtype if torch_dtype is None else torch_dtype
         return Sam2VideoInferenceSession(
             video=None if video is None else open_video(video),
             inference_device=inference_device,
             inference_state_device=inference_state_device,
             processing_device=processing_device,
             video_storage_device=video_storage_device,
-            dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype,
+            dtype=_as_dtype(dtype if torch_dtype is None else torch_dtype),
             max_vision_features_cache_size=max_vision_features_cache_size,
             image_processor=self.image_processor,
             retention=retention,
@@ -91,26 +91,26 @@ class Sam2VideoProcessor(Sam2Processor):
         Raises `ValueError`, `IndexError` or `TypeError`; the session is then as it was.
         """
         session, ids = inference_session, _read_ids(obj_ids)
-        session.check_frame_idx(frame_idx)
-        size = _agree_on_size(session, original_size)
+        frame_idx = session.check_frame_idx(frame_idx)
         has_points = any(given is not None for given in (input_points, input_labels, input_boxes))
         if has_points == (input_masks is not None):
             given = "both" if has_points else "neither"
             raise ValueError(f"expected either points and boxes, or input_masks; got {given}")
-        if input_masks is not None:
-            masks = _read_masks(input_masks, len(ids))
-            size = size or tuple(masks[0].shape)
-            model_size = as_size(self.target_size, "target_size")
-            prompts = {obj_id: _mask_prompt(mask, size, model_size) for obj_id, mask in zip(ids, masks, strict=True)}
+        masks = None if input_masks is None else _read_masks(input_masks, len(ids))
+        size = _agree_on_size(session, original_size) or (None if masks is None else _size_of(masks[0]))
+        if size is None:
+            raise ValueError("original_size (height, width) must be given with the first prompts of a stream")
+        model_size = as_size(self.target_size, "target_size")
+        prompts: list[Prompt]
+        if masks is not None:
+            prompts = [_mask_prompt(mask, size, model_size) for mask in masks]
         else:
-            if size is None:
-                raise ValueError("original_size (height, width) must be given with the first prompts of a stream")
-            points = read_prompts(input_points, input_labels, input_boxes)
-            points = place_prompts(points, [size], [as_size(self.target_size, "target_size")])
-            prompts = dict(zip(ids, _point_prompts(points, ids), strict=True))
-            if not clear_old_inputs:
-                _check_boxes_come_first(session, frame_idx, prompts)
-        session.add_prompts(frame_idx, prompts, keep_old_points=not clear_old_inputs)
+            points = place_prompts(read_prompts(input_points, input_labels, input_boxes), [size], [model_size])
+            prompts = [*_point_prompts(points, ids)]
+        prompt_of = dict(zip(ids, prompts, strict=True))
+        if not clear_old_inputs:
+            _check_boxes_come_first(session, frame_idx, prompt_of)
+        session.add_prompts(frame_idx, prompt_of, keep_old_points=not clear_old_inputs)
         session.video_height, session.video_width = size
         return session
 
@@ -132,13 +132,24 @@ class Sam2VideoProcessor(Sam2Processor):
         return super().from_args_and_dict(args, fields, **kwargs)
 
 
+def _as_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype):
+        raise ValueError(f'dtype must be a dtype of torch or its name, such as "bfloat16", got {dtype!r}')
+    return found
+
+
 def _read_ids(obj_ids: Any) -> list[Hashable]:
+    given = list(obj_ids) if isinstance(obj_ids, (list, range)) else [obj_ids]
     if isinstance(obj_ids, (np.ndarray, torch.Tensor)):
-        obj_ids = obj_ids.tolist()
-    ids = list(obj_ids) if isinstance(obj_ids, (list, range)) else [obj_ids]
+        given = list(obj_ids.reshape(-1))
+    # Tensors are hashed by identity, so two of the same number would be two objects.
+    ids = [value.item() if isinstance(value, (np.ndarray, np.generic, torch.Tensor)) else value for value in given]
     for obj_id in ids:
-        if not isinstance(obj_id, Hashable):
-            raise TypeError(f"obj_ids must be hashable, got {obj_id!r}")
+        try:
+            hash(obj_id)
+        except TypeError:
+            raise TypeError(f"obj_ids must be hashable, got {obj_id!r}") from None
     if not ids or len(set(ids)) != len(ids):
         raise ValueError(f"obj_ids must name at least one object, and each once, got {ids}")
     return ids
@@ -180,35 +191,49 @@ def _point_prompts(prompts: Prompts, ids: list[Hashable]) -> list[PointPrompt]:
 
 
 def _check_boxes_come_first(
-    session: Sam2VideoInferenceSession, frame_idx: int, prompts: dict[Hashable, PointPrompt]
+    session: Sam2VideoInferenceSession, frame_idx: int, prompts: dict[Hashable, Prompt]
 ) -> None:
     for obj_id, prompt in prompts.items():
-        track = session.tracks.get(obj_id)
-        has_old = track is not None and frame_idx in track.prompts
-        if has_old and BOX_CORNER_LABELS[0] in prompt.labels:
+        old = session.tracks[obj_id].prompts.get(frame_idx) if obj_id in session.tracks else None
+        has_box = isinstance(prompt, PointPrompt) and BOX_CORNER_LABELS[0] in prompt.labels
+        if has_box and isinstance(old, PointPrompt):
             raise ValueError(
                 f"a box must come before the points of an object: give input_boxes for obj_id {obj_id!r} with "
                 "clear_old_inputs=True"
             )
 
 
+def _size_of(mask: torch.Tensor) -> Size:
+    return mask.shape[0], mask.shape[1]
+
+
 def _read_masks(input_masks: Any, count: int) -> list[torch.Tensor]:
     """One mask (height, width) for each of `count` objects, from a mask, a list or an array of masks."""
-    if isinstance(input_masks, (list, tuple)):
-        masks = [
-            torch.as_tensor(np.asarray(mask) if not isinstance(mask, torch.Tensor) else mask) for mask in input_masks
-        ]
-    else:
-        stacked = torch.as_tensor(input_masks)
-        masks = [stacked] if stacked.ndim == 2 else list(stacked.reshape(-1, *stacked.shape[-2:]))
+    given = input_masks if isinstance(input_masks, (list, tuple)) else [input_masks]
+    masks = []
+    for mask in map(_as_mask_tensor, given):
+        if mask.ndim not in (2, 3, 4) or mask.numel() == 0:
+            raise ValueError(f"input_masks must be (height, width) an object, got {tuple(mask.shape)}")
+        masks += list(mask.reshape(-1, *mask.shape[-2:]))
     if len(masks) != count:
         raise ValueError(f"input_masks must hold a mask for each of the {count} obj_ids, got {len(masks)}")
-    read = []
-    for mask in masks:
-        if mask.ndim < 2 or mask.numel() == 0 or mask.shape[:-2].numel() != 1:
-            raise ValueError(f"input_masks must be (height, width) an object, got {tuple(mask.shape)}")
-        read.append(mask.reshape(mask.shape[-2:]))
-    return read
+    return masks
+
+
+def _as_mask_tensor(mask: Any) -> torch.Tensor:
+    """bool, or floating for masks that are partly covered; any other number but 0 is the object."""
+    tensor = mask if isinstance(mask, torch.Tensor) else None
+    if tensor is None:
+        array = np.asarray(mask)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"input_masks must be arrays of numbers or bool, got {type(mask).__name__}")
+        # Torch knows unsigned integers in part only.
+        tensor = torch.from_numpy(np.ascontiguousarray(array if array.dtype.kind == "f" else array != 0))
+    if not tensor.is_floating_point():
+        return tensor != 0
+    if not bool(tensor.isfinite().all()):
+        raise ValueError("input_masks must be finite, got NaN or infinite values")
+    return tensor.float()
 
 
 def _mask_prompt(mask: torch.Tensor, size: Size, model_size: Size) -> MaskPrompt:
@@ -218,9 +243,7 @@ def _mask_prompt(mask: torch.Tensor, size: Size, model_size: Size) -> MaskPrompt
             f"input_masks must have the size of the frames, {tuple(size)}, or of the model's input, "
             f"{tuple(model_size)}; got {tuple(mask.shape)}"
         )
-    values = mask.float() if mask.is_floating_point() else (mask != 0).float()
-    if not bool(values.isfinite().all()):
-        raise ValueError("input_masks must be finite, got NaN or infinite values")
+    values = mask.float()
     if tuple(values.shape) != tuple(model_size):
         values = F.interpolate(values[None, None], size=tuple(model_size), mode="bilinear", antialias=True)[0, 0]
     return MaskPrompt(values >= 0.5)

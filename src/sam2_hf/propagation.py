@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Iterator
+from numbers import Integral
 from types import TracebackType
 from typing import Literal, NamedTuple
 
@@ -41,35 +42,49 @@ def plan_passes(
     firsts = [min(track.prompted_frames()) for track in session.tracks.values() if track.prompted_frames()]
     if not firsts:
         raise ValueError("there is nothing to propagate: no object of this session has a prompt; add inputs first")
-    if start is None:
-        start = min(firsts)
-    session.check_frame_idx(start)
-    if max_frames is not None and max_frames < 0:
-        raise ValueError(f"max_frame_num_to_track must be 0 or above, got {max_frames}")
-    total = session.num_frames_total
     if direction != "forward":
         _check_going_back(session, in_frame_order)
+    start = _first_to_visit(session, firsts) if start is None else session.check_frame_idx(start)
+    if session.is_gone(start):
+        raise IndexError(f"frame {start} of the stream is gone; it goes on from frame {session.newest_streamed}")
 
-    reach = ENDLESS if max_frames is None else max_frames
-    last = min(start + reach, (ENDLESS if total is None else total) - 1)
-    first = max(start - reach, 0)
+    reach = _check_reach(max_frames)
+    total = ENDLESS if session.num_frames_total is None else session.num_frames_total
+    last, first = min(start + reach, total - 1), max(start - reach, 0)
     onward = Pass(range(start, last + 1))
+    if direction == "forward":
+        return [onward]
     if direction == "backward":
         # Like the official predictor: there is nothing to track backward from the first frame.
         passes = [Pass(range(start, first - 1, -1) if start > 0 else range(0), reverse=True)]
-    elif direction == "both":
-        passes = [onward, Pass(range(min(max(firsts), last), first - 1, -1), reverse=True, scope="unprompted")]
     else:
-        return [onward]
+        passes = [onward, Pass(range(min(max(firsts) - 1, last), first - 1, -1), reverse=True, scope="unprompted")]
     if not in_frame_order:
         return passes
-    visited = sorted({frame for leg in passes for frame in leg.frames})
-    ascending = range(visited[0], visited[-1] + 1) if visited else range(0)
-    return [*(leg._replace(silent=True) for leg in passes), Pass(ascending, scope="none")]
+    back = passes[-1].frames[::-1]
+    shown = [back] if direction == "backward" else [range(back.start, min(back.stop, start)), onward.frames]
+    return [*(leg._replace(silent=True) for leg in passes), *(Pass(frames, scope="none") for frames in shown)]
+
+
+def _first_to_visit(session: Sam2VideoInferenceSession, firsts: list[int]) -> int:
+    """The earliest prompted frame; a stream that has gone past it goes on from where it stands."""
+    if session.is_seekable or session.newest_streamed is None:
+        return min(firsts)
+    return max(min(firsts), session.newest_streamed)
+
+
+def _check_reach(max_frames: int | None) -> int:
+    if max_frames is None:
+        return ENDLESS
+    if isinstance(max_frames, bool) or not isinstance(max_frames, Integral):
+        raise TypeError(f"max_frame_num_to_track must be an int, got {max_frames!r}")
+    if max_frames < 0:
+        raise ValueError(f"max_frame_num_to_track must be 0 or above, got {max_frames}")
+    return int(max_frames)
 
 
 def _check_going_back(session: Sam2VideoInferenceSession, in_frame_order: bool) -> None:
-    if not session.video.seekable:
+    if not session.is_seekable:
         raise ValueError("a stream can only be tracked forward: its frames are gone when they have passed")
     if in_frame_order and session.retention != "everything":
         raise ValueError('in_frame_order needs a session with retention="everything"')

@@ -17,21 +17,13 @@ from torch import Tensor
 
 from .mask_decoder import NO_OBJECT_LOGIT
 from .mask_utils import fill_holes
-from .memory_bank import MemorySelection, build_memory
-from .video_session import (
-    FrameFeatures,
-    FrameMemory,
-    FrameResult,
-    MaskPrompt,
-    ObjectTrack,
-    PointPrompt,
-    Prompt,
-    Provenance,
-    Sam2VideoInferenceSession,
-)
+from .memory_bank import MemorySelection, MemoryTokens, build_memory
+from .object_track import FrameMemory, FrameResult, MaskPrompt, ObjectTrack, PointPrompt, Prompt, Provenance
 
 if TYPE_CHECKING:
+    from .feature_cache import FrameFeatures
     from .modeling_sam2_video import ObjectMasks, Sam2VideoModel
+    from .video_session import Sam2VideoInferenceSession
 
 # Logits handed back to the decoder are clamped to this, as the official predictor does against rare extremes.
 PREVIOUS_LOGIT_LIMIT = 32.0
@@ -112,27 +104,29 @@ def _tracking_tasks(
 ) -> list[Task]:
     """The task of tracking an object here; none if its result was computed from what it would read now."""
     selection = track.select_memory(model.memory_rule, frame_idx, reverse)
-    provenance = track.provenance(selection)
+    provenance = track.provenance(selection, reverse)
     result = track.results.get(frame_idx)
-    if result is not None and result.provenance == provenance:
+    if result is not None and result.stands(reverse, provenance):
         return []
     return [Task(obj_id, track, None, selection, provenance, tracked_in_reverse=reverse)]
 
 
 def _prompt_task(model: Sam2VideoModel, obj_id: Hashable, track: ObjectTrack, frame_idx: int) -> Task:
     prompt, previous = track.prompts[frame_idx], track.results.get(frame_idx)
+    passed_in_reverse = None if previous is None else previous.tracked_in_reverse
     # Where tracking has passed, a prompt corrects what memory says; elsewhere it speaks alone.
-    corrects = previous is not None and previous.tracked_in_reverse is not None
+    corrects = passed_in_reverse is not None
     reads_memory = corrects and isinstance(prompt, PointPrompt) and bool(track.conditioning_frames())
-    reverse = bool(corrects and previous.tracked_in_reverse)
+    # What conditions an object goes on doing so when it is corrected, or nothing might be left that does.
+    stays_conditioning = previous is not None and previous.is_conditioning
     return Task(
         obj_id,
         track,
         prompt,
-        selection=track.select_memory(model.memory_rule, frame_idx, reverse) if reads_memory else None,
-        previous_logits=previous.mask_logits if previous is not None else None,
-        is_conditioning=not corrects or model.config.add_all_frames_to_correct_as_cond,
-        tracked_in_reverse=previous.tracked_in_reverse if previous is not None else None,
+        selection=track.select_memory(model.memory_rule, frame_idx, bool(passed_in_reverse)) if reads_memory else None,
+        previous_logits=None if previous is None else previous.mask_logits,
+        is_conditioning=stays_conditioning or not corrects or model.config.add_all_frames_to_correct_as_cond,
+        tracked_in_reverse=passed_in_reverse,
     )
 
 
@@ -149,12 +143,13 @@ def run_tasks(
     model: Sam2VideoModel, session: Sam2VideoInferenceSession, features: FrameFeatures, tasks: list[Task]
 ) -> dict[Hashable, FrameResult]:
     """Computes the tasks of a frame; the session is read and not written."""
+    given = [task.prompt.mask for task in tasks if isinstance(task.prompt, MaskPrompt)]
     from_masks = [task for task in tasks if isinstance(task.prompt, MaskPrompt)]
     from_decoder = [task for task in tasks if not isinstance(task.prompt, MaskPrompt)]
     masks: dict[Hashable, ObjectMasks] = {}
-    if from_masks:
-        given = torch.stack([task.prompt.mask for task in from_masks])[:, None]
-        masks.update(_by_object(from_masks, model.segment_from_masks(features, given.to(model.device))))
+    if given:
+        stacked = torch.stack(given)[:, None].to(model.device)
+        masks.update(_by_object(from_masks, model.segment_from_masks(features, stacked)))
     embeddings = _condition(model, session, features, from_decoder)
     for group in _grouped(from_decoder, _decoder_group):
         masks.update(_by_object(group, _segment(model, features, group, embeddings)))
@@ -168,29 +163,30 @@ def _condition(
 
     Objects with equally many memories and pointers go together, so that nothing is padded.
     """
-    readers = [task for task in tasks if task.selection is not None]
+    readers = [(task, task.selection) for task in tasks if task.selection is not None]
     embeddings: dict[Hashable, Tensor] = {}
-    for group in _grouped(readers, lambda task: (len(task.selection.memories), len(task.selection.pointers))):
-        conditioned = model.condition_on_memory(features, _gather(model, session, group))
-        embeddings.update(zip((task.obj_id for task in group), conditioned, strict=True))
+    for group in _grouped(readers, lambda reader: (len(reader[1].memories), len(reader[1].pointers))):
+        memory = _gather(model, session, [(task.track, selection) for task, selection in group])
+        conditioned = model.condition_on_memory(features, memory)
+        embeddings.update(zip((task.obj_id for task, _ in group), conditioned, strict=True))
     return embeddings
 
 
-def _gather(model: Sam2VideoModel, session: Sam2VideoInferenceSession, group: list[Task]):
-    """The tokens of the memories and pointers that the group's selections name."""
-
-    def results(task: Task, slots: Iterable) -> list[FrameMemory]:
-        return [task.track.results[slot.frame].memory for slot in slots]
-
+def _gather(
+    model: Sam2VideoModel,
+    session: Sam2VideoInferenceSession,
+    group: Sequence[tuple[ObjectTrack, MemorySelection]],
+) -> MemoryTokens:
+    """The tokens of the memories and pointers that objects' selections name, equally many for each."""
     device = model.device
-    maps = [[memory.features for memory in results(task, task.selection.memories)] for task in group]
-    pointers = [[memory.pointer for memory in results(task, task.selection.pointers)] for task in group]
+    maps = [torch.stack([track.features(slot.frame) for slot in chosen.memories]) for track, chosen in group]
+    pointers = [[track.results[slot.frame].memory.pointer for slot in chosen.pointers] for track, chosen in group]
     # Objects that were prompted together read the same moments: one row of encodings serves them all.
-    moments = _shared_rows([[slot.temporal_index for slot in task.selection.memories] for task in group])
-    distances = _shared_rows([[slot.distance for slot in task.selection.pointers] for task in group])
+    moments = _shared_rows([[slot.temporal_index for slot in chosen.memories] for _, chosen in group])
+    distances = _shared_rows([[slot.distance for slot in chosen.pointers] for _, chosen in group])
     has_pointers = len(pointers[0]) > 0
     return build_memory(
-        features=torch.stack([torch.stack(row) for row in maps]).to(device),
+        features=torch.stack(maps).to(device),
         spatial_position=model.memory_position_encoding(),
         temporal_encoding=model.memory_temporal_positional_encoding[torch.tensor(moments, device=device), 0, 0],
         pointers=torch.stack([torch.stack(row) for row in pointers]).to(device) if has_pointers else None,
@@ -210,12 +206,14 @@ def _segment(
         embedding = torch.stack([embeddings[task.obj_id] for task in group])
         layout = (len(group), 1)
     points = labels = logits = None
-    if first.num_points:
-        points = torch.stack([task.prompt.points for task in group]).unflatten(0, layout).to(model.device)
-        labels = torch.stack([task.prompt.labels for task in group]).unflatten(0, layout).to(model.device)
-    if first.prompt is not None and first.previous_logits is not None:
-        previous = torch.cat([task.previous_logits for task in group]).to(model.device)
-        logits = previous.clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT).unflatten(0, layout)
+    prompts = [task.prompt for task in group if isinstance(task.prompt, PointPrompt)]
+    if prompts:
+        points = torch.stack([prompt.points for prompt in prompts]).unflatten(0, layout).to(model.device)
+        labels = torch.stack([prompt.labels for prompt in prompts]).unflatten(0, layout).to(model.device)
+    previous = [task.previous_logits for task in group if task.previous_logits is not None]
+    if previous:
+        clamped = torch.cat(previous).to(model.device).clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
+        logits = clamped.unflatten(0, layout)
     return model.segment(features, embedding, points, labels, logits, _uses_multimask(model, first))
 
 
@@ -256,7 +254,7 @@ def _uses_multimask(model: Sam2VideoModel, task: Task) -> bool:
 
 def _decoder_group(task: Task) -> tuple:
     """Objects with equal keys can share a call of the decoder without padding."""
-    return task.selection is None, task.num_points, task.prompt is not None and task.previous_logits is not None
+    return task.selection is None, task.num_points, task.previous_logits is not None
 
 
 def _grouped(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:

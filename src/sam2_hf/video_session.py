@@ -1,22 +1,23 @@
-"""The state of tracking through one clip: objects, their prompts and what is remembered of them.
+"""The state of tracking through one clip or stream: its frames, the objects, and what is remembered of them.
 
-Everything is keyed by the caller's object id, so that removing an object is deleting one entry. Only this file
-writes the state; the model reads it and hands back results.
+Everything is keyed by the caller's object id, so that removing an object is deleting one entry. The model reads the
+state and hands back results; only the session changes it.
 """
 
 from __future__ import annotations
 
+import operator
 import os
-from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from numbers import Integral
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import torch
 from torch import Tensor
 
-from .memory_bank import MemoryRule, MemorySelection, retained_frames, select_memory
+from .feature_cache import FeatureCache
+from .memory_bank import MemoryRule
+from .object_track import FrameResult, ObjectTrack, Prompt
 from .video_base import FrameUnavailableError
 
 if TYPE_CHECKING:
@@ -24,151 +25,15 @@ if TYPE_CHECKING:
     from .video_base import VideoSource
 
 Retention = Literal["everything", "readable"]
-# Memory features are kept in half the space, whatever the model computes in; the official code does the same.
-MEMORY_DTYPE = torch.bfloat16
-
-
-@dataclass(frozen=True)
-class PointPrompt:
-    """Points (N, 2) as (x, y) in pixels of the model's input, with labels (N,): 1 foreground, 0 background, and
-    2, 3 for the corners of a box, which come first."""
-
-    points: Tensor
-    labels: Tensor
-
-    def followed_by(self, other: PointPrompt) -> PointPrompt:
-        """This prompt and then the other one's points."""
-        return PointPrompt(torch.cat((self.points, other.points)), torch.cat((self.labels, other.labels)))
-
-
-@dataclass(frozen=True)
-class MaskPrompt:
-    """The object's mask (H, W) bool, at the model's input size."""
-
-    mask: Tensor
-
-
-Prompt = PointPrompt | MaskPrompt
-# The frames whose memories, and those whose pointers, went into a result, each with the version that was read.
-Provenance = tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]
-
-
-@dataclass(frozen=True)
-class FrameMemory:
-    """What later frames attend to: features (D, h, w), None once only the pointer (C,) can still be read."""
-
-    features: Tensor | None
-    pointer: Tensor
-
-
-@dataclass(frozen=True)
-class FrameResult:
-    """One object in one frame.
-
-    `mask_logits` (1, h, w), `object_score` (1,), `iou` (1,). `tracked_in_reverse` is the direction in which tracking
-    passed the frame, None before it did. `provenance` is what a tracked result was computed from; None if it cannot
-    be told, and the result must be computed anew when the frame is visited.
-    """
-
-    mask_logits: Tensor | None
-    object_score: Tensor
-    iou: Tensor
-    memory: FrameMemory
-    is_conditioning: bool
-    tracked_in_reverse: bool | None = None
-    provenance: Provenance | None = None
-    version: int = 0
-
-
-@dataclass
-class ObjectTrack:
-    """One object: prompts and results by frame; `pending` are the frames whose prompt is not yet segmented."""
-
-    prompts: dict[int, Prompt] = field(default_factory=dict)
-    results: dict[int, FrameResult] = field(default_factory=dict)
-    pending: set[int] = field(default_factory=set)
-
-    def conditioning_frames(self) -> list[int]:
-        return [frame for frame, result in self.results.items() if result.is_conditioning]
-
-    def tracked_frames(self) -> list[int]:
-        return [frame for frame, result in self.results.items() if not result.is_conditioning]
-
-    def prompted_frames(self) -> set[int]:
-        """Frames that condition the object, or will once their prompt is segmented."""
-        return self.pending.union(self.conditioning_frames())
-
-    def select_memory(self, rule: MemoryRule, frame_idx: int, reverse: bool) -> MemorySelection:
-        """What the object reads in a frame, from the history as it is now."""
-        return select_memory(rule, frame_idx, self.conditioning_frames(), set(self.tracked_frames()), reverse)
-
-    def provenance(self, selection: MemorySelection) -> Provenance:
-        """The selection with the versions of what it names."""
-        return (
-            tuple((slot.frame, self.results[slot.frame].version) for slot in selection.memories),
-            tuple((slot.frame, self.results[slot.frame].version) for slot in selection.pointers),
-        )
-
-    def forget_unreadable(self, rule: MemoryRule, frame_idx: int, reverse: bool) -> None:
-        """Drops what no frame after `frame_idx` can read. Of that frame itself, all is kept for corrections."""
-        keep = retained_frames(rule, frame_idx, self.conditioning_frames(), self.tracked_frames(), reverse)
-        for frame in [frame for frame in self.results if frame != frame_idx]:
-            if frame in keep.features:
-                self.results[frame] = replace(self.results[frame], mask_logits=None)
-            elif frame in keep.pointers:
-                memory = FrameMemory(None, self.results[frame].memory.pointer)
-                self.results[frame] = replace(self.results[frame], mask_logits=None, memory=memory)
-            else:
-                del self.results[frame]
-        self.prompts = {
-            frame: prompt for frame, prompt in self.prompts.items() if frame == frame_idx or frame in self.pending
-        }
-
-
-class FrameFeatures(NamedTuple):
-    """A frame as the model sees it: the two finer maps for the mask decoder, (1, C/8, 4h, 4w) and (1, C/4, 2h, 2w),
-    and the coarsest (1, C, h, w), free of any memory."""
-
-    fine: tuple[Tensor, Tensor]
-    coarsest: Tensor
-
-
-class FeatureCache:
-    """The features of the frames last used, at most `size` of them."""
-
-    def __init__(self, size: int):
-        if size < 1:
-            raise ValueError(f"max_vision_features_cache_size must be at least 1, got {size}")
-        self.size = size
-        self._entries: OrderedDict[int, FrameFeatures] = OrderedDict()
-
-    def get(self, frame_idx: int) -> FrameFeatures | None:
-        if frame_idx in self._entries:
-            self._entries.move_to_end(frame_idx)
-        return self._entries.get(frame_idx)
-
-    def put(self, frame_idx: int, features: FrameFeatures) -> None:
-        self._entries[frame_idx] = features
-        self._entries.move_to_end(frame_idx)
-        while len(self._entries) > self.size:
-            self._entries.popitem(last=False)
-
-    def clear(self) -> None:
-        self._entries.clear()
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __contains__(self, frame_idx: int) -> bool:
-        return frame_idx in self._entries
 
 
 class Sam2VideoInferenceSession:
     """Everything that tracking through one clip remembers.
 
     Invariants: `tracks` holds the objects in the order in which their ids were first given. Every pending frame has a
-    prompt. Every stored tensor lies on `inference_state_device` and memory features are bfloat16. Of a stream, at
-    most the pixels of its newest frame are held; of a clip, none that its source can give again.
+    prompt. Every tensor of an object lies on `inference_state_device`, shares its memory with nothing else, and
+    memory features are bfloat16. Of a stream, at most the pixels of its newest frame are held, on
+    `video_storage_device`; of a clip, none that its source can give again.
     """
 
     def __init__(
@@ -204,6 +69,8 @@ class Sam2VideoInferenceSession:
         """
         if retention not in (None, "everything", "readable"):
             raise ValueError(f'retention must be "everything" or "readable", got {retention!r}')
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise ValueError(f"dtype must be that of floating-point pixels, such as torch.float32, got {dtype!r}")
         if video is not None and image_processor is None:
             raise ValueError(
                 "a session over a video needs an image_processor; use Sam2VideoProcessor.init_video_session"
@@ -217,12 +84,12 @@ class Sam2VideoInferenceSession:
         self.processing_device = processing_device
         self.dtype = dtype
         self.image_processor = image_processor
-        seekable = video is not None and video.seekable
-        self.retention: Retention = retention or ("everything" if seekable else "readable")
+        self.is_seekable = video is not None and video.seekable
+        self.retention: Retention = retention or ("everything" if self.is_seekable else "readable")
         self.tracks: dict[Hashable, ObjectTrack] = {}
         self.feature_cache = FeatureCache(max_vision_features_cache_size)
-        self._newest_streamed: tuple[int, Tensor] | None = None
-        self._num_streamed = 0
+        self._newest_pixels: Tensor | None = None
+        self._num_streamed = 0  # frames of a stream that have come so far, handed over or read
         self._next_version = 1
 
     # Frames
@@ -237,65 +104,112 @@ class Sam2VideoInferenceSession:
         """Frames of the clip, None for a stream or a source without a known end."""
         return self.video.num_frames if self.video is not None else None
 
-    def check_frame_idx(self, frame_idx: int) -> None:
-        """Raises an `IndexError` or `TypeError` unless `frame_idx` names a frame of the clip."""
-        if isinstance(frame_idx, bool) or not isinstance(frame_idx, Integral):
+    @property
+    def newest_streamed(self) -> int | None:
+        """The last frame of a stream that has come, None before the first and for clips."""
+        return self._num_streamed - 1 if self._num_streamed > 0 else None
+
+    def check_frame_idx(self, frame_idx: SupportsIndex) -> int:
+        """The index as an int; raises an `IndexError` or `TypeError` unless it names a frame of the clip."""
+        try:
+            index = operator.index(frame_idx)
+        except TypeError:
+            index = None
+        if index is None or isinstance(frame_idx, bool):
             raise TypeError(f"frame_idx must be an int, got {frame_idx!r}")
         total = self.num_frames_total
-        if frame_idx < 0 or (total is not None and frame_idx >= total):
+        if index < 0 or (total is not None and index >= total):
             bounds = f"in 0..{total - 1}" if total is not None else "0 or above"
-            raise IndexError(f"frame_idx must be {bounds}, got {frame_idx}")
+            raise IndexError(f"frame_idx must be {bounds}, got {index}")
+        return index
 
-    def add_frame(self, pixel_values: Tensor, frame_idx: int | None = None) -> int:
-        """Takes the next frame of a stream, preprocessed, (3, H, W) or (1, 3, H, W); returns its index."""
+    def check_next_frame(self, pixel_values: Tensor, frame_idx: SupportsIndex | None, size: tuple[int, int]) -> int:
+        """The index that `add_frame` will give; raises unless these are pixels of `size` for the next frame."""
         if self.video is not None:
             raise ValueError(
                 "this session reads its frames from a video; call the model with frame_idx instead of frame"
             )
-        if not isinstance(pixel_values, Tensor) or pixel_values.ndim not in (3, 4) or pixel_values.shape[-3] != 3:
-            given = tuple(pixel_values.shape) if isinstance(pixel_values, Tensor) else type(pixel_values).__name__
-            raise ValueError(f"frame must be pixel_values of the processor, (3, height, width), got {given}")
-        if pixel_values.ndim == 4 and len(pixel_values) != 1:
-            raise ValueError(f"frame must be one frame, got {len(pixel_values)}")
-        expected = self._num_streamed
-        if frame_idx is not None and frame_idx < expected:
-            raise IndexError(f"a stream only goes on: the next frame_idx is {expected} or above, got {frame_idx}")
-        frame_idx = expected if frame_idx is None else frame_idx
+        given = tuple(pixel_values.shape) if isinstance(pixel_values, Tensor) else type(pixel_values).__name__
+        if given not in ((3, *size), (1, 3, *size)):
+            raise ValueError(f"frame must be one frame's pixel_values of the processor, {(3, *size)}, got {given}")
+        if not pixel_values.is_floating_point() or not bool(pixel_values.isfinite().all()):
+            what = "NaN or infinite values" if pixel_values.is_floating_point() else pixel_values.dtype
+            raise ValueError(f"frame must be normalised, finite pixel_values as the processor gives them, got {what}")
+        index = self._num_streamed if frame_idx is None else self.check_frame_idx(frame_idx)
+        if index < self._num_streamed:
+            raise IndexError(f"a stream only goes on: the next frame_idx is {self._num_streamed} or above, got {index}")
+        passed_over = [frame for frame in self.pending_frames() if self._num_streamed <= frame < index]
+        if passed_over:
+            raise IndexError(f"frame_idx {index} would pass over frame {passed_over[0]}, on which prompts wait")
+        return index
+
+    def add_frame(self, pixel_values: Tensor, frame_idx: int) -> None:
+        """Takes the next frame of a stream, checked by `check_next_frame`."""
+        # A copy: the caller may fill the same buffer with the next frame before this one is prompted.
         pixels = pixel_values.reshape(1, *pixel_values.shape[-3:])
-        self._newest_streamed = (frame_idx, pixels.to(self.video_storage_device, self.dtype))
+        self._newest_pixels = pixels.to(self.video_storage_device, self.dtype, copy=True)
         self._num_streamed = frame_idx + 1
-        return frame_idx
 
     def pixel_values(self, frame_idx: int, frame: Tensor | None = None) -> Tensor:
         """A frame as the model's input (1, 3, H, W); `frame` is its picture if the caller has read it already."""
         if self.video is None:
-            if self._newest_streamed is None or self._newest_streamed[0] != frame_idx:
-                newest = None if self._newest_streamed is None else self._newest_streamed[0]
-                raise IndexError(f"of a stream only the newest frame can be read, number {newest}; got {frame_idx}")
-            return self._newest_streamed[1].to(self.inference_device)
+            if self._newest_pixels is None or frame_idx != self.newest_streamed:
+                raise self._gone(frame_idx)
+            return self._newest_pixels.to(self.inference_device)
+        assert self.image_processor is not None  # checked beside the video
         picture = self.video[frame_idx] if frame is None else frame
         inputs = self.image_processor(
             picture, input_data_format="channels_first", device=self.processing_device, return_tensors="pt"
         )
         return inputs["pixel_values"].to(self.inference_device, self.dtype)
 
-    def holds_frame(self, frame_idx: int) -> bool:
-        """Whether the frame can be computed now: from the cache, from the source, or as a stream's newest."""
-        if frame_idx in self.feature_cache:
-            return True
-        if self.video is not None:
-            return self.video.seekable
-        return self._newest_streamed is not None and self._newest_streamed[0] == frame_idx
-
     def reaches(self, frame_idx: int) -> bool:
         """Whether a video of unknown length goes on to this frame; waits for it if need be."""
+        assert self.video is not None
         try:
             self.video[frame_idx]
         except IndexError:
             return False
         except FrameUnavailableError:
-            return True  # it has gone by
+            pass  # it has gone by
+        self._num_streamed = max(self._num_streamed, frame_idx + 1)
         return True
+
+    def go_to(self, frame_idx: int) -> None:
+        """Makes sure that a frame can be visited, and waits for it if a source is still to give it.
+
+        Raises an `IndexError` for a frame of a stream that is gone, has not come, or never will.
+        """
+        if self.is_seekable:
+            return
+        if self.video is None and frame_idx >= self._num_streamed:
+            raise IndexError(f"frame {frame_idx} of the stream has not come yet: hand it over as frame")
+        if self.video is not None and not self.reaches(frame_idx):
+            raise IndexError(f"the stream ended before frame {frame_idx}")
+        if self.is_gone(frame_idx) and not self._holds_masks(frame_idx):
+            raise self._gone(frame_idx)
+
+    def is_gone(self, frame_idx: int) -> bool:
+        """Whether a stream has passed the frame, so that nothing can be computed there any more."""
+        if self.is_seekable or frame_idx >= self._num_streamed or frame_idx in self.feature_cache:
+            return False
+        if self.video is None:
+            return self._newest_pixels is None or frame_idx != self.newest_streamed
+        try:
+            self.video[frame_idx]
+        except FrameUnavailableError:
+            return True
+        return False
+
+    def _gone(self, frame_idx: int) -> IndexError:
+        return IndexError(
+            f"frame {frame_idx} of the stream is gone; the newest frame, {self.newest_streamed}, and those to come can "
+            "be prompted and visited"
+        )
+
+    def _holds_masks(self, frame_idx: int) -> bool:
+        results = (track.results.get(frame_idx) for track in self.tracks.values())
+        return any(result is not None and result.mask_logits is not None for result in results)
 
     # Objects and prompts
 
@@ -304,40 +218,31 @@ class Sam2VideoInferenceSession:
         """The ids of the objects, in the order of the outputs' rows; a list of the caller's own."""
         return list(self.tracks)
 
+    @property
+    def state_nbytes(self) -> int:
+        """Bytes of all that is stored of the objects: prompts, masks, scores and memories."""
+        return sum(tensor.nbytes for track in self.tracks.values() for tensor in track.tensors())
+
     def add_prompts(self, frame_idx: int, prompts: Mapping[Hashable, Prompt], keep_old_points: bool = False) -> None:
         """Gives objects, known or new, prompts on a frame, in the place of those they had there.
 
-        `keep_old_points` adds points to the points already there. The prompts are segmented when the model next meets
-        the frame.
+        `keep_old_points` adds points to the points already there. The prompts are segmented when the model is next
+        called.
         """
-        self.check_frame_idx(frame_idx)
-        if self.video is None and frame_idx < self._num_streamed and not self.holds_frame(frame_idx):
-            raise IndexError(
-                f"frame {frame_idx} of the stream is gone; prompts go on the newest frame, {self._num_streamed - 1}, "
-                "or on one to come"
-            )
-        for obj_id, prompt in prompts.items():
-            track = self.tracks.setdefault(obj_id, ObjectTrack())
-            old = track.prompts.get(frame_idx)
-            if keep_old_points and isinstance(old, PointPrompt) and isinstance(prompt, PointPrompt):
-                prompt = old.followed_by(prompt)
-            track.prompts[frame_idx] = prompt
-            track.pending.add(frame_idx)
+        frame_idx = self.check_frame_idx(frame_idx)
+        if self.is_gone(frame_idx):
+            raise self._gone(frame_idx)
+        stored = {obj_id: prompt.stored_on(self.inference_state_device) for obj_id, prompt in prompts.items()}
+        for obj_id, prompt in stored.items():
+            self.tracks.setdefault(obj_id, ObjectTrack()).add_prompt(frame_idx, prompt, keep_old_points)
 
     def clear_prompts(self, frame_idx: int, obj_id: Hashable) -> None:
-        """Takes back an object's prompts on a frame; what was segmented there no longer conditions the object.
+        """Takes back an object's prompts on a frame, as if they had never been given.
 
-        Raises a `KeyError` for an unknown object. A frame without prompts is left as it is.
+        Their result is dropped, and what was tracked from it alone. Raises a `KeyError` for an unknown object. A frame
+        without prompts is left as it is.
         """
-        track = self._track(obj_id)
-        track.pending.discard(frame_idx)
-        if track.prompts.pop(frame_idx, None) is None:
-            return
-        result = track.results.get(frame_idx)
-        if result is not None:
-            track.results[frame_idx] = replace(
-                result, is_conditioning=False, tracked_in_reverse=None, provenance=None, version=self._new_version()
-            )
+        self._track(obj_id).take_back_prompt(self.check_frame_idx(frame_idx))
 
     def remove_object(self, obj_id: Hashable) -> None:
         """Forgets an object; the others are not touched. Raises a `KeyError` for an unknown one."""
@@ -347,6 +252,13 @@ class Sam2VideoInferenceSession:
     def pending_frames(self) -> list[int]:
         """Frames with prompts that are not yet segmented, in order."""
         return sorted({frame for track in self.tracks.values() for frame in track.pending})
+
+    def waiting_frames(self, next_frame: int) -> list[int]:
+        """Pending frames to segment before `next_frame` is visited: all others; of a stream, those up to it."""
+        others = [frame for frame in self.pending_frames() if frame != next_frame]
+        if self.is_seekable:
+            return others
+        return [frame for frame in others if frame < max(next_frame, self._num_streamed)]
 
     def reset_tracking_data(self) -> None:
         """Forgets all objects, prompts and results; the video stays open and its newest features are kept."""
@@ -364,41 +276,25 @@ class Sam2VideoInferenceSession:
 
     # Results
 
-    def store(
-        self,
-        rule: MemoryRule,
-        frame_idx: int,
-        results: Mapping[Hashable, FrameResult],
-        reverse: bool = False,
-    ) -> None:
-        """Keeps a frame's results: the one place where state changes device and dtype, and where it is pruned."""
-        for obj_id, result in results.items():
-            track = self.tracks[obj_id]
-            track.results[frame_idx] = self._to_storage(replace(result, version=self._new_version()))
-            track.pending.discard(frame_idx)
+    def store(self, frame_idx: int, results: Mapping[Hashable, FrameResult]) -> None:
+        """Keeps a frame's results: the one place where they change device and dtype."""
+        # All copies are made before the first is kept: memory may run out.
+        stored = {obj_id: result.stored_on(self.inference_state_device) for obj_id, result in results.items()}
+        for obj_id, result in stored.items():
+            self.tracks[obj_id].add_result(frame_idx, replace(result, version=self._next_version))
+            self._next_version += 1
+
+    def prune(self, rule: MemoryRule, frame_idx: int, reverse: bool) -> None:
+        """Forgets what tracking from here onward cannot read, if that is what the session retains."""
         if self.retention == "readable":
             for track in self.tracks.values():
-                track.forget_unreadable(rule, frame_idx, reverse)
+                track.forget_unreadable(rule, frame_idx, reverse, keep_prompted=self.is_seekable)
 
     def mark_tracked(self, frame_idx: int, obj_ids: Iterable[Hashable], reverse: bool) -> None:
         """Notes that tracking passed a frame; a prompt that comes later then corrects these objects there."""
         for obj_id in obj_ids:
             results = self.tracks[obj_id].results
             results[frame_idx] = replace(results[frame_idx], tracked_in_reverse=reverse)
-
-    def _to_storage(self, result: FrameResult) -> FrameResult:
-        # Copies: a view of the batch in which all objects were computed would keep the others' rows alive.
-        def keep(tensor: Tensor | None, dtype: torch.dtype | None = None) -> Tensor | None:
-            return None if tensor is None else tensor.to(self.inference_state_device, dtype or tensor.dtype, copy=True)
-
-        memory = FrameMemory(keep(result.memory.features, MEMORY_DTYPE), keep(result.memory.pointer))
-        return replace(
-            result,
-            mask_logits=keep(result.mask_logits),
-            object_score=keep(result.object_score),
-            iou=keep(result.iou),
-            memory=memory,
-        )
 
     # On disk
 
@@ -420,6 +316,7 @@ class Sam2VideoInferenceSession:
         inference_device: torch.device | str = "cpu",
         inference_state_device: torch.device | str | None = None,
         video_storage_device: torch.device | str | None = None,
+        processing_device: torch.device | str | None = None,
     ) -> Sam2VideoInferenceSession:
         """Reads a session back; going on from there gives what going on without a break would have given.
 
@@ -436,21 +333,16 @@ class Sam2VideoInferenceSession:
             inference_device=inference_device,
             inference_state_device=inference_state_device,
             video_storage_device=video_storage_device,
+            processing_device=processing_device,
         )
 
     def stream_state(self) -> tuple[int, Tensor | None, int]:
         """For saving: the number of frames streamed, the newest one's pixels, and the version to be given next."""
-        newest = None if self._newest_streamed is None else self._newest_streamed[1]
-        return self._num_streamed, newest, self._next_version
+        return self._num_streamed, self._newest_pixels, self._next_version
 
     def restore_stream(self, num_streamed: int, newest: Tensor | None, next_version: int) -> None:
         """For loading: takes up what `stream_state` gave."""
-        self._num_streamed, self._next_version = num_streamed, next_version
-        self._newest_streamed = None if newest is None else (num_streamed - 1, newest)
-
-    def _new_version(self) -> int:
-        self._next_version += 1
-        return self._next_version - 1
+        self._num_streamed, self._newest_pixels, self._next_version = num_streamed, newest, next_version
 
     def __repr__(self) -> str:
         source = "stream" if self.video is None else repr(self.video)

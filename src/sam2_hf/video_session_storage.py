@@ -10,25 +10,21 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from .image_processing_sam2 import Sam2ImageProcessor
-from .video_session import (
-    FrameMemory,
-    FrameResult,
-    MaskPrompt,
-    ObjectTrack,
-    PointPrompt,
-    Prompt,
-    Provenance,
-    Sam2VideoInferenceSession,
-)
+from .object_track import FrameMemory, FrameResult, MaskPrompt, ObjectTrack, PointPrompt, Prompt, Provenance
+from .video_base import VideoDecodingError
+from .video_session import Sam2VideoInferenceSession
 
 if TYPE_CHECKING:
     from .video_base import VideoSource
@@ -36,6 +32,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 SESSION_FILE = "session.json"
 TENSORS_PATTERN = "tensors-*.safetensors"
+# First frames whose grey levels, averaged over a sixteenth of the picture, are further apart belong to two clips.
+LEVELS_APART = 16
 
 
 def save_session(session: Sam2VideoInferenceSession, directory: str | os.PathLike[str]) -> None:
@@ -45,11 +43,16 @@ def save_session(session: Sam2VideoInferenceSession, directory: str | os.PathLik
     description = _describe(session, tensors)
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    name = TENSORS_PATTERN.replace("*", secrets.token_hex(8))
-    save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, folder / name)
-    _replace_text(folder / SESSION_FILE, json.dumps({**description, "tensors": name}, indent=1))
+    path = folder / TENSORS_PATTERN.replace("*", secrets.token_hex(8))
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        _flush(path)
+        _replace_text(folder / SESSION_FILE, json.dumps({**description, "tensors": path.name}))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     for other in folder.glob(TENSORS_PATTERN):
-        if other.name != name:
+        if other != path:
             other.unlink()
 
 
@@ -57,29 +60,46 @@ def load_session(
     directory: str | os.PathLike[str], video: VideoSource | None, **settings: Any
 ) -> Sam2VideoInferenceSession:
     """Reads a session back; see `Sam2VideoInferenceSession.load`."""
-    description, tensors = _read(Path(directory))
-    _check_video(description["video"], video)
-    processor = description["image_processor"]
-    session = Sam2VideoInferenceSession(
-        video=video,
-        video_height=description["height"],
-        video_width=description["width"],
-        dtype=getattr(torch, description["dtype"]),
-        max_vision_features_cache_size=description["feature_cache_size"],
-        image_processor=None if processor is None else Sam2ImageProcessor.from_dict(processor),
-        retention=description["retention"],
-        **settings,
-    )
-    newest = tensors.pop("newest_streamed", None)
-    tensors = {name: tensor.to(session.inference_state_device) for name, tensor in tensors.items()}
-    for index, entry in enumerate(description["objects"]):
-        session.tracks[_decode_id(entry["id"])] = _build_track(entry, f"objects.{index}", tensors)
-    session.restore_stream(
-        description["num_streamed"],
-        None if newest is None else newest.to(session.video_storage_device),
-        description["next_version"],
-    )
-    return session
+    path = Path(directory) / SESSION_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"no session in {path.parent}: there is no {SESSION_FILE}")
+    with _naming_the_file(path):
+        description = json.loads(path.read_text(encoding="utf-8"))
+        if description["format"] != FORMAT:
+            raise ValueError(f"its format is {description['format']!r}, expected {FORMAT}")
+        name, stored_video = description["tensors"], _read_video(description["video"])
+        if Path(name).name != name:
+            raise ValueError(f"it names tensors outside its folder: {name!r}")
+        tensors = load_file(path.parent / name)
+    _check_video(stored_video, video)
+    with _naming_the_file(path):
+        return _build_session(description, tensors, video, settings)
+
+
+@contextmanager
+def _naming_the_file(path: Path) -> Iterator[None]:
+    """Whatever is wrong with what a file says, the file is at fault."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError, SafetensorError) as error:
+        raise ValueError(f"{path} does not describe a session: {error!r}") from error
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file is on the disk, so that what names it is not there before it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _replace_text(path: Path, text: str) -> None:
+    """Writes a file so that it is either the old or the new one, whatever happens on the way."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    _flush(partial)
+    partial.replace(path)
+
+
+# What is written
 
 
 def _describe(session: Sam2VideoInferenceSession, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -87,10 +107,9 @@ def _describe(session: Sam2VideoInferenceSession, tensors: dict[str, Tensor]) ->
     num_streamed, newest, next_version = session.stream_state()
     if newest is not None:
         tensors["newest_streamed"] = newest
-    video = session.video
     return {
         "format": FORMAT,
-        "video": None if video is None else {"num_frames": video.num_frames, "size": [video.height, video.width]},
+        "video": None if session.video is None else _describe_video(session.video),
         "height": session.video_height,
         "width": session.video_width,
         "dtype": str(session.dtype).removeprefix("torch."),
@@ -104,6 +123,15 @@ def _describe(session: Sam2VideoInferenceSession, tensors: dict[str, Tensor]) ->
             for index, (obj_id, track) in enumerate(session.tracks.items())
         ],
     }
+
+
+def _describe_video(video: VideoSource) -> dict[str, Any]:
+    """What tells a clip from others; of a stream, no frame is looked at."""
+    levels = None
+    if video.seekable:
+        with suppress(VideoDecodingError):  # a clip may be damaged where it begins
+            levels = F.adaptive_avg_pool2d(video[0].float(), 4).round().int().flatten().tolist()
+    return {"num_frames": video.num_frames, "size": [video.height, video.width], "first_frame": levels}
 
 
 def _describe_track(track: ObjectTrack, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -130,10 +158,74 @@ def _describe_track(track: ObjectTrack, prefix: str, tensors: dict[str, Tensor])
     return {"prompts": sorted(track.prompts), "pending": sorted(track.pending), "results": results}
 
 
+def _encode_id(obj_id: Hashable) -> Any:
+    if isinstance(obj_id, tuple):
+        return {"tuple": [_encode_id(part) for part in obj_id]}
+    if obj_id is None or isinstance(obj_id, (bool, int, float, str)):
+        return obj_id
+    raise TypeError(f"a session is saved with ids that JSON can hold (int, float, str, tuples of them), got {obj_id!r}")
+
+
+# What is read
+
+
+def _build_session(
+    description: dict[str, Any], tensors: dict[str, Tensor], video: VideoSource | None, settings: dict[str, Any]
+) -> Sam2VideoInferenceSession:
+    processor = description["image_processor"]
+    session = Sam2VideoInferenceSession(
+        video=video,
+        video_height=_optional_count(description["height"]),
+        video_width=_optional_count(description["width"]),
+        dtype=getattr(torch, description["dtype"]),
+        max_vision_features_cache_size=_count(description["feature_cache_size"]),
+        image_processor=None if processor is None else Sam2ImageProcessor.from_dict(processor),
+        retention=description["retention"],
+        **settings,
+    )
+    newest = tensors.pop("newest_streamed", None)
+    tensors = {name: tensor.to(session.inference_state_device) for name, tensor in tensors.items()}
+    for index, entry in enumerate(description["objects"]):
+        session.tracks[_decode_id(entry["id"])] = _build_track(entry, f"objects.{index}", tensors)
+    session.restore_stream(
+        _count(description["num_streamed"]),
+        None if newest is None else newest.to(session.video_storage_device),
+        _count(description["next_version"]),
+    )
+    return session
+
+
+def _read_video(stored: Any) -> dict[str, Any] | None:
+    if stored is None:
+        return None
+    levels = stored["first_frame"]
+    return {
+        "num_frames": _optional_count(stored["num_frames"]),
+        "size": [_count(side) for side in stored["size"]],
+        "first_frame": None if levels is None else [_count(level) for level in levels],
+    }
+
+
+def _check_video(stored: dict[str, Any] | None, video: VideoSource | None) -> None:
+    if (stored is None) != (video is None):
+        expected = "a stream: load it without video" if stored is None else "a video: give it as video"
+        raise ValueError(f"the session was of {expected}")
+    if video is None or stored is None:
+        return
+    given = _describe_video(video)
+    wanted, found = stored.pop("first_frame"), given.pop("first_frame")
+    if given != stored:
+        raise ValueError(f"video must be the clip of the session, {stored}, got {given}")
+    if wanted is not None and found is not None:
+        apart = max(abs(one - other) for one, other in zip(wanted, found, strict=True))
+        if apart > LEVELS_APART:
+            raise ValueError("video must be the clip of the session, but its first frame is another one")
+
+
 def _build_track(entry: dict[str, Any], prefix: str, tensors: dict[str, Tensor]) -> ObjectTrack:
-    track = ObjectTrack(pending=set(entry["pending"]))
+    track = ObjectTrack(pending={_count(frame) for frame in entry["pending"]})
     for frame in entry["prompts"]:
-        track.prompts[frame] = _build_prompt(f"{prefix}.prompts.{frame}", tensors)
+        track.prompts[_count(frame)] = _build_prompt(f"{prefix}.prompts.{frame}", tensors)
     for frame, facts in entry["results"].items():
         place = f"{prefix}.results.{frame}"
         track.results[int(frame)] = FrameResult(
@@ -141,10 +233,10 @@ def _build_track(entry: dict[str, Any], prefix: str, tensors: dict[str, Tensor])
             object_score=tensors[f"{place}.object_score"],
             iou=tensors[f"{place}.iou"],
             memory=FrameMemory(tensors.get(f"{place}.features"), tensors[f"{place}.pointer"]),
-            is_conditioning=facts["is_conditioning"],
+            is_conditioning=bool(facts["is_conditioning"]),
             tracked_in_reverse=facts["tracked_in_reverse"],
             provenance=_build_provenance(facts["provenance"]),
-            version=facts["version"],
+            version=_count(facts["version"]),
         )
     return track
 
@@ -158,55 +250,19 @@ def _build_prompt(place: str, tensors: dict[str, Tensor]) -> Prompt:
 def _build_provenance(stored: list | None) -> Provenance | None:
     if stored is None:
         return None
-    memories, pointers = stored
-    return tuple(map(tuple, memories)), tuple(map(tuple, pointers))
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    path = folder / SESSION_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"no session in {folder}: there is no {SESSION_FILE}")
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        known = description["format"] == FORMAT
-        name = description["tensors"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} does not describe a session: {error!r}") from error
-    if not known:
-        raise ValueError(f"{path} has the format {description['format']!r}, expected {FORMAT}")
-    if Path(name).name != name:
-        raise ValueError(f"{path} names tensors outside its folder: {name!r}")
-    return description, load_file(folder / name)
-
-
-def _check_video(stored: dict[str, Any] | None, video: VideoSource | None) -> None:
-    if (stored is None) != (video is None):
-        expected = "a stream: load it without video" if stored is None else "a video: give it as video"
-        raise ValueError(f"the session was of {expected}")
-    if video is None or stored is None:
-        return
-    given = {"num_frames": video.num_frames, "size": [video.height, video.width]}
-    if given != stored:
-        raise ValueError(f"video must be the clip of the session, {stored}, got {given}")
-
-
-def _replace_text(path: Path, text: str) -> None:
-    """Writes a file so that it is either the old or the new one, whatever happens on the way."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _encode_id(obj_id: Hashable) -> Any:
-    if isinstance(obj_id, tuple):
-        return {"tuple": [_encode_id(part) for part in obj_id]}
-    if obj_id is None or isinstance(obj_id, (bool, int, float, str)):
-        return obj_id
-    raise TypeError(f"a session is saved with ids that JSON can hold (int, float, str, tuples of them), got {obj_id!r}")
+    memories, pointers = (tuple((frame, version) for frame, version in slots) for slots in stored)
+    return memories, pointers
 
 
 def _decode_id(stored: Any) -> Hashable:
     return tuple(_decode_id(part) for part in stored["tuple"]) if isinstance(stored, dict) else stored
+
+
+def _count(stored: Any) -> int:
+    if isinstance(stored, bool) or not isinstance(stored, int) or stored < 0:
+        raise ValueError(f"expected a number from 0 up, got {stored!r}")
+    return stored
+
+
+def _optional_count(stored: Any) -> int | None:
+    return None if stored is None else _count(stored)
