@@ -68,3 +68,18 @@ def test_unknown_name_is_an_attribute_error():
 
 def test_version_of_the_metadata_is_that_of_the_module():
     assert importlib.metadata.version("sam2-hf") == sam2_hf.__version__
+
+
+def _imports_of(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
+@pytest.mark.parametrize("path", sorted(Path(sam2_hf.__file__).parent.rglob("*.py")), ids=lambda path: path.name)
+def test_source_is_our_own_and_can_be_pushed_to_the_hub(path):
+    """No torchvision, no model of transformers, and siblings are imported in the one form that the Hub reads."""
+    for node in _imports_of(path):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        assert not any(name.startswith(("torchvision", "transformers.models")) for name in names)
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert node.module, f"line {node.lineno}: write `from .{node.names[0].name} import ...`"
