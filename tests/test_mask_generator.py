@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from sam2_hf import mask_generator
 from sam2_hf.crops import Crop, crop_layers
+from sam2_hf.mask_decoder import DecodedPrompts
 from sam2_hf.mask_generation_settings import MaskGenerationSettings
 from sam2_hf.mask_generator import find_masks, join_crops
 from sam2_hf.mask_utils import mask_to_box, rle_to_mask, stability_score
@@ -240,6 +241,21 @@ def test_areas_to_fill_and_remove_are_in_pixels_of_the_picture(monkeypatch):
     assert not area(max_sprinkle_area=speck)[15, 15]
     assert not area(max_hole_area=50)[85, 85]
     assert area(max_hole_area=1000)[85, 85]
+
+
+def test_every_tensor_that_was_decoded_is_narrowed():
+    values = {"iou_scores": (1, 5, 4), "object_score_logits": (1, 5, 1), "mask_tokens": (1, 5, 4, 8)}
+    tensors = {name: torch.rand(shape) for name, shape in values.items()}
+    decoded = DecodedPrompts(
+        **tensors, image_hidden=torch.rand(1, 5, 2, 2, 8), is_object=torch.ones(1, 5), attentions=()
+    )
+    prompts = torch.tensor([3, 1])
+    few = mask_generator._of_prompts(decoded, prompts)
+    for name in DecodedPrompts._fields[:-1]:
+        assert torch.equal(getattr(few, name), getattr(decoded, name)[:, prompts])
+    assert few.attentions == ()
+    without = mask_generator._of_prompts(decoded._replace(is_object=None), prompts)
+    assert without.is_object is None
 
 
 def test_half_precision_finds_about_the_same():

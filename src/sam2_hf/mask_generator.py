@@ -22,7 +22,7 @@ from .mask_generation_settings import MaskGenerationSettings
 # Prompts are decoded, and masks upscaled, as many at once as their features fill about so many bytes. On a CPU small
 # batches are the fastest: they stay in its caches, and memory is used again instead of being asked for.
 _BYTES_AT_ONCE = {"cpu": 2**24}
-_BYTES_AT_ONCE_ON_ACCELERATORS = 2**31
+_BYTES_AT_ONCE_ON_ACCELERATORS = 2**29
 _REFINEMENT_LIMIT = 32.0  # logits of masks that are given back as prompts stay within, as in the official predictor
 
 
@@ -129,12 +129,7 @@ def _single_masks(model: Any, embeddings: list[torch.Tensor], decoded: Any, thre
     before.
     """
     for prompts in _prompts_at_a_time(_passes(decoded.iou_scores[0], threshold).any(dim=-1), embeddings):
-        few = decoded._replace(
-            iou_scores=decoded.iou_scores[:, prompts],
-            object_score_logits=decoded.object_score_logits[:, prompts],
-            mask_tokens=decoded.mask_tokens[:, prompts],
-            image_hidden=decoded.image_hidden[:, prompts],
-        )
+        few = _of_prompts(decoded, prompts)
         logits, scores = model.mask_decoder.single_mask(few, embeddings)
         passing = _passes(scores[0, :, 0], threshold)
         yield _Candidates(logits[0, passing, 0], scores[0, passing, 0].float(), prompts[passing])
@@ -154,6 +149,12 @@ def _refined(
         again = _decode(model, embeddings, points[prompt], start)
         for better in _single_masks(model, embeddings, again, settings.pred_iou_thresh):
             yield better._replace(prompt=prompt[better.prompt])
+
+
+def _of_prompts(decoded: Any, prompts: torch.Tensor) -> Any:
+    """What was decoded for some of the prompts alone. Of all its tensors, the second axis is that of the prompts."""
+    tensors = {name: value for name, value in decoded._asdict().items() if isinstance(value, torch.Tensor)}
+    return decoded._replace(**{name: tensor[:, prompts] for name, tensor in tensors.items()})
 
 
 def _prompts_at_a_time(wanted: torch.Tensor, embeddings: list[torch.Tensor]) -> Iterator[torch.Tensor]:
