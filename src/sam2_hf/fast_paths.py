@@ -1,0 +1,29 @@
+"""The switch between fast and plain forms of the same arithmetic.
+
+Some computations are written twice: as the equations say, and in a faster order that gives the same up to rounding.
+The fast form is a function beside the plain one, and a test shows that they agree. Where results must be compared, or
+a doubt be settled, `plain_paths` turns all fast forms off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_enabled = True
+
+
+def enabled() -> bool:
+    """Whether fast forms are used."""
+    return _enabled
+
+
+@contextmanager
+def plain_paths() -> Iterator[None]:
+    """Within this context, in all threads, everything is computed in its plain form."""
+    global _enabled
+    before, _enabled = _enabled, False
+    try:
+        yield
+    finally:
+        _enabled = before

@@ -1,0 +1,103 @@
+"""Attention between a prompt's few tokens and the many places of the image, in either direction.
+
+Both directions are written twice. The plain form projects all places to queries, keys and values. The other one
+multiplies the projections into the tokens instead, of which there are few, and so works on the places' own channels:
+
+    scores   (X Wk) q    =  X (Wk q)
+    values   A (X Wv)    =  (A X) Wv
+    output   (A v) Wo    =  A (v Wo)
+
+With N tokens and h heads, N h columns take the place of the inner width, about half as many; and the projections of
+the image, each as large as the image itself, are never written. What is added to the places as their position goes the
+same way, and once for all prompts.
+
+Axes: B images, P prompts, L places, N tokens, C channels, h heads, d a head's width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from . import fast_paths
+from .layers import PromptAttention
+
+
+class ImageAttention(PromptAttention):
+    """`read`: tokens attend to the image; `inform`: the image attends to tokens. Parameters as `PromptAttention`."""
+
+    def read(
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        positions: Tensor,
+        bias: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the tokens (B, P, N, C) read from the image (B, P or 1, L, C): (B, P, N, C), and weights if asked for.
+
+        `positions` (1, 1, L, C) are added to the image for the keys alone; `bias` broadcasts to (B, P, N, L).
+        """
+        # An image that is the same for all prompts is projected once anyway, which is cheaper still.
+        differs = image.shape[1] == tokens.shape[1]
+        if differs and bias is None and not need_weights and self._is_cheaper(tokens, image):
+            return self._read_reassociated(tokens, image, positions), None
+        return self(tokens, image + positions, image, bias, need_weights)
+
+    def inform(
+        self,
+        image: Tensor,
+        positions: Tensor,
+        placed_tokens: Tensor,
+        tokens: Tensor,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """The image (B, P or 1, L, C) plus what it reads from the tokens (B, P, N, C): (B, P, L, C).
+
+        `placed_tokens` are the keys, `tokens` the values; `mask` (B, P, 1, N) is False for tokens that are not read.
+        """
+        if self._is_cheaper(tokens, image):
+            return self._inform_reassociated(image, positions, placed_tokens, tokens, mask)
+        return image + self(image + positions, placed_tokens, tokens, mask)[0]
+
+    def _is_cheaper(self, tokens: Tensor, image: Tensor) -> bool:
+        """As long as the tokens of all heads are fewer than the inner channels; measured on CPUs in float32."""
+        fewer = tokens.shape[2] * self.num_heads <= self.q_proj.out_features
+        return fast_paths.enabled() and fewer and image.device.type == "cpu" and image.dtype is torch.float32
+
+    def _read_reassociated(self, tokens: Tensor, image: Tensor, positions: Tensor) -> Tensor:
+        queries = self._spread(self.q_proj(tokens) * self.scaling)
+        # The bias of the keys adds the same to all scores of a query, which the softmax takes away again.
+        scores = (self.k_proj.weight.T @ queries).transpose(-2, -1) @ image.transpose(-2, -1)
+        scores = scores + queries.transpose(-2, -1) @ F.linear(positions, self.k_proj.weight).transpose(-2, -1)
+        read = (scores.softmax(dim=-1) @ image).unflatten(2, (self.num_heads, -1))
+        values = self.v_proj.weight.unflatten(0, (self.num_heads, -1))
+        # Weights add up to one, so the bias of the values passes through unweighted.
+        heads = torch.einsum("bphnc,hdc->bpnhd", read, values).flatten(-2) + self.v_proj.bias
+        return self.o_proj(heads)
+
+    def _inform_reassociated(
+        self, image: Tensor, positions: Tensor, placed_tokens: Tensor, tokens: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        keys = self._spread(self.k_proj(placed_tokens) * self.scaling)
+        if image.shape[1] == 1:
+            scores = self.q_proj(image + positions) @ keys
+        else:
+            scores = image @ (self.q_proj.weight.T @ keys)
+            scores = scores + self.q_proj(positions) @ keys
+        scores = scores.unflatten(-1, (self.num_heads, -1))
+        if mask is not None:
+            scores = scores.masked_fill(~mask.unsqueeze(2), float("-inf"))
+        weights = scores.softmax(dim=-1).flatten(-2)
+        # Each head's weights add up to one: an h-th of the bias in every row of every head adds it once.
+        values = self._spread(self.v_proj(tokens)).transpose(-2, -1) @ self.o_proj.weight.T
+        values = values + self.o_proj.bias / self.num_heads
+        image = image.expand(-1, weights.shape[1], -1, -1).flatten(0, 1)
+        return torch.baddbmm(image, weights.flatten(0, 1), values.flatten(0, 1)).unflatten(0, weights.shape[:2])
+
+    def _spread(self, tokens: Tensor) -> Tensor:
+        """(B, P, N, h * d) to (B, P, h * d, h * N): a column for each head and token, zero outside the head's rows."""
+        heads = tokens.unflatten(-1, (self.num_heads, -1))
+        diagonal = torch.eye(self.num_heads, dtype=tokens.dtype, device=tokens.device)
+        return torch.einsum("bpnhd,hg->bphdgn", heads, diagonal).flatten(4, 5).flatten(2, 3)
