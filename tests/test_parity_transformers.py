@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from closeness import assert_close_in_scale
+from prompt_tensors import OUTPUTS, SIZE, assert_same_outputs, boxes_for, masks_for, pixels, points_for, uniform
 from safetensors import safe_open
 from tiny import randomize, tiny_config, tiny_image_model, tiny_video_model
 from transformers_reference import (
@@ -18,36 +19,7 @@ from sam2_hf.configuration_sam2 import Sam2Config
 from sam2_hf.modeling_sam2 import Sam2Model
 from sam2_hf.modeling_sam2_video import Sam2VideoModel
 
-SIZE = 128
 TOLERANCE = 1e-4  # of the largest value, in float32
-OUTPUTS = ("pred_masks", "iou_scores", "object_score_logits")
-TRUNKS = ["tiny", "small", "base-plus", "large"]
-
-
-def random(*shape, seed=0):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def pixels(batch=1, size=SIZE, seed=0):
-    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def labels_for(points, seed=0):
-    return (random(*points.shape[:-1], seed=seed + 100) > 0.4).long()
-
-
-def points_for(batch, prompts, count, size=SIZE, seed=1):
-    points = random(batch, prompts, count, 2, seed=seed) * size
-    return {"input_points": points, "input_labels": labels_for(points, seed)}
-
-
-def boxes_for(batch, prompts, size=SIZE, seed=2):
-    corners = random(batch, prompts, 2, 2, seed=seed) * size
-    return {"input_boxes": corners.sort(dim=-2).values.flatten(-2)}
-
-
-def mask_for(batch, size=32, seed=3):
-    return {"input_masks": 10 * random(batch, 1, size, size, seed=seed) - 5}
 
 
 PROMPTS = {
@@ -57,15 +29,15 @@ PROMPTS = {
     "one box": boxes_for(1, 1),
     "several boxes": boxes_for(1, 3),
     "boxes with clicks": {**boxes_for(1, 3), **points_for(1, 3, 2)},
-    "a mask": mask_for(1),
-    "a mask with a click": {**mask_for(1), **points_for(1, 1, 1)},
-    "a mask with a box": {**mask_for(1), **boxes_for(1, 1)},
-    "one mask for several objects": {**mask_for(1), **points_for(1, 3, 1)},
-    "a mask of the image's size": mask_for(1, size=SIZE),
+    "a mask": masks_for(1),
+    "a mask with a click": {**masks_for(1), **points_for(1, 1, 1)},
+    "a mask with a box": {**masks_for(1), **boxes_for(1, 1)},
+    "one mask for several objects": {**masks_for(1), **points_for(1, 3, 1)},
+    "a mask of the image's size": masks_for(1, size=SIZE),
     "nothing": {},
     "clicks on two images": points_for(2, 3, 2),
     "boxes and clicks on two images": {**boxes_for(2, 2), **points_for(2, 2, 1)},
-    "masks for two images": mask_for(2),
+    "masks for two images": masks_for(2),
 }
 
 
@@ -73,11 +45,6 @@ PROMPTS = {
 def models():
     ours = tiny_image_model()
     return ours, reference_of(ours)
-
-
-def assert_same_outputs(ours, theirs, tolerance=TOLERANCE):
-    for name in OUTPUTS:
-        assert_close_in_scale(getattr(ours, name), getattr(theirs, name), tolerance)
 
 
 class TestPrompts:
@@ -88,7 +55,7 @@ class TestPrompts:
         inputs = {**PROMPTS[case], "multimask_output": multimask}
         inputs["pixel_values"] = pixels(2 if "two images" in case else 1)
         ours, theirs = (model(**inputs) for model in models)
-        assert_same_outputs(ours, theirs)
+        assert_same_outputs(ours, theirs, TOLERANCE)
 
     @torch.no_grad()
     def test_masks_that_go_in_and_out_of_a_refinement(self, models):
@@ -103,16 +70,16 @@ class TestPrompts:
                     image_embeddings=embeddings, input_masks=best, multimask_output=False, **points_for(1, 1, 2, seed=5)
                 )
             )
-        assert_same_outputs(*results)
+        assert_same_outputs(*results, TOLERANCE)
 
     @torch.no_grad()
     def test_guidance_to_a_target(self, models):
         guidance = {
             "target_embedding": torch.randn(1, 1, 32, generator=torch.Generator().manual_seed(5)),
-            "attention_similarity": random(1, 1, 1, 64, seed=6),
+            "attention_similarity": uniform(1, 1, 1, 64, seed=6),
         }
         ours, theirs = (model(pixels(), **points_for(1, 3, 2), **guidance) for model in models)
-        assert_same_outputs(ours, theirs)
+        assert_same_outputs(ours, theirs, TOLERANCE)
 
     def test_the_cases_hold_masks_that_are_neither_full_nor_empty(self, models):
         with torch.no_grad():
@@ -183,7 +150,7 @@ class TestTrunks:
         theirs = reference_of(ours)
         inputs = {**points_for(1, 2, 2), **boxes_for(1, 2)}
         outputs, expected = ours(pixels(), **inputs), theirs(pixels(), **inputs)
-        assert_same_outputs(outputs, expected)
+        assert_same_outputs(outputs, expected, TOLERANCE)
         for level, reference in zip(outputs.image_embeddings, expected.image_embeddings, strict=True):
             assert_close_in_scale(level, reference)
 
@@ -204,9 +171,9 @@ class TestTrunks:
         config.vision_config.backbone_config.window_size_per_stage = [8, 4, 14, 7]
         ours = randomize(Sam2Model(config)).eval()
         theirs = reference_of(ours)
-        inputs = {"pixel_values": pixels(size=256), **points_for(1, 2, 2, size=256)}
+        inputs = {"pixel_values": pixels(height=256), **points_for(1, 2, 2, size=256)}
         with torch.no_grad():
-            assert_same_outputs(ours(**inputs), theirs(**inputs))
+            assert_same_outputs(ours(**inputs), theirs(**inputs), TOLERANCE)
 
 
 class TestParts:
@@ -273,7 +240,7 @@ class TestTraining:
     def test_gradients(self):
         ours = tiny_image_model().train()
         theirs = reference_of(ours)
-        inputs = {**points_for(2, 1, 2), **boxes_for(2, 1), **mask_for(2)}
+        inputs = {**points_for(2, 1, 2), **boxes_for(2, 1), **masks_for(2)}
         for model in (ours, theirs):
             outputs = model(pixels(2), **inputs)
             loss = outputs.pred_masks.square().mean() + outputs.iou_scores.sum() + outputs.object_score_logits.sum()
@@ -320,14 +287,18 @@ class TestFolders:
         ours.save_pretrained(tmp_path)
         theirs = assert_loads_completely(ReferenceModel, tmp_path)
         with torch.no_grad():
-            assert_same_outputs(ours(pixels(), **points_for(1, 2, 2)), theirs(pixels(), **points_for(1, 2, 2)))
+            assert_same_outputs(
+                ours(pixels(), **points_for(1, 2, 2)), theirs(pixels(), **points_for(1, 2, 2)), TOLERANCE
+            )
 
     def test_we_load_theirs(self, models, tmp_path):
         theirs = models[1]
         theirs.save_pretrained(tmp_path)
         ours = assert_loads_completely(Sam2Model, tmp_path)
         with torch.no_grad():
-            assert_same_outputs(ours(pixels(), **points_for(1, 2, 2)), theirs(pixels(), **points_for(1, 2, 2)))
+            assert_same_outputs(
+                ours(pixels(), **points_for(1, 2, 2)), theirs(pixels(), **points_for(1, 2, 2)), TOLERANCE
+            )
 
     def test_files_hold_the_same_names_and_shapes(self, models, tmp_path):
         for model, folder in zip(models, (tmp_path / "ours", tmp_path / "theirs"), strict=True):
@@ -348,7 +319,7 @@ class TestFolders:
         video.save_pretrained(tmp_path)
         theirs, ours = ReferenceModel.from_pretrained(tmp_path).eval(), Sam2Model.from_pretrained(tmp_path).eval()
         with torch.no_grad():
-            assert_same_outputs(ours(pixels(), **boxes_for(1, 2)), theirs(pixels(), **boxes_for(1, 2)))
+            assert_same_outputs(ours(pixels(), **boxes_for(1, 2)), theirs(pixels(), **boxes_for(1, 2)), TOLERANCE)
 
     def test_our_image_model_loads_their_video_checkpoint(self, tmp_path):
         theirs = tiny_reference_video_model()
