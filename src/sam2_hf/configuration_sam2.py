@@ -403,6 +403,13 @@ class Sam2Config(_PromptableConfig):
         "mask_decoder_config": Sam2MaskDecoderConfig,
     }
     sub_configs_defaults: ClassVar[dict] = dict(sub_configs)  # the name from 5.2x on; keeps saved files short
+    # What the Trainer does not collect when it evaluates: features, as large as the pictures.
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        "image_embeddings",
+        "vision_hidden_states",
+        "vision_attentions",
+        "mask_decoder_attentions",
+    ]
 
     vision_config: Any = None
     prompt_encoder_config: Any = None

@@ -13,6 +13,7 @@ from transformers import initialization as init
 from .configuration_sam2 import Sam2Config, Sam2VideoConfig, Sam2VisionConfig
 from .hiera import Hiera
 from .layers import sine_position_encoding
+from .losses import segmentation_loss
 from .mask_decoder import DecodedPrompts, MaskDecoder
 from .outputs import Sam2ImageSegmentationOutput, Sam2VisionEncoderOutput
 from .prompt_encoder import (
@@ -306,6 +307,7 @@ class Sam2Model(Sam2PromptableModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         original_sizes: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
     ) -> Sam2ImageSegmentationOutput | tuple:
         """Predicts masks for P prompts on each of B images.
 
@@ -322,6 +324,8 @@ class Sam2Model(Sam2PromptableModel):
                 (PerSAM, arXiv 2305.03048).
             target_embedding: added to the tokens, broadcast to (B, P, tokens, C) (PerSAM).
             original_sizes: not read; accepted so that the processor's output can be passed on whole.
+            labels: for training, the true mask of every prompt's object, (B, P, height, width) of any size: above 0
+                is the object, 0 is not, -100 is unknown. Prompts that are padding have labels of -100 alone.
 
         A prompt that is padding alone gets scores of 0 and logits of -1024. Raises a `ValueError` that names the
         argument for wrong shapes.
@@ -350,6 +354,7 @@ class Sam2Model(Sam2PromptableModel):
         predict = self.mask_decoder.multimasks if multimask_output else self.mask_decoder.single_mask
         masks, scores = predict(decoded, image_embeddings)
         output = Sam2ImageSegmentationOutput(
+            loss=None if labels is None else _loss(masks, scores, decoded.object_score_logits, labels),
             iou_scores=scores,
             pred_masks=masks,
             object_score_logits=decoded.object_score_logits,
@@ -359,3 +364,13 @@ class Sam2Model(Sam2PromptableModel):
             mask_decoder_attentions=decoded.attentions or None,
         )
         return output if _wants_dict(self.config, return_dict) else output.to_tuple()
+
+
+def _loss(masks: torch.Tensor, scores: torch.Tensor, presence: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    if labels.ndim != 4 or labels.shape[:2] != masks.shape[:2]:
+        batch, prompts = masks.shape[:2]
+        raise ValueError(
+            "labels must hold a mask for each prompt, (batch, prompts, height, width) = "
+            f"({batch}, {prompts}, height, width), got {tuple(labels.shape)}"
+        )
+    return segmentation_loss(masks, scores, presence, labels.to(masks.device)).total

@@ -34,6 +34,7 @@ class Sam2ImageSegmentationOutput(ModelOutput):
     """Masks of P prompts on each of B images, M masks a prompt (three, or one with `multimask_output=False`).
 
     Args:
+        loss: with `labels`, what to train on; see `segmentation_loss`.
         iou_scores: the model's own estimate of each mask's IoU, (B, P, M), between 0 and 1.
         pred_masks: logits (B, P, M, h, w) at a quarter of the input's resolution; above 0 is foreground. The
             processor's `post_process_masks` brings them to the picture's size.
@@ -46,6 +47,7 @@ class Sam2ImageSegmentationOutput(ModelOutput):
             positions), one for each layer and the final one.
     """
 
+    loss: torch.Tensor | None = None
     iou_scores: torch.Tensor | None = None
     pred_masks: torch.Tensor | None = None
     object_score_logits: torch.Tensor | None = None
