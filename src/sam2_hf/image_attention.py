@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import fast_paths
+from .fast_paths import enabled as fast_paths_enabled
 from .layers import PromptAttention
 
 
@@ -64,7 +64,7 @@ class ImageAttention(PromptAttention):
     def _is_cheaper(self, tokens: Tensor, image: Tensor) -> bool:
         """As long as the tokens of all heads are fewer than the inner channels; measured on CPUs in float32."""
         fewer = tokens.shape[2] * self.num_heads <= self.q_proj.out_features
-        return fast_paths.enabled() and fewer and image.device.type == "cpu" and image.dtype is torch.float32
+        return fast_paths_enabled() and fewer and image.device.type == "cpu" and image.dtype is torch.float32
 
     def _read_reassociated(self, tokens: Tensor, image: Tensor, positions: Tensor) -> Tensor:
         queries = self._spread(self.q_proj(tokens) * self.scaling)

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from . import fast_paths
 from .configuration_sam2 import Sam2MaskDecoderConfig
+from .fast_paths import enabled as fast_paths_enabled
 from .layers import FeedForward
 from .mask_upscaling import upscale, upscale_in_blocks
 from .prompt_encoder import PromptEmbeddings
@@ -171,7 +171,7 @@ class MaskDecoder(nn.Module):
         """Hidden maps (..., h, w, C) and their tokens (..., 4, C) to logits (..., 4, 4h, 4w)."""
         kernels = [mlp(mask_tokens[..., index, :]) for index, mlp in enumerate(self.output_hypernetworks_mlps)]
         finest, middle = (level.to(hidden.device) for level in fine)
-        function = upscale_in_blocks if fast_paths.enabled() else upscale
+        function = upscale_in_blocks if fast_paths_enabled() else upscale
         return function(
             hidden,
             (middle, finest),
