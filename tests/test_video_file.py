@@ -114,7 +114,8 @@ def test_iterate_visits_what_range_visits(clips, data, name):
     assert visited == [(index, index) for index in range(start, stop, step)]
 
 
-def test_walking_backward_holds_few_frames_even_in_one_long_group(clips, monkeypatch):
+@pytest.mark.parametrize(("name", "buffer_bytes", "most"), [("long.mp4", 0, 4), ("simple.avi", 2**30, 12)])
+def test_walking_backward_holds_a_group_at_most_and_few_of_a_long_one(clips, monkeypatch, name, buffer_bytes, most):
     from sam2_hf import video_file
 
     held = []
@@ -125,10 +126,10 @@ def test_walking_backward_holds_few_frames_even_in_one_long_group(clips, monkeyp
         yield from read(decoder, convert, segment)
 
     monkeypatch.setattr(video_file, "_read_backward", spy)
-    monkeypatch.setattr(video_file, "REVERSE_BUFFER_BYTES", 0)
-    with open_video(clips("long.mp4")) as video:
+    monkeypatch.setattr(video_file, "REVERSE_BUFFER_BYTES", buffer_bytes)
+    with open_video(clips(name)) as video:
         assert numbers_in(frame for _, frame in video.iterate(step=-1)) == list(range(COUNT))[::-1]
-    assert max(held) <= 4
+    assert max(held) == most
 
 
 def test_opening_decodes_one_frame_and_reads_no_further(clips, monkeypatch):
@@ -175,6 +176,15 @@ def test_going_on_from_where_it_stands_decodes_nothing_twice(clips, decoded):
     with open_video(clips("long.mp4"), cache_size=1) as video:
         assert [number_in(video[index]) for index in range(1, COUNT)] == list(range(1, COUNT))
     assert len(decoded) <= COUNT + 1
+
+
+def test_fragments_are_counted_to_the_last(tmp_path):
+    path = write_clip(
+        tmp_path / "fragments.mp4", 200, gop=5, container_options={"movflags": "frag_keyframe+empty_moov"}
+    )
+    with open_video(path) as video:
+        assert video.num_frames == 200
+        assert number_in(video[199]) == 199
 
 
 def test_a_frame_that_was_just_used_comes_from_the_cache(clips, monkeypatch):
@@ -243,9 +253,12 @@ def test_a_recording_may_begin_between_two_key_frames(clips, tmp_path):
         assert [number_in(video[index]) for index in (7, 0, 3)] == [frames[7], frames[0], frames[3]]
 
 
-@pytest.mark.parametrize("name", ["start.mp4", "start.mkv"])
-def test_a_broken_start_is_passed_over(tmp_path, name):
-    path = blank_frame(write_clip(tmp_path / name, options={"x264-params": "scenecut=0:bframes=0"}), 0, keep=8)
+@pytest.mark.parametrize(
+    ("name", "reordered"), [("start.mp4", 0), ("start.mkv", 0), ("start.avi", 0), ("start.avi", 3)]
+)
+def test_a_broken_start_is_passed_over(tmp_path, name, reordered):
+    options = {"x264-params": f"scenecut=0:bframes={reordered}"}
+    path = blank_frame(write_clip(tmp_path / name, options=options), 0, keep=16)
     with open_video(path, cache_size=1) as video:
         frames = numbers_in(video)
         assert frames == list(range(12, COUNT))  # from the next key frame on
@@ -308,13 +321,11 @@ def test_empty_packets_are_no_frames_and_do_not_end_the_clip(clips):
         assert numbers_in(video) == list(range(COUNT))
 
 
-@pytest.mark.parametrize("shift", [0, 13])
-def test_recordings_strung_together_are_counted_through(clips, tmp_path, shift):
+@pytest.mark.parametrize("late", [0, 13])
+def test_recordings_strung_together_are_counted_through(clips, tmp_path, late):
     path = tmp_path / "twice.ts"
-    # The times start over in the middle, the same ones or others.
-    other = (
-        write_clip(tmp_path / "other.ts", COUNT, times=lambda index: 40 * index + shift) if shift else clips("open.ts")
-    )
+    # The times start over in the middle: all of them the same, or all but the first between the earlier ones.
+    other = write_clip(tmp_path / "other.ts", COUNT, times=lambda index: 40 * index + late * (index > 0), gop=1000)
     path.write_bytes(clips("open.ts").read_bytes() + other.read_bytes())
     with open_video(path) as video:
         assert numbers_in(video) == list(range(COUNT)) * 2

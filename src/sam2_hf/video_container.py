@@ -210,8 +210,8 @@ def _first_picture(container: InputContainer, stream: VideoStream, name: str) ->
 
 
 def _indexed_frames(container: InputContainer, stream: VideoStream, first_time: int | None) -> int | None:
-    """The frame count of a plain MP4, where no packet has to be read to know it. Fragmented files list their
-    frames in passing, and a first picture that is missing would shift all numbers: both are scanned instead."""
+    """The frame count of a plain MP4, where no packet has to be read to know it. A fragmented one may list its frames
+    only in passing, and a first picture that is missing shifts all numbers: both are scanned instead."""
     if stream.frames == 0 or first_time != stream.start_time:
         return None
     return shown_index_entries(container, stream)
