@@ -19,6 +19,7 @@ from .memory_attention import MemoryAttention, RotaryTable
 from .memory_bank import MemoryRule, MemoryTokens, pointer_distance_scale
 from .memory_encoder import MemoryEncoder, MemoryFuserBlock
 from .modeling_sam2 import Sam2PromptableModel
+from .object_track import FrameResult
 from .outputs import Sam2VideoSegmentationOutput
 from .propagation import Direction, FrameWalk, Pass, plan_passes
 from .tracking import Scope, collect_outputs, plan_step, run_tasks
@@ -36,6 +37,15 @@ class ObjectMasks(NamedTuple):
     object_score: Tensor
     iou: Tensor
     pointer: Tensor
+
+
+class Step(NamedTuple):
+    """What was computed in a frame: its features, None if nothing had to be; results of the objects that had tasks;
+    and all objects that tracking has passed here."""
+
+    features: FrameFeatures | None
+    results: dict[Hashable, FrameResult]
+    tracked: list[Hashable]
 
 
 class Sam2VideoModel(Sam2PromptableModel):
@@ -221,8 +231,9 @@ class Sam2VideoModel(Sam2PromptableModel):
             frame_idx = self._take_frame(session, frame, frame_idx)
         elif frame_idx is not None:
             frame_idx = session.check_frame_idx(frame_idx)
-            session.go_to(frame_idx)
-            self._segment_waiting(session, frame_idx)
+            session.check_not_gone(frame_idx)
+            self._segment(session, [other for other in session.waiting_frames(frame_idx) if other != frame_idx])
+            session.wait_for(frame_idx)
             self._step(session, frame_idx, reverse)
         else:
             raise ValueError("expected frame_idx, or frame for a stream; got neither")
@@ -274,38 +285,34 @@ class Sam2VideoModel(Sam2PromptableModel):
     def _propagate(
         self, session: Sam2VideoInferenceSession, passes: Sequence[Pass], show_progress_bar: bool
     ) -> Iterator[Sam2VideoSegmentationOutput]:
-        self._segment_waiting(session, passes[0].frames.start)
+        self._segment(session, session.waiting_frames(passes[0].frames.start))
         total = sum(len(leg.frames) for leg in passes) if session.num_frames_total is not None else None
         with FrameWalk(session) as walk, tqdm(total=total, disable=not show_progress_bar) as progress:
             for leg in passes:
                 for frame_idx in walk.frames(leg):
-                    tracked = self._step(session, frame_idx, leg.reverse, leg.scope, walk.picture)
+                    tracked = self._step(session, frame_idx, leg.reverse, leg.scope, walk.pixel_values)
                     session.mark_tracked(frame_idx, tracked, leg.reverse)
                     progress.update()
                     if not leg.silent:
                         yield self._output(session, frame_idx)
                         # The caller may just have prompted this frame, which a stream is about to leave.
-                        self._segment_waiting(session, frame_idx + leg.frames.step)
+                        self._segment(session, session.waiting_frames(frame_idx + 1))
 
     def _take_frame(self, session: Sam2VideoInferenceSession, frame: Tensor, frame_idx: int | None) -> int:
-        """Brings a stream's newest frame up to date one last time, then takes the next one and segments it."""
+        """Brings a stream's newest frame up to date one last time, then segments the next one and takes it."""
         size = as_pair("image_size", self.config.image_size)
         frame_idx = session.check_next_frame(frame, frame_idx, size)
-        self._segment_waiting(session, frame_idx)
+        self._segment(session, session.waiting_frames(frame_idx))
         if session.newest_streamed is not None:
             self._step(session, session.newest_streamed)
-        before = session.stream_state()
+        step = self._compute(session, frame_idx, read=lambda _: session.as_input(frame))
         session.add_frame(frame, frame_idx)
-        try:
-            self._step(session, frame_idx)
-        except BaseException:
-            session.restore_stream(*before)
-            raise
+        self._keep(session, frame_idx, step)
         return frame_idx
 
-    def _segment_waiting(self, session: Sam2VideoInferenceSession, next_frame: int) -> None:
-        """Segments the prompts that wait on other frames than `next_frame`."""
-        for frame_idx in session.waiting_frames(next_frame):
+    def _segment(self, session: Sam2VideoInferenceSession, frames: Sequence[int]) -> None:
+        """Segments the prompts that wait on frames which tracking does not visit now."""
+        for frame_idx in frames:
             self._step(session, frame_idx, scope="prompts")
 
     def _step(
@@ -314,22 +321,48 @@ class Sam2VideoModel(Sam2PromptableModel):
         frame_idx: int,
         reverse: bool = False,
         scope: Scope = "all",
-        read: Callable[[int], Tensor | None] = lambda frame_idx: None,
+        read: Callable[[int], Tensor] | None = None,
     ) -> list[Hashable]:
-        """Brings a frame up to date; everything that can fail comes before the session is written.
+        """Brings a frame up to date; returns the objects that tracking has now passed here."""
+        step = self._compute(session, frame_idx, reverse, scope, read)
+        self._keep(session, frame_idx, step, reverse, scope)
+        return step.tracked
 
-        `read` gives the picture of a frame if it is at hand. Returns the objects that tracking has now passed here.
+    def _compute(
+        self,
+        session: Sam2VideoInferenceSession,
+        frame_idx: int,
+        reverse: bool = False,
+        scope: Scope = "all",
+        read: Callable[[int], Tensor] | None = None,
+    ) -> Step:
+        """All of a step that can fail; the session is read and not written.
+
+        `read` gives the pixels (1, 3, H, W) of a frame, if it is not left to the session to look for them.
         """
         tasks, tracked = plan_step(self, session, frame_idx, reverse, scope)
-        if tasks:
-            features = session.feature_cache.get(frame_idx)
-            if features is None:
-                features = self.encode_frame(session.pixel_values(frame_idx, read(frame_idx)).to(self.device))
-            session.store(frame_idx, run_tasks(self, session, features, tasks))
-            session.feature_cache.put(frame_idx, features)
-            if scope != "prompts":  # tracking has not come here yet, and still needs what lies behind
-                session.prune(self.memory_rule, frame_idx, reverse)
-        return tracked
+        if not tasks:
+            return Step(None, {}, tracked)
+        features = session.feature_cache.get(frame_idx)
+        if features is None:
+            pixels = (read or session.pixel_values)(frame_idx)
+            features = self.encode_frame(pixels.to(self.device))
+        return Step(features, run_tasks(self, session, features, tasks), tracked)
+
+    def _keep(
+        self,
+        session: Sam2VideoInferenceSession,
+        frame_idx: int,
+        step: Step,
+        reverse: bool = False,
+        scope: Scope = "all",
+    ) -> None:
+        if step.features is None:
+            return
+        session.store(frame_idx, step.results)
+        session.feature_cache.put(frame_idx, step.features)
+        if scope != "prompts":  # tracking has not come there yet, and still needs what lies behind
+            session.prune(self.memory_rule, frame_idx, reverse)
 
     def _output(self, session: Sam2VideoInferenceSession, frame_idx: int) -> Sam2VideoSegmentationOutput:
         masks, scores, ious = collect_outputs(self, session, frame_idx)

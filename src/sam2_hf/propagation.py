@@ -104,16 +104,16 @@ class FrameWalk:
         self._leg = leg
         return itertools.takewhile(self._is_there, leg.frames)
 
-    def picture(self, frame_idx: int) -> Tensor | None:
-        """The picture of a frame, None if the session is to look for it."""
+    def pixel_values(self, frame_idx: int) -> Tensor:
+        """The frame as the model's input (1, 3, H, W)."""
         video = self._session.video
         if video is None or not video.seekable:
-            return None
+            return self._session.pixel_values(frame_idx)
         if self._ahead is None or self._next != frame_idx:
             self.close()
             self._ahead = video.iterate(frame_idx, self._leg.frames.stop, self._leg.frames.step)
         self._next = frame_idx + self._leg.frames.step
-        return next(self._ahead)[1]
+        return self._session.preprocess(next(self._ahead)[1])
 
     def close(self) -> None:
         """Ends reading ahead."""

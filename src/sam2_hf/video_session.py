@@ -150,16 +150,25 @@ class Sam2VideoInferenceSession:
         self._newest_pixels = pixels.to(self.video_storage_device, self.dtype, copy=True)
         self._num_streamed = frame_idx + 1
 
-    def pixel_values(self, frame_idx: int, frame: Tensor | None = None) -> Tensor:
-        """A frame as the model's input (1, 3, H, W); `frame` is its picture if the caller has read it already."""
+    def as_input(self, pixel_values: Tensor) -> Tensor:
+        """A stream's frame, (3, H, W) or (1, 3, H, W), as the model's input (1, 3, H, W)."""
+        return pixel_values.reshape(1, *pixel_values.shape[-3:]).to(self.inference_device, self.dtype)
+
+    def pixel_values(self, frame_idx: int) -> Tensor:
+        """A frame as the model's input (1, 3, H, W)."""
         if self.video is None:
             if self._newest_pixels is None or frame_idx != self.newest_streamed:
                 raise self._gone(frame_idx)
             return self._newest_pixels.to(self.inference_device)
+        if not self.is_seekable:
+            self.wait_for(frame_idx)
+        return self.preprocess(self.video[frame_idx])
+
+    def preprocess(self, frame: Tensor) -> Tensor:
+        """A picture (3, height, width) uint8 of the video as the model's input (1, 3, H, W)."""
         assert self.image_processor is not None  # checked beside the video
-        picture = self.video[frame_idx] if frame is None else frame
         inputs = self.image_processor(
-            picture, input_data_format="channels_first", device=self.processing_device, return_tensors="pt"
+            frame, input_data_format="channels_first", device=self.processing_device, return_tensors="pt"
         )
         return inputs["pixel_values"].to(self.inference_device, self.dtype)
 
@@ -175,19 +184,17 @@ class Sam2VideoInferenceSession:
         self._num_streamed = max(self._num_streamed, frame_idx + 1)
         return True
 
-    def go_to(self, frame_idx: int) -> None:
-        """Makes sure that a frame can be visited, and waits for it if a source is still to give it.
-
-        Raises an `IndexError` for a frame of a stream that is gone, has not come, or never will.
-        """
-        if self.is_seekable:
-            return
+    def check_not_gone(self, frame_idx: int) -> None:
+        """Raises an `IndexError` for a frame of a stream that has passed, or that only the caller can give."""
         if self.video is None and frame_idx >= self._num_streamed:
             raise IndexError(f"frame {frame_idx} of the stream has not come yet: hand it over as frame")
-        if self.video is not None and not self.reaches(frame_idx):
-            raise IndexError(f"the stream ended before frame {frame_idx}")
         if self.is_gone(frame_idx) and not self._holds_masks(frame_idx):
             raise self._gone(frame_idx)
+
+    def wait_for(self, frame_idx: int) -> None:
+        """Goes on to a frame, if a source without a known end gives them; an `IndexError` if it ends before."""
+        if self.video is not None and not self.is_seekable and not self.reaches(frame_idx):
+            raise IndexError(f"the stream ended before frame {frame_idx}")
 
     def is_gone(self, frame_idx: int) -> bool:
         """Whether a stream has passed the frame, so that nothing can be computed there any more."""
