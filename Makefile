@@ -44,15 +44,15 @@ clean:
 
 # The stamps are older than the file they depend on exactly when something has to be installed again.
 $(VENV)/.python:
-	$(PYTHON) -c 'import sys; sys.exit("sam2_hf needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("sam2_hf needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	touch $@
+	@touch $@
 
 $(VENV)/.package: $(VENV)/.python pyproject.toml constraints.txt
 	@echo "Installing the package into $(VENV); the first time takes some minutes."
 	$(PIP) --editable .
-	touch $@
+	@touch $@
 
 $(VENV)/.dev: $(VENV)/.package
 	$(PIP) --editable ".[dev]"
-	touch $@
+	@touch $@
