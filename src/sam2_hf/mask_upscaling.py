@@ -77,4 +77,5 @@ def _in_blocks(level: Tensor, size: tuple[int, int], doubling: nn.ConvTranspose2
     blocks = split.permute(*range(leading), *places, leading)
     # Spelled out, because -1 is no length where the leading axes hold nothing.
     blocks = blocks.reshape(*level.shape[:-3], level.shape[-2] * level.shape[-1] // 4, 4 * level.shape[-3])
+    assert doubling.bias is not None  # that is how the checkpoints have it
     return blocks + doubling.bias.repeat(4)
