@@ -102,14 +102,19 @@ def test_an_address_that_nobody_answers_is_refused():
 def test_options_of_other_kinds_of_video_are_refused(clip):
     with pytest.raises(ValueError, match="drop_frames"):
         open_video(clip, drop_frames=True)
-    with pytest.raises(ValueError, match="for files, devices and addresses, got a video of type list"):
-        open_video([], drop_frames=True)
+    with pytest.raises(ValueError, match="the list cannot be opened with format, drop_frames, stream=True"):
+        open_video([clip], drop_frames=True, format="mp4", stream=True)
+    with pytest.raises(ValueError, match=r"the folder '.*' cannot be opened with options"):
+        open_video(clip.parent, options={"probesize": "1000"})
+    with pytest.raises(ValueError, match="the generator cannot be opened with stream=False"):
+        open_video((frame for frame in ()), stream=False)
     with pytest.raises(ValueError, match="cache_size"):
         open_video(clip, cache_size=0)
     with pytest.raises(ValueError, match="prefetch"):
         open_video(clip, prefetch=-1)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_a_stream(tmp_path):
     clip = write_clip(tmp_path / "clip.ts", COUNT)
     pipe = tmp_path / "pipe"
@@ -122,6 +127,7 @@ def test_a_pipe_is_a_stream(tmp_path):
     writer.join(5)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/null"), reason="this system has no device files")
 def test_a_device_that_is_no_camera_is_refused():
     with pytest.raises((OSError, ValueError)):
         open_video("/dev/null")

@@ -23,7 +23,6 @@ __all__ = ["FrameUnavailableError", "VideoDecodingError", "VideoSource", "open_v
 #: Frames to read ahead of their use where reading takes time.
 _READ_AHEAD = 4
 
-
 _PATHS = (str, os.PathLike)
 
 
@@ -71,7 +70,8 @@ def open_video(
         format: name of the FFmpeg format or device, where it cannot be told from the file.
         options: FFmpeg's options for opening, such as {"video_size": "1280x720", "framerate": "30"}.
         timeout: seconds to wait for an address to answer or to send on; None waits for ever.
-        stream: True reads a file or recording as a stream, False insists on frames in any order.
+        stream: True reads a file or recording as a stream, False insists on frames in any order and refuses what
+            cannot give them.
         drop_frames: for live sources: when frames come faster than they are taken, keep the newest only. Frames are
             then numbered as they are taken.
 
@@ -87,21 +87,19 @@ def open_video(
     if isinstance(video, _PATHS):
         read_ahead = _READ_AHEAD if prefetch is None else prefetch
         return _open_location(os.fspath(video), access, input_data_format, cache_size, read_ahead)
-    if format or options or stream is not None or drop_frames:
-        raise ValueError(
-            "format, options, stream and drop_frames are for files, devices and addresses, "
-            f"got a video of type {type(video).__name__}"
-        )
-    return _open_pictures(video, input_data_format, cache_size, prefetch)
+    return _open_pictures(video, access, input_data_format, cache_size, prefetch)
 
 
-def _open_pictures(video: Any, input_data_format: str | None, cache_size: int, prefetch: int | None) -> VideoSource:
+def _open_pictures(
+    video: Any, access: _Access, input_data_format: str | None, cache_size: int, prefetch: int | None
+) -> VideoSource:
     name = f"the {type(video).__name__}"
     while isinstance(video, (list, tuple)) and len(video) == 1 and _is_video_itself(video[0]):
         video = video[0]  # a batch of one video
     if isinstance(video, VideoSource):
         return video
     if hasattr(video, "__getitem__") and hasattr(video, "__len__") and not isinstance(video, (dict, bytes)):
+        _refuse_access(access, name, seekable=True)
         dimensions = getattr(video, "ndim", 4)
         if dimensions != 4:
             raise ValueError(
@@ -113,6 +111,7 @@ def _open_pictures(video: Any, input_data_format: str | None, cache_size: int, p
             prefetch = _READ_AHEAD if opens_files else 0
         return PictureSource(video, name, input_data_format=input_data_format, cache_size=cache_size, prefetch=prefetch)
     if isinstance(video, Iterable) and not isinstance(video, (dict, bytes)):
+        _refuse_access(access, name, seekable=False)
         frames = frames_of(video, input_data_format)
         return StreamSource(frames, name, cache_size=cache_size, prefetch=prefetch or 0)
     raise TypeError(
@@ -134,6 +133,7 @@ def _open_location(
         location = url2pathname(urlsplit(location).path)
     path = Path(location).expanduser()
     if path.is_dir():
+        _refuse_access(access, f"the folder '{path}'", seekable=True)
         pictures = pictures_in_folder(path)
         return PictureSource(
             pictures, f"'{path}'", input_data_format=input_data_format, cache_size=cache_size, prefetch=prefetch
@@ -194,6 +194,15 @@ def _open_live(location: str, name: str, access: _Access, cache_size: int, prefe
         prefetch=prefetch,
         drop_frames=access.drop_frames,
     )
+
+
+def _refuse_access(access: _Access, name: str, seekable: bool) -> None:
+    """Refuse options that are for files, devices and addresses, and a wish for the other kind of source."""
+    unfit = [option for option in ("format", "options", "drop_frames") if getattr(access, option)]
+    if access.stream is seekable:
+        unfit.append(f"stream={access.stream}")
+    if unfit:
+        raise ValueError(f"{name} cannot be opened with {', '.join(unfit)}")
 
 
 def _refuse_dropping(access: _Access, name: str) -> None:
