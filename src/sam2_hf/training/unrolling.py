@@ -1,0 +1,191 @@
+"""A batch of clips, frame after frame, with everything that later frames read kept for the backward pass.
+
+Axes: B clips, N objects in each, K = B * N objects altogether, those of the first clip first; H and W the model's
+input, h and w its feature map, C channels, D the memory's width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..feature_cache import FrameFeatures
+from ..losses import IGNORED_LABEL, LossWeights, SegmentationLoss, segmentation_loss
+from ..memory_bank import MemorySelection, MemoryTokens, build_memory, select_memory
+from ..modeling_sam2_video import ObjectMasks
+from ..tracking import PREVIOUS_LOGIT_LIMIT
+from .candidates import Candidates, choose, decode, uses_several_masks
+from .clicks import Clicks, correct, draw_box, first_click
+from .interaction import InteractionPlan, PromptKind
+
+if TYPE_CHECKING:
+    from ..modeling_sam2_video import Sam2VideoModel
+
+
+class Memory(NamedTuple):
+    """What a frame leaves behind: `features` (K, D, h, w) and `pointer` (K, C)."""
+
+    features: Tensor
+    pointer: Tensor
+
+
+@dataclass
+class ClipUnrolling:
+    """One pass over a batch of clips.
+
+    Attributes:
+        model: does the work.
+        labels: (B, T, N, H, W), above 0 the object, 0 not, -100 unknown.
+        plan: what is prompted and corrected.
+        weights: of the loss.
+        call: how a piece of work is called, so that a caller can recompute it in the backward pass.
+        losses: one for every prediction so far, equally dear: that of a tracked frame, and each one between two clicks.
+        results: the final masks of every frame so far.
+    """
+
+    model: Sam2VideoModel
+    labels: Tensor
+    plan: InteractionPlan
+    weights: LossWeights = field(default_factory=LossWeights)
+    call: Callable[..., Any] = lambda function, *args: function(*args)
+    losses: list[SegmentationLoss] = field(default_factory=list)
+    results: dict[int, ObjectMasks] = field(default_factory=dict)
+    _conditioning: dict[int, Memory] = field(default_factory=dict)
+    _tracked: dict[int, Memory] = field(default_factory=dict)
+
+    def frames_in_order(self) -> list[int]:
+        """The prompted frames first, for the others read them; then the others, in order of time."""
+        first = self.plan.first_frames
+        return sorted(range(self.labels.shape[1]), key=lambda frame: (frame not in first, frame))
+
+    def step(self, frame: int, features: FrameFeatures) -> None:
+        """Segments one frame; `features` are those of the B clips there."""
+        kind = self.plan.first_frames.get(frame)
+        labels = self.labels[:, frame].flatten(0, 1)
+        result = self._take_masks(features, labels) if kind == "mask" else self._predict(frame, features, labels, kind)
+        memory = Memory(self.call(self._remember, features, result, kind is not None), result.pointer)
+        keep = self._conditioning if self._is_conditioning(frame) else self._tracked
+        keep[frame] = memory
+        self.results[frame] = result
+
+    def _is_conditioning(self, frame: int) -> bool:
+        corrected = frame in self.plan.corrected and self.model.config.add_all_frames_to_correct_as_cond
+        return frame in self.plan.first_frames or corrected
+
+    def _predict(self, frame: int, features: FrameFeatures, labels: Tensor, kind: PromptKind | None) -> ObjectMasks:
+        """Segments from clicks, a box or memories, and then from one correction after the other."""
+        truth, known = labels > 0, labels != IGNORED_LABEL
+        reads_memory = kind is None
+        if reads_memory:
+            features = _spread(features, self.labels.shape[2])
+            embedding = self.call(self._condition, features, self._select(frame))
+        else:
+            embedding = self.model.without_memory(features)
+        clicks = self._first_prompt(kind, truth, known)
+        result = self._decode(features, embedding, labels, clicks, None, reads_memory)
+        for blind in self.plan.corrected.get(frame, ()):
+            shown = _enlarge(result.logits, labels) > 0
+            predicted = torch.zeros_like(truth) if blind else shown
+            correction = correct(truth, predicted, known, self.plan.where)
+            clicks = correction if clicks is None else clicks.then(correction)
+            result = self._decode(features, embedding, labels, clicks, result.logits, reads_memory)
+        return result
+
+    def _first_prompt(self, kind: PromptKind | None, truth: Tensor, known: Tensor) -> Clicks | None:
+        if kind == "click":
+            return first_click(truth, known, self.plan.where)
+        if kind == "box":
+            return draw_box(truth) if self.plan.where == "uniform" else draw_box(truth, noise=0.0)
+        return None
+
+    def _decode(
+        self,
+        features: FrameFeatures,
+        embedding: Tensor,
+        labels: Tensor,
+        clicks: Clicks | None,
+        previous_logits: Tensor | None,
+        reads_memory: bool,
+    ) -> ObjectMasks:
+        """One prediction, whose loss is taken down."""
+        num_points = 0 if clicks is None else clicks.points.shape[1]
+        several = uses_several_masks(self.model.config, num_points, reads_memory)
+        if previous_logits is not None:
+            previous_logits = previous_logits.clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
+        candidates, loss = self.call(
+            self._decode_and_judge, features, embedding, labels, clicks, previous_logits, several
+        )
+        self.losses.append(loss)
+        return choose(self.model, candidates)
+
+    def _decode_and_judge(
+        self,
+        features: FrameFeatures,
+        embedding: Tensor,
+        labels: Tensor,
+        clicks: Clicks | None,
+        previous_logits: Tensor | None,
+        several: bool,
+    ) -> tuple[Candidates, SegmentationLoss]:
+        candidates = decode(self.model, features, embedding, clicks, previous_logits, several)
+        masks, ious, score, _ = candidates
+        return candidates, segmentation_loss(masks, ious, score, labels, self.weights)
+
+    def _take_masks(self, features: FrameFeatures, labels: Tensor) -> ObjectMasks:
+        """The true masks as they are: there is nothing to predict, and so nothing to teach."""
+        given = (labels > 0).unflatten(0, (len(features.coarsest), -1))
+        each = [
+            self.model.segment_from_masks(_clip(features, row), masks.unsqueeze(1)) for row, masks in enumerate(given)
+        ]
+        return ObjectMasks(*(torch.cat(parts) for parts in zip(*each, strict=True)))
+
+    def _select(self, frame: int) -> MemorySelection:
+        rule = replace(self.model.memory_rule, past_pointers_only=not self.model.training)
+        return select_memory(rule, frame, self._conditioning, self._tracked)
+
+    def _condition(self, features: FrameFeatures, selection: MemorySelection) -> Tensor:
+        """The embedding (K, C, h, w) as memories show it; the rows of `features` are the K objects'."""
+        return self.model.condition_on_memory(features, self._gather(selection))
+
+    def _gather(self, selection: MemorySelection) -> MemoryTokens:
+        model, kept = self.model, {**self._tracked, **self._conditioning}
+        moments = [slot.temporal_index for slot in selection.memories]
+        distances = [slot.distance for slot in selection.pointers]
+        pointers = [kept[slot.frame].pointer for slot in selection.pointers]
+        return build_memory(
+            features=torch.stack([kept[slot.frame].features for slot in selection.memories], dim=1),
+            spatial_position=model.memory_position_encoding(),
+            temporal_encoding=model.memory_temporal_positional_encoding[moments, 0, 0].unsqueeze(0),
+            pointers=torch.stack(pointers, dim=1) if pointers else None,
+            pointer_encoding=model.pointer_time_encoding([distances], self.labels.shape[1]) if pointers else None,
+        )
+
+    def _remember(self, features: FrameFeatures, result: ObjectMasks, prompted: bool) -> Tensor:
+        # A binarised mask has no gradient; the models were trained on soft ones and track with hard ones.
+        certain = prompted and not self.model.training
+        binarize = torch.full((len(result.logits),), certain, device=result.logits.device)
+        return self.model.encode_memory(features, result.logits, result.object_score, binarize)
+
+
+def _spread(features: FrameFeatures, count: int) -> FrameFeatures:
+    """Features of B clips as those of the `count` objects in each; of a single clip they stay one row for all."""
+    if len(features.coarsest) == 1:
+        return features
+    fine = [level.repeat_interleave(count, dim=0) for level in features.fine]
+    return FrameFeatures((fine[0], fine[1]), features.coarsest.repeat_interleave(count, dim=0))
+
+
+def _clip(features: FrameFeatures, row: int) -> FrameFeatures:
+    """The features of one clip."""
+    fine = [level[row : row + 1] for level in features.fine]
+    return FrameFeatures((fine[0], fine[1]), features.coarsest[row : row + 1])
+
+
+def _enlarge(logits: Tensor, labels: Tensor) -> Tensor:
+    """(K, 1, h, w) to the size of the labels, (K, H, W)."""
+    return F.interpolate(logits.detach(), size=labels.shape[-2:], mode="bilinear", align_corners=False).squeeze(1)
