@@ -51,6 +51,12 @@ class Sam2PreTrainedModel(PreTrainedModel):
         super().__init__(config, *args, **kwargs)
         _pass_on_attention_implementation(config)
 
+    def set_attn_implementation(self, attn_implementation: str | dict, *args: Any, **kwargs: Any) -> None:
+        """As in transformers, of which older versions do not reach the trunk, two levels deep in the configuration."""
+        super().set_attn_implementation(attn_implementation, *args, **kwargs)
+        vision = self.config if isinstance(self.config, Sam2VisionConfig) else self.config.vision_config
+        vision.backbone_config._attn_implementation = vision._attn_implementation
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
