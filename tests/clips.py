@@ -76,7 +76,7 @@ def write_sound(path: Path, cover: bool = False) -> Path:
         if cover:
             picture = container.add_stream("mjpeg", rate=1)
             picture.height, picture.width, picture.pix_fmt = HEIGHT, WIDTH, "yuvj420p"
-            picture.disposition = av.stream.Disposition.attached_pic
+            picture.disposition = av.stream.Disposition.attached_pic.value
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         sound.rate = 8000
         for packet in (*stream.encode(sound), *stream.encode(None)):

@@ -4,6 +4,7 @@ import struct
 import subprocess
 import sys
 import threading
+import weakref
 from fractions import Fraction
 
 import av
@@ -429,6 +430,35 @@ def test_closing_ends_all_reading(clips):
     for use in (lambda: next(walk), lambda: next(unstarted), lambda: video[0], lambda: video.iterate()):
         with pytest.raises(ValueError, match="closed"):
             use()
+
+
+@pytest.mark.parametrize("name", ["long.mp4", "untimed.avi"])
+def test_a_decoder_is_let_go_at_once_and_not_when_garbage_is_collected(clips, monkeypatch, name):
+    from sam2_hf.video_file import FileSource
+
+    decoders = []
+    make = FileSource._new_decoder
+
+    def remember(self, frame_threads):
+        decoder = make(self, frame_threads)
+        decoders.append(weakref.ref(decoder))
+        return decoder
+
+    monkeypatch.setattr(FileSource, "_new_decoder", remember)
+    gc.collect()
+    gc.disable()
+    try:
+        with open_video(clips(name)) as video:
+            for step in (1, -1):
+                assert len(list(video.iterate(step=step))) == COUNT
+            walk = video.iterate()
+            next(walk)
+            walk.close()
+            assert number_in(video[20]) == 20
+        assert len(decoders) == 4
+        assert [decoder() for decoder in decoders] == [None] * 4
+    finally:
+        gc.enable()
 
 
 def test_leaving_a_loop_ends_its_thread(clips):

@@ -78,7 +78,12 @@ class FrameDecoder:
         return self._faults.get(index, unnamed)
 
     def close(self) -> None:
-        """Close the file. The decoder cannot be used any more."""
+        """Close the file. The decoder cannot be used any more.
+
+        Nothing may refer back to the decoder then: a codec keeps the memory of all pictures that it ever had out at
+        once, and waiting for garbage collection would pile that up.
+        """
+        self._begin_run(0, iter(()))
         self._container.close()
 
     def _lies_ahead(self, index: int) -> bool:

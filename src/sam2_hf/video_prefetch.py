@@ -101,18 +101,19 @@ class Prefetcher(Generic[Item]):
 
 
 def _fill(buffer: _Buffer[Item], items: Iterator[Item]) -> None:
-    error: BaseException | None = None
     try:
-        for item in items:
-            if not buffer.put(item):
-                break
-    except BaseException as caught:  # whatever it is, it belongs to the consumer
-        error = caught
-    finally:
-        close = getattr(items, "close", None)
-        if close is not None:
-            close()
+        try:
+            for item in items:
+                if not buffer.put(item):
+                    break
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+    except BaseException as error:  # whatever it is, it belongs to the consumer
         buffer.finish(error)
+    else:
+        buffer.finish(None)
 
 
 def _stop(buffer: _Buffer[Item], thread: threading.Thread) -> None:
