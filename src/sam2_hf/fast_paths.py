@@ -10,12 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from torch import nn
+
 _enabled = True
 
 
 def enabled() -> bool:
     """Whether fast forms are used."""
     return _enabled
+
+
+def may_read_weights(*layers: nn.Module) -> bool:
+    """Whether the layers do no more than their weights say.
+
+    Adapters (LoRA) and quantisation put modules of their own in a layer's place, past which no fast form may look.
+    """
+    return all(type(layer) in (nn.Linear, nn.ConvTranspose2d) for layer in layers)
 
 
 @contextmanager

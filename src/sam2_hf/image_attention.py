@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .fast_paths import enabled as fast_paths_enabled
+from .fast_paths import may_read_weights
 from .layers import PromptAttention
 
 
@@ -63,8 +64,10 @@ class ImageAttention(PromptAttention):
 
     def _is_cheaper(self, tokens: Tensor, image: Tensor) -> bool:
         """As long as the tokens of all heads are fewer than the inner channels; measured on CPUs in float32."""
+        if not fast_paths_enabled() or not may_read_weights(self.q_proj, self.k_proj, self.v_proj, self.o_proj):
+            return False
         fewer = tokens.shape[2] * self.num_heads <= self.q_proj.out_features
-        return fast_paths_enabled() and fewer and image.device.type == "cpu" and image.dtype is torch.float32
+        return fewer and image.device.type == "cpu" and image.dtype is torch.float32
 
     def _read_reassociated(self, tokens: Tensor, image: Tensor, positions: Tensor) -> Tensor:
         queries = self._spread(self.q_proj(tokens) * self.scaling)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from .configuration_sam2 import Sam2MaskDecoderConfig
 from .fast_paths import enabled as fast_paths_enabled
+from .fast_paths import may_read_weights
 from .layers import FeedForward
 from .mask_upscaling import upscale, upscale_in_blocks
 from .prompt_encoder import PromptEmbeddings
@@ -171,11 +172,12 @@ class MaskDecoder(nn.Module):
         """Hidden maps (..., h, w, C) and their tokens (..., 4, C) to logits (..., 4, 4h, 4w)."""
         kernels = [mlp(mask_tokens[..., index, :]) for index, mlp in enumerate(self.output_hypernetworks_mlps)]
         finest, middle = (level.to(hidden.device) for level in fine)
-        function = upscale_in_blocks if fast_paths_enabled() else upscale
+        doublings = (self.upscale_conv1, self.upscale_conv2)
+        function = upscale_in_blocks if fast_paths_enabled() and may_read_weights(*doublings) else upscale
         return function(
             hidden,
             (middle, finest),
-            (self.upscale_conv1, self.upscale_conv2),
+            doublings,
             self.upscale_layer_norm,
             torch.stack(kernels, dim=-2),
         )
