@@ -261,11 +261,11 @@ class Sam2VideoInferenceSession:
         return sorted({frame for track in self.tracks.values() for frame in track.pending})
 
     def waiting_frames(self, next_frame: int) -> list[int]:
-        """Pending frames to segment before `next_frame` is visited: all others; of a stream, those up to it."""
-        others = [frame for frame in self.pending_frames() if frame != next_frame]
+        """Pending frames that can be segmented before `next_frame` is visited: all; of a stream, those up to it."""
+        pending = self.pending_frames()
         if self.is_seekable:
-            return others
-        return [frame for frame in others if frame < max(next_frame, self._num_streamed)]
+            return pending
+        return [frame for frame in pending if frame < max(next_frame, self._num_streamed)]
 
     def reset_tracking_data(self) -> None:
         """Forgets all objects, prompts and results; the video stays open and its newest features are kept."""

@@ -1,0 +1,492 @@
+"""The loop over a clip: which frames come in which order, what is computed anew, and how reading them ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from clips import cut, write_pictures
+from test_video_prefetch import reading_threads
+from video_scenes import (
+    PROCESSOR,
+    assert_same,
+    clip,
+    collect,
+    counted,
+    give,
+    is_empty,
+    open_session,
+    snapshot,
+    tiny_model,
+    track,
+)
+
+from sam2_hf.propagation import Pass, plan_passes
+from sam2_hf.video_source import VideoDecodingError, open_video
+
+LENGTH = 8
+
+
+def prompted(*prompts: tuple, num_frames: int = LENGTH, **settings):
+    """A session with clicks: (frame, object) or (frame, object, kind)."""
+    session = open_session(num_frames, **settings)
+    for frame, obj_id, *kind in prompts:
+        give(session, frame, obj_id, *kind)
+    return session
+
+
+def visited(session, **settings) -> list[int]:
+    return [output.frame_idx for output in tiny_model().propagate_in_video_iterator(session, **settings)]
+
+
+class TestOrder:
+    @pytest.mark.parametrize(
+        "settings, expected",
+        [
+            ({}, [3, 4, 5, 6, 7]),
+            ({"start_frame_idx": 5}, [5, 6, 7]),
+            ({"start_frame_idx": 0}, [0, 1, 2, 3, 4, 5, 6, 7]),
+            ({"max_frame_num_to_track": 2}, [3, 4, 5]),
+            ({"max_frame_num_to_track": 0}, [3]),
+            ({"start_frame_idx": 6, "max_frame_num_to_track": 100}, [6, 7]),
+            ({"reverse": True}, [3, 2, 1, 0]),
+            ({"direction": "backward"}, [3, 2, 1, 0]),
+            ({"reverse": True, "direction": "backward", "max_frame_num_to_track": 1}, [3, 2]),
+            ({"reverse": True, "start_frame_idx": 7}, [7, 6, 5, 4, 3, 2, 1, 0]),
+            ({"reverse": True, "start_frame_idx": 0}, []),
+            ({"direction": "both"}, [3, 4, 5, 6, 7, 2, 1, 0]),
+            ({"direction": "both", "max_frame_num_to_track": 2}, [3, 4, 5, 2, 1]),
+            ({"direction": "both", "in_frame_order": True}, [0, 1, 2, 3, 4, 5, 6, 7]),
+            ({"direction": "both", "in_frame_order": True, "max_frame_num_to_track": 1}, [2, 3, 4]),
+            ({"direction": "both", "in_frame_order": True, "start_frame_idx": 6}, [0, 1, 2, 6, 7]),
+            ({"reverse": True, "in_frame_order": True}, [0, 1, 2, 3]),
+            ({"in_frame_order": True}, [3, 4, 5, 6, 7]),
+        ],
+    )
+    def test_frames_come_in_the_order_asked_for(self, settings: dict, expected: list[int]) -> None:
+        assert visited(prompted((3, "a")), **settings) == expected
+
+    def test_positions_are_those_of_transformers(self) -> None:
+        """(session, start_frame_idx, max_frame_num_to_track, reverse, show_progress_bar)"""
+        outputs = tiny_model().propagate_in_video_iterator(prompted((3, "a")), 4, 2, True, False)
+        assert [output.frame_idx for output in outputs] == [4, 3, 2]
+
+    def test_the_earliest_of_several_prompts_is_the_start(self) -> None:
+        assert visited(prompted((6, "a"), (4, "b"))) == [4, 5, 6, 7]
+
+    def test_both_ways_goes_back_from_the_last_of_the_first_prompts(self) -> None:
+        assert visited(prompted((2, "a"), (5, "b")), direction="both") == [*range(2, 8), 4, 3, 2, 1, 0]
+
+    def test_both_ways_from_the_first_frame_is_forward(self) -> None:
+        assert visited(prompted((0, "a")), direction="both") == list(range(LENGTH))
+
+    def test_a_clip_of_one_frame(self) -> None:
+        for settings in ({}, {"direction": "both"}, {"reverse": True}):
+            assert visited(prompted((0, "a"), num_frames=1), **settings) == ([] if "reverse" in settings else [0])
+
+    def test_progress_goes_to_the_error_stream_on_request(self, capsys) -> None:
+        visited(prompted((3, "a")), show_progress_bar=True)
+        assert "5/5" in capsys.readouterr().err
+        visited(prompted((3, "a")))
+        assert capsys.readouterr().err == ""
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        "settings, error, message",
+        [
+            ({"start_frame_idx": 8}, IndexError, r"frame_idx must be in 0\.\.7, got 8"),
+            ({"start_frame_idx": -1}, IndexError, r"frame_idx must be in 0\.\.7, got -1"),
+            ({"start_frame_idx": 1.5}, TypeError, "frame_idx must be an int, got 1.5"),
+            ({"max_frame_num_to_track": -1}, ValueError, "max_frame_num_to_track must be 0 or above, got -1"),
+            ({"max_frame_num_to_track": 2.5}, TypeError, "max_frame_num_to_track must be an int, got 2.5"),
+            ({"direction": "up"}, ValueError, 'direction must be "forward", "backward" or "both", got \'up\''),
+            ({"reverse": True, "direction": "forward"}, ValueError, 'reverse=True means direction="backward"'),
+        ],
+    )
+    def test_bad_arguments_are_named_at_once_and_change_nothing(self, settings, error, message) -> None:
+        session = prompted((3, "a"))
+        before = snapshot(session)
+        with pytest.raises(error, match=message):
+            tiny_model().propagate_in_video_iterator(session, **settings)
+        assert snapshot(session) == before
+
+    def test_without_prompts_there_is_nothing_to_propagate(self) -> None:
+        session = open_session()
+        with pytest.raises(ValueError, match="no object of this session has a prompt; add inputs first"):
+            tiny_model().propagate_in_video_iterator(session)
+        give(session, 0, "a")
+        session.clear_prompts(0, "a")
+        with pytest.raises(ValueError, match="no object of this session has a prompt"):
+            tiny_model().propagate_in_video_iterator(session)
+
+    def test_a_stream_without_source_is_not_propagated(self) -> None:
+        session = PROCESSOR.init_video_session()
+        give(session, 0, "a")
+        with pytest.raises(ValueError, match="call the model with each frame as it comes"):
+            tiny_model().propagate_in_video_iterator(session)
+
+    def test_a_generator_is_not_tracked_backward(self) -> None:
+        session = PROCESSOR.init_video_session(iter(clip(3)))
+        give(session, 0, "a")
+        for settings in ({"reverse": True}, {"direction": "both"}):
+            with pytest.raises(ValueError, match="a stream can only be tracked forward"):
+                tiny_model().propagate_in_video_iterator(session, **settings)
+
+    def test_frames_are_sorted_only_where_they_are_kept(self) -> None:
+        session = prompted((3, "a"), retention="readable")
+        with pytest.raises(ValueError, match='in_frame_order needs a session with retention="everything"'):
+            tiny_model().propagate_in_video_iterator(session, direction="both", in_frame_order=True)
+
+
+class TestDirections:
+    def test_both_ways_at_once_is_one_way_after_the_other(self) -> None:
+        together, apart = prompted((3, "a"), (5, "b")), prompted((3, "a"))
+        masks = track(tiny_model(), together, direction="both")
+        forward = track(tiny_model(), apart)
+        backward = track(tiny_model(), apart, start_frame_idx=3, reverse=True)
+        for frame in range(LENGTH):
+            expected = (forward if frame >= 3 else backward)[frame]["a"]
+            assert (masks[frame]["a"] - expected).abs().max() < 1e-3 * expected.abs().max()
+
+    def test_each_object_is_followed_back_from_its_own_first_prompt(self) -> None:
+        session = prompted((3, "a"), (5, "b"))
+        masks = track(tiny_model(), session, direction="both")
+        assert not any(is_empty(mask) for by_object in masks.values() for mask in by_object.values())
+        directions = {
+            obj_id: [result.tracked_in_reverse for _, result in sorted(track.results.items())]
+            for obj_id, track in session.tracks.items()
+        }
+        assert directions == {"a": [True] * 3 + [False] * 5, "b": [True] * 5 + [False] * 3}
+
+    def test_frames_in_order_are_those_that_came_out_of_order(self) -> None:
+        masks = track(tiny_model(), prompted((3, "a"), (5, "b")), direction="both")
+        in_order = track(tiny_model(), prompted((3, "a"), (5, "b")), direction="both", in_frame_order=True)
+        assert list(in_order) == list(range(LENGTH))
+        assert_same(in_order, dict(sorted(masks.items())))
+
+    def test_backward_alone_sorted_shows_what_was_tracked(self) -> None:
+        masks = track(tiny_model(), prompted((3, "a")), reverse=True)
+        in_order = track(tiny_model(), prompted((3, "a")), reverse=True, in_frame_order=True)
+        assert_same(in_order, dict(sorted(masks.items())))
+
+    def test_before_its_prompt_an_object_has_no_mask(self) -> None:
+        masks = track(tiny_model(), prompted((1, "a"), (4, "late")))
+        assert [frame for frame in masks if is_empty(masks[frame]["late"])] == [1, 2, 3]
+        assert [frame for frame in masks if is_empty(masks[frame]["a"])] == []
+
+    def test_the_official_flag_gives_it_one(self) -> None:
+        model = tiny_model(track_before_first_prompt=True)
+        masks = track(model, prompted((1, "a"), (4, "late")))
+        assert not any(is_empty(masks[frame]["late"]) for frame in masks)
+
+    def test_prompts_are_segmented_whatever_the_direction(self) -> None:
+        session = prompted((0, "a"), (6, "b"))
+        assert visited(session, reverse=True, start_frame_idx=0) == []
+        assert session.pending_frames() == []
+
+    @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+    def test_objects_added_before_and_after_tracking_end_up_the_same(self, order: tuple[str, str]) -> None:
+        frames = {"a": 0, "b": 2}
+        session = prompted((frames[order[0]], order[0]))
+        track(tiny_model(), session)
+        give(session, frames[order[1]], order[1])
+        late = track(tiny_model(), session)
+        early = track(tiny_model(), prompted((0, "a"), (2, "b")))
+        for frame in range(2, LENGTH):
+            for obj_id in "ab":
+                difference = (late[frame][obj_id] - early[frame][obj_id]).abs().max()
+                assert difference < 1e-3 * early[frame][obj_id].abs().max()
+
+
+class TestComputingAnew:
+    """Re-propagation computes what a change can reach, and nothing else."""
+
+    def recompute(self, session, monkeypatch, **settings) -> tuple[list[int], int]:
+        """The frames that were read, and how many object-frames were conditioned on memory."""
+        model, reads = tiny_model(), []
+        with monkeypatch.context() as patch, counted(model, patch, "encode_frame", "condition_on_memory") as calls:
+            read = type(session).preprocess
+            patch.setattr(type(session), "preprocess", lambda self, frame: reads.append(frame) or read(self, frame))
+            list(model.propagate_in_video_iterator(session, **settings))
+        assert len(reads) == len(calls["encode_frame"])
+        return len(reads), sum(len(memory.tokens) for _, memory in calls["condition_on_memory"])
+
+    @pytest.mark.parametrize("settings", [{}, {"direction": "both"}, {"direction": "both", "in_frame_order": True}])
+    def test_nothing_changed_nothing_computed(self, settings: dict, monkeypatch) -> None:
+        session = prompted((3, "a"), (5, "b"))
+        first = track(tiny_model(), session, **settings)
+        assert self.recompute(session, monkeypatch, **settings) == (0, 0)
+        assert_same(track(tiny_model(), session, **settings), first)
+
+    def test_forward_again_after_both_ways_computes_nothing(self, monkeypatch) -> None:
+        session = prompted((3, "a"))
+        track(tiny_model(), session, direction="both")
+        assert self.recompute(session, monkeypatch) == (0, 0)
+        assert self.recompute(session, monkeypatch, reverse=True) == (0, 0)
+
+    def test_going_on_computes_the_rest(self, monkeypatch) -> None:
+        session = prompted((0, "a"))
+        track(tiny_model(), session, max_frame_num_to_track=4)
+        assert self.recompute(session, monkeypatch) == (3, 3)
+
+    def test_a_correction_is_the_only_objects_business(self, monkeypatch) -> None:
+        session = prompted((0, "a"), (0, "b", "box"))
+        before = track(tiny_model(), session)
+        give(session, 4, "a", "background")
+        # The corrected frame, and all the others but the prompted one: those before it see it as well.
+        assert self.recompute(session, monkeypatch) == (LENGTH - 1, LENGTH - 1)
+        after = track(tiny_model(), session)
+        for frame in range(LENGTH):
+            assert after[frame]["b"].equal(before[frame]["b"])
+            assert after[frame]["a"].equal(before[frame]["a"]) is (frame == 0)
+
+    def test_a_late_object_costs_its_own_frames(self, monkeypatch) -> None:
+        session = prompted((0, "a"))
+        track(tiny_model(), session)
+        give(session, 5, "late")
+        assert self.recompute(session, monkeypatch) == (3, 2)
+
+    def test_removing_an_object_costs_nothing(self, monkeypatch) -> None:
+        session = prompted((0, "a"), (2, "b"))
+        track(tiny_model(), session)
+        session.remove_object("a")
+        assert self.recompute(session, monkeypatch) == (0, 0)
+
+    def test_a_prompt_taken_back_costs_what_it_had_reached(self, monkeypatch) -> None:
+        session = prompted((0, "a"), (4, "a", "background"), (0, "b"))
+        track(tiny_model(), session)
+        session.clear_prompts(4, "a")
+        assert self.recompute(session, monkeypatch) == (LENGTH - 1, LENGTH - 1)
+        fresh = track(tiny_model(), prompted((0, "a"), (0, "b")))
+        again = track(tiny_model(), session)
+        for frame in range(LENGTH):
+            difference = (again[frame]["a"] - fresh[frame]["a"]).abs().max()
+            assert difference < 1e-3 * fresh[frame]["a"].abs().max()
+
+    def test_a_cleared_prompt_and_another_later_start_afresh(self) -> None:
+        session = prompted((1, "a"))
+        track(tiny_model(), session)
+        session.clear_prompts(1, "a")
+        give(session, 4, "a")
+        masks, fresh = track(tiny_model(), session, start_frame_idx=0), track(tiny_model(), prompted((4, "a")))
+        assert all(is_empty(masks[frame]["a"]) for frame in range(4))
+        assert_same({frame: masks[frame] for frame in fresh}, fresh)
+
+
+class TestCorrections:
+    def test_a_correction_survives_propagation(self) -> None:
+        session = prompted((0, "a"))
+        track(tiny_model(), session)
+        give(session, 4, "a", "mask")
+        corrected = tiny_model()(session, frame_idx=4).pred_masks[0]
+        assert track(tiny_model(), session)[4]["a"].equal(corrected)
+        assert track(tiny_model(), session, start_frame_idx=0)[4]["a"].equal(corrected)
+        assert session.tracks["a"].conditioning_frames() == [0, 4]
+
+    def test_without_the_flag_it_is_overwritten_as_officially(self) -> None:
+        model = tiny_model(add_all_frames_to_correct_as_cond=False)
+        session = prompted((0, "a"))
+        first = track(model, session)
+        give(session, 4, "a", "mask")
+        assert not model(session, frame_idx=4).pred_masks[0].equal(first[4]["a"])
+        assert_same(track(model, session), first)
+
+    def test_the_first_click_can_be_corrected_after_tracking_with_either_flag(self) -> None:
+        for flag in (True, False):
+            model = tiny_model(add_all_frames_to_correct_as_cond=flag)
+            session = prompted((0, "a"))
+            first = track(model, session)
+            give(session, 0, "a", "background", clear_old_inputs=False)
+            second = track(model, session)
+            assert not any(is_empty(second[frame]["a"]) for frame in second)
+            assert not second[7]["a"].equal(first[7]["a"])
+
+    def test_prompts_given_while_iterating_count_from_then_on(self) -> None:
+        session, seen = prompted((0, "a")), {}
+        for output in tiny_model().propagate_in_video_iterator(session):
+            if output.frame_idx == 3:
+                give(session, 3, "late")
+                give(session, 6, "later", "mask")
+            seen[output.frame_idx] = dict(zip(output.object_ids, output.pred_masks, strict=True))
+        assert list(seen[3]) == ["a"] and list(seen[4]) == ["a", "late", "later"]
+        assert not is_empty(seen[4]["late"]) and not is_empty(seen[7]["later"]) and is_empty(seen[5]["later"])
+        assert session.pending_frames() == []
+
+    def test_removing_every_object_while_iterating_ends_it(self) -> None:
+        session, seen = prompted((0, "a")), []
+        for output in tiny_model().propagate_in_video_iterator(session):
+            seen.append(output.frame_idx)
+            if output.frame_idx == 2:
+                session.remove_object("a")
+        assert seen == [0, 1, 2]
+
+
+class TestGenerators:
+    def test_a_generator_is_tracked_as_a_list_of_sixteen_frames_or_more_is(self) -> None:
+        session = PROCESSOR.init_video_session(iter(clip(18)))
+        give(session, 0, "a")
+        assert_same(track(tiny_model(), session), track(tiny_model(), prompted((0, "a"), num_frames=18)))
+
+    def test_frames_are_taken_one_by_one(self) -> None:
+        taken = []
+
+        def pictures() -> Iterator[np.ndarray]:
+            for index, picture in enumerate(clip(6)):
+                taken.append(index)
+                yield picture
+
+        session = PROCESSOR.init_video_session(pictures())
+        give(session, 0, "a")
+        for output in tiny_model().propagate_in_video_iterator(session):
+            assert taken == list(range(output.frame_idx + 1))
+        assert taken == list(range(6))
+
+    def test_an_endless_generator_can_be_left_and_taken_up_again(self) -> None:
+        def pictures() -> Iterator[np.ndarray]:
+            while True:
+                yield from clip(6)
+
+        session = PROCESSOR.init_video_session(pictures())
+        give(session, 0, "a")
+        first = []
+        for output in tiny_model().propagate_in_video_iterator(session):
+            first.append(output.frame_idx)
+            if output.frame_idx == 20:
+                break
+        give(session, 20, "late")
+        outputs = tiny_model().propagate_in_video_iterator(session, max_frame_num_to_track=3)
+        masks = collect(outputs)
+        assert first == list(range(21)) and list(masks) == [20, 21, 22, 23]
+        assert not any(is_empty(mask) for by_object in masks.values() for mask in by_object.values())
+
+    def test_a_prompt_on_the_newest_frame_is_segmented_before_the_stream_goes_on(self) -> None:
+        # One frame alone is kept by the source, and nothing was computed there before the prompt.
+        source = open_video(iter(clip(6)), cache_size=1)
+        session = PROCESSOR.init_video_session(source)
+        give(session, 0, "a")
+        seen = {}
+        for output in tiny_model().propagate_in_video_iterator(session):
+            seen[output.frame_idx] = dict(zip(output.object_ids, output.pred_masks, strict=True))
+            if output.frame_idx == 0:
+                session.remove_object("a")
+                give(session, 0, "b", "box")
+            if output.frame_idx == 2:
+                give(session, 2, "c")
+        assert list(seen) == list(range(6)) and "c" in seen[3] and not is_empty(seen[3]["c"])
+
+    def test_a_start_that_is_gone_is_refused(self) -> None:
+        session = PROCESSOR.init_video_session(open_video(iter(clip(6)), cache_size=1))
+        give(session, 0, "a")
+        track(tiny_model(), session)
+        with pytest.raises(IndexError, match="frame 1 of the stream is gone; it goes on from frame 5"):
+            tiny_model().propagate_in_video_iterator(session, start_frame_idx=1)
+
+    def test_single_frames_of_a_generator_can_be_asked_for(self) -> None:
+        session = PROCESSOR.init_video_session(open_video(iter(clip(8)), cache_size=1))
+        give(session, 1, "a")
+        give(session, 3, "b")
+        output = tiny_model()(session, frame_idx=5)  # by way of the prompted frames
+        assert not is_empty(output.pred_masks[0]) and not is_empty(output.pred_masks[1])
+        with pytest.raises(IndexError, match="frame 4 of the stream is gone"):
+            tiny_model()(session, frame_idx=4)
+        with pytest.raises(IndexError, match="the stream ended before frame 9"):
+            tiny_model()(session, frame_idx=9)
+
+    def test_a_broken_picture_ends_the_stream_where_it_is(self) -> None:
+        session = PROCESSOR.init_video_session(iter([*clip(3), np.zeros((5, 5, 3), np.uint8)]))
+        give(session, 0, "a")
+        seen = []
+        with pytest.raises(VideoDecodingError, match="frame 3 cannot be read"):
+            for output in tiny_model().propagate_in_video_iterator(session):
+                seen.append(output.frame_idx)
+        assert seen == [0, 1, 2] == sorted(session.tracks["a"].results)
+
+
+@pytest.fixture(scope="module")
+def lossless(tmp_path_factory) -> Path:
+    """The clip as a file that gives every pixel back, with B-frames and few key frames."""
+    return write_lossless(tmp_path_factory.mktemp("clip") / "clip.mkv")
+
+
+def write_lossless(path: Path, **container_options: str) -> Path:
+    with av.open(str(path), "w", options=container_options) as container:
+        stream = container.add_stream("libx264rgb", rate=25, options={"qp": "0"})
+        stream.width = stream.height = 128
+        stream.pix_fmt = "rgb24"
+        for frame in clip(18):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+class TestSources:
+    def test_a_clip_as_file_folder_and_list_gives_the_same_masks(self, lossless: Path, tmp_path: Path) -> None:
+        frames = (torch.from_numpy(frame).permute(2, 0, 1) for frame in clip(18))
+        folder = write_pictures(tmp_path / "pictures", frames)
+        expected = track(tiny_model(), prompted((0, "a"), (4, "b", "box"), num_frames=18))
+        for video in (lossless, folder, np.stack(clip(18)), torch.from_numpy(np.stack(clip(18)))):
+            session = PROCESSOR.init_video_session(video)
+            give(session, 0, "a")
+            give(session, 4, "b", "box")
+            assert_same(track(tiny_model(), session), expected)
+
+    def test_backward_through_a_file(self, lossless: Path) -> None:
+        session = PROCESSOR.init_video_session(lossless)
+        give(session, 17, "a")
+        expected = track(tiny_model(), prompted((17, "a"), num_frames=18), reverse=True)
+        assert_same(track(tiny_model(), session, reverse=True), expected)
+
+    @pytest.mark.parametrize("leaving", ["end", "break", "error", "dropped"])
+    def test_no_thread_is_left_behind(self, lossless: Path, leaving: str) -> None:
+        session = PROCESSOR.init_video_session(lossless)
+        give(session, 0, "a")
+        outputs = tiny_model().propagate_in_video_iterator(session)
+        for output in outputs:
+            if output.frame_idx == 2 and leaving != "end":
+                break
+        if leaving == "error":
+            with pytest.raises(ZeroDivisionError):
+                outputs.throw(ZeroDivisionError())
+        elif leaving == "break":
+            assert reading_threads()
+            outputs.close()
+        del outputs
+        assert not reading_threads()
+
+    def test_what_was_tracked_before_the_damage_is_kept(self, tmp_path: Path) -> None:
+        # Its table comes first, so it still says how long it was.
+        unfinished = cut(write_lossless(tmp_path / "unfinished.mp4", movflags="faststart"), 0.7)
+        session = PROCESSOR.init_video_session(unfinished)
+        assert session.num_frames == 18
+        give(session, 0, "a")
+        expected = track(tiny_model(), prompted((0, "a"), num_frames=18))
+        seen = {}
+        with pytest.raises(VideoDecodingError) as caught:
+            for output in tiny_model().propagate_in_video_iterator(session):
+                seen[output.frame_idx] = {"a": output.pred_masks[0]}
+        damage = caught.value.index
+        assert 3 < damage < 18 and not reading_threads()
+        assert_same(seen, {frame: expected[frame] for frame in range(damage)})
+        assert_same(track(tiny_model(), session, max_frame_num_to_track=damage - 1), seen)
+
+
+class TestPasses:
+    def test_a_pass_is_a_plain_value(self) -> None:
+        session = prompted((3, "a"), (5, "b"))
+        assert plan_passes(session, "both", max_frames=3, in_frame_order=True) == [
+            Pass(range(3, 7), silent=True),
+            Pass(range(4, -1, -1), reverse=True, scope="unprompted", silent=True),
+            Pass(range(3), scope="none"),
+            Pass(range(3, 7), scope="none"),
+        ]
+
+    def test_an_endless_source_has_one_pass_without_end(self) -> None:
+        session = PROCESSOR.init_video_session(iter(clip(2)))
+        give(session, 0, "a")
+        (leg,) = plan_passes(session, "forward")
+        assert leg.frames.start == 0 and leg.frames.stop > 10**15
