@@ -10,20 +10,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from .feature_cache import FrameFeatures
 from .mask_decoder import NO_OBJECT_LOGIT
 from .mask_utils import fill_holes
 from .memory_bank import MemorySelection, MemoryTokens, build_memory
 from .object_track import FrameMemory, FrameResult, MaskPrompt, ObjectTrack, PointPrompt, Prompt, Provenance
-
-if TYPE_CHECKING:
-    from .feature_cache import FrameFeatures
-    from .modeling_sam2_video import ObjectMasks, Sam2VideoModel
-    from .video_session import Sam2VideoInferenceSession
+from .video_network import ObjectMasks, Sam2VideoNetwork
+from .video_session import Sam2VideoInferenceSession
 
 # Logits handed back to the decoder are clamped to this, as the official predictor does against rare extremes.
 PREVIOUS_LOGIT_LIMIT = 32.0
@@ -64,7 +62,7 @@ class StepPlan(NamedTuple):
 
 
 def plan_step(
-    model: Sam2VideoModel,
+    model: Sam2VideoNetwork,
     session: Sam2VideoInferenceSession,
     frame_idx: int,
     reverse: bool = False,
@@ -100,7 +98,7 @@ def _is_in_scope(scope: Scope, track: ObjectTrack, conditioning: list[int], fram
 
 
 def _tracking_tasks(
-    model: Sam2VideoModel, obj_id: Hashable, track: ObjectTrack, frame_idx: int, reverse: bool
+    model: Sam2VideoNetwork, obj_id: Hashable, track: ObjectTrack, frame_idx: int, reverse: bool
 ) -> list[Task]:
     """The task of tracking an object here; none if its result was computed from what it would read now."""
     selection = track.select_memory(model.memory_rule, frame_idx, reverse)
@@ -111,7 +109,7 @@ def _tracking_tasks(
     return [Task(obj_id, track, None, selection, provenance, tracked_in_reverse=reverse)]
 
 
-def _prompt_task(model: Sam2VideoModel, obj_id: Hashable, track: ObjectTrack, frame_idx: int) -> Task:
+def _prompt_task(model: Sam2VideoNetwork, obj_id: Hashable, track: ObjectTrack, frame_idx: int) -> Task:
     prompt, previous = track.prompts[frame_idx], track.results.get(frame_idx)
     passed_in_reverse = None if previous is None else previous.tracked_in_reverse
     # Where tracking has passed, a prompt corrects what memory says; elsewhere it speaks alone.
@@ -130,7 +128,7 @@ def _prompt_task(model: Sam2VideoModel, obj_id: Hashable, track: ObjectTrack, fr
     )
 
 
-def _is_tracked(model: Sam2VideoModel, conditioning: list[int], frame_idx: int, reverse: bool) -> bool:
+def _is_tracked(model: Sam2VideoNetwork, conditioning: list[int], frame_idx: int, reverse: bool) -> bool:
     """Whether an object is tracked here: it has been prompted, neither here nor only further on."""
     if not conditioning or frame_idx in conditioning:
         return False
@@ -140,7 +138,7 @@ def _is_tracked(model: Sam2VideoModel, conditioning: list[int], frame_idx: int, 
 
 
 def run_tasks(
-    model: Sam2VideoModel, session: Sam2VideoInferenceSession, features: FrameFeatures, tasks: list[Task]
+    model: Sam2VideoNetwork, session: Sam2VideoInferenceSession, features: FrameFeatures, tasks: list[Task]
 ) -> dict[Hashable, FrameResult]:
     """Computes the tasks of a frame; the session is read and not written."""
     given = [task.prompt.mask for task in tasks if isinstance(task.prompt, MaskPrompt)]
@@ -157,7 +155,7 @@ def run_tasks(
 
 
 def _condition(
-    model: Sam2VideoModel, session: Sam2VideoInferenceSession, features: FrameFeatures, tasks: list[Task]
+    model: Sam2VideoNetwork, session: Sam2VideoInferenceSession, features: FrameFeatures, tasks: list[Task]
 ) -> dict[Hashable, Tensor]:
     """First phase: the frame's features as each object's memories show them, (C, h, w) an object.
 
@@ -173,7 +171,7 @@ def _condition(
 
 
 def _gather(
-    model: Sam2VideoModel,
+    model: Sam2VideoNetwork,
     session: Sam2VideoInferenceSession,
     group: Sequence[tuple[ObjectTrack, MemorySelection]],
 ) -> MemoryTokens:
@@ -195,7 +193,7 @@ def _gather(
 
 
 def _segment(
-    model: Sam2VideoModel, features: FrameFeatures, group: list[Task], embeddings: dict[Hashable, Tensor]
+    model: Sam2VideoNetwork, features: FrameFeatures, group: list[Task], embeddings: dict[Hashable, Tensor]
 ) -> ObjectMasks:
     """Second phase: masks of objects that go through the decoder alike."""
     first = group[0]
@@ -218,7 +216,7 @@ def _segment(
 
 
 def _remember(
-    model: Sam2VideoModel, features: FrameFeatures, tasks: list[Task], masks: dict[Hashable, ObjectMasks]
+    model: Sam2VideoNetwork, features: FrameFeatures, tasks: list[Task], masks: dict[Hashable, ObjectMasks]
 ) -> dict[Hashable, FrameResult]:
     """Third phase: the memories of all objects, in one batch, and the finished results."""
     if not tasks:
@@ -244,7 +242,7 @@ def _remember(
     }
 
 
-def _uses_multimask(model: Sam2VideoModel, task: Task) -> bool:
+def _uses_multimask(model: Sam2VideoNetwork, task: Task) -> bool:
     """Whether several masks are predicted and the best is taken: for few points, where one click is ambiguous."""
     config = model.config
     allowed = config.multimask_output_for_tracking or task.selection is None
@@ -275,7 +273,7 @@ def _shared_rows(rows: list[list[int]]) -> list[list[int]]:
 
 
 def collect_outputs(
-    model: Sam2VideoModel, session: Sam2VideoInferenceSession, frame_idx: int
+    model: Sam2VideoNetwork, session: Sam2VideoInferenceSession, frame_idx: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """All objects' masks (N, 1, h, w), object scores (N, 1) and IoU scores (N, 1) in a frame, on the model's device.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import Tensor
 
 from ..mask_decoder import NO_OBJECT_LOGIT
-from ..modeling_sam2_video import ObjectMasks
+from ..video_network import ObjectMasks
 from .clicks import Clicks
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from ..feature_cache import FrameFeatures
 from ..losses import IGNORED_LABEL, LossWeights, SegmentationLoss, segmentation_loss
 from ..memory_bank import MemorySelection, MemoryTokens, build_memory, select_memory
-from ..modeling_sam2_video import ObjectMasks
 from ..tracking import PREVIOUS_LOGIT_LIMIT
+from ..video_network import ObjectMasks
 from .candidates import Candidates, choose, decode, uses_several_masks
 from .clicks import Clicks, correct, draw_box, first_click
 from .interaction import InteractionPlan, PromptKind
