@@ -198,6 +198,13 @@ class TestParts:
         assert_close_in_scale(dense, expected_dense)
 
     @torch.no_grad()
+    def test_image_features(self, models):
+        ours, theirs = (model.get_image_features(pixels(2)) for model in models)
+        for name in ("fpn_hidden_states", "fpn_position_encoding"):
+            for level, reference in zip(getattr(ours, name), getattr(theirs, name), strict=True):
+                assert_close_in_scale(level, reference)
+
+    @torch.no_grad()
     def test_positions_of_the_image(self, models):
         ours, theirs = (model.get_image_wide_positional_embeddings() for model in models)
         assert_close_in_scale(ours, theirs)

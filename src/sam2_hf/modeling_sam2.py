@@ -173,6 +173,20 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
         """
         return self._image_embeddings(self._encode(pixel_values).fpn_hidden_states)
 
+    def get_image_features(self, pixel_values: torch.Tensor, **options: Any) -> Sam2VisionEncoderOutput:
+        """Features of pictures (B, 3, H, W) as transformers lays them out: places first, (h * w, B, C).
+
+        The two finer maps are narrowed as the mask decoder reads them, and there is no `no_memory_embedding` in the
+        coarsest. `options` are those of `Sam2VisionModel.forward`.
+        """
+        vision = self.vision_encoder(pixel_values, **{**options, "return_dict": True})
+        maps = self.mask_decoder.project_high_resolution(vision.fpn_hidden_states)
+        vision.fpn_hidden_states = tuple(level.flatten(2).permute(2, 0, 1) for level in maps)
+        if vision.fpn_position_encoding is not None:
+            encodings = (level.expand(len(pixel_values), -1, -1, -1) for level in vision.fpn_position_encoding)
+            vision.fpn_position_encoding = tuple(level.flatten(2).permute(2, 0, 1) for level in encodings)
+        return vision
+
     @torch.no_grad()
     def get_prompt_embeddings(
         self,
