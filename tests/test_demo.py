@@ -38,7 +38,7 @@ def small_random_model(monkeypatch):
 
 
 def test_without_arguments_it_draws_a_picture_and_says_that_weights_are_random(small_random_model, tmp_path, capsys):
-    assert main(["--output", str(tmp_path / "new" / "folder")]) == 0
+    assert main(["--output", str(tmp_path / "new" / "folder"), "--points-per-side", "3"]) == 0
     printed = capsys.readouterr().out
     assert "RANDOM WEIGHTS" in printed and "drawn by the demo" in printed
     everything = next(line for line in printed.splitlines() if line.startswith("Everything"))

@@ -21,17 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Segments everything in a picture, and one click; writes pictures and prints tables. Returns the exit status."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
         image = draw_scene() if given.image is None else ImageOps.exif_transpose(Image.open(given.image)).convert("RGB")
     except OSError as error:
         parser.error(f"--image {given.image}: {error}")
-    point = (
-        tuple(given.click) if given.click else CLICK if given.image is None else (image.width // 2, image.height // 2)
-    )
-    if not (0 <= point[0] < image.width and 0 <= point[1] < image.height):
-        parser.error(f"--click {point[0]} {point[1]} lies outside the picture of {image.width} x {image.height} pixels")
+    point = _choose_point(parser, given, image)
     try:
         subject = load_subject(given.checkpoint)
     except (OSError, ValueError) as error:
@@ -68,6 +62,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _choose_point(parser: argparse.ArgumentParser, given: argparse.Namespace, image: Image.Image) -> tuple[int, int]:
+    """Where to click, (x, y): as asked for, else on the drawn scene's largest ball, else in the middle."""
+    if given.click is None:
+        return CLICK if given.image is None else (image.width // 2, image.height // 2)
+    x, y = given.click
+    if not (0 <= x < image.width and 0 <= y < image.height):
+        parser.error(f"--click {x} {y} lies outside the picture of {image.width} x {image.height} pixels")
+    return x, y
+
+
 def _introduce(subject: Subject, image: Image.Image, path: str | None) -> None:
     parameters = sum(parameter.numel() for parameter in subject.model.parameters()) / 1e6
     device = subject.model.device
@@ -94,4 +98,5 @@ def _report(title: str, found: Found) -> None:
 
 
 if __name__ == "__main__":
+    logging.disable_progress_bar()  # loading takes a moment; what it warns of is shown
     raise SystemExit(main())
