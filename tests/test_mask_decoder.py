@@ -9,9 +9,10 @@ import torch
 from closeness import assert_close_in_scale
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import randomize_parameters, tiny_config
+from tiny import randomize_parameters, tiny_config, tiny_image_model
 from transformers.models.sam2.modeling_sam2 import Sam2MaskDecoder
 
+from sam2_hf import working_set
 from sam2_hf.fast_paths import plain_paths
 from sam2_hf.mask_decoder import NO_OBJECT_LOGIT, MaskDecoder
 from sam2_hf.prompt_encoder import PromptEmbeddings
@@ -276,3 +277,39 @@ class TestDecode:
         for prompt in range(PROMPTS):
             shared = decode(decoder, attention_similarity=similarity[:, prompt : prompt + 1])
             assert_close_in_scale(together.mask_tokens[:, prompt], shared.mask_tokens[:, prompt])
+
+
+class TestPortions:
+    """Prompts are decoded a few at a time where nothing is learnt, which changes nothing."""
+
+    def predict(self, monkeypatch, fitting, **options):
+        model = tiny_image_model()
+        generator = torch.Generator().manual_seed(0)
+        points = torch.rand(2, 5, 2, 2, generator=generator) * 128
+        labels = torch.tensor([1, -10]).expand(2, 5, 2).clone()
+        labels[0, 4] = -10
+        masks = torch.randn(2, 5, 32, 32, generator=generator)
+        embeddings = model.get_image_embeddings(torch.randn(2, 3, 128, 128, generator=generator))
+        monkeypatch.setattr(working_set, "BYTES_AT_ONCE", {"cpu": fitting * embeddings[-1].nbytes})
+        groups, decode = [], model.mask_decoder.decode
+        model.mask_decoder.decode = lambda image, positions, group, *rest: (
+            groups.append(group.tokens.shape[1]) or decode(image, positions, group, *rest)
+        )
+        inputs = {"input_points": points, "input_labels": labels, "input_masks": masks, "image_embeddings": embeddings}
+        return model(**inputs, **options), groups
+
+    @pytest.mark.parametrize("multimask", [True, False])
+    def test_portions_change_nothing(self, monkeypatch, multimask):
+        with torch.no_grad():
+            whole, groups = self.predict(monkeypatch, fitting=5, multimask_output=multimask)
+            parts, smaller_groups = self.predict(monkeypatch, fitting=2, multimask_output=multimask)
+        assert (groups, smaller_groups) == ([5], [2, 2, 1])
+        for name in ("pred_masks", "iou_scores", "object_score_logits"):
+            assert_close_in_scale(parts[name], whole[name], 1e-5)
+
+    def test_attentions_and_gradients_take_all_prompts_at_once(self, monkeypatch):
+        with torch.no_grad():
+            output, groups = self.predict(monkeypatch, fitting=2, output_attentions=True)
+        assert groups == [5]
+        assert output.mask_decoder_attentions[0].shape[1] == 5
+        assert self.predict(monkeypatch, fitting=2)[1] == [5]

@@ -8,7 +8,7 @@ from disc_model import SIZE, DiscModel
 from tiny import tiny_image_model
 from torch.nn import functional as F
 
-from sam2_hf import mask_generator
+from sam2_hf import mask_generator, working_set
 from sam2_hf.crops import Crop, crop_layers
 from sam2_hf.mask_decoder import DecodedPrompts
 from sam2_hf.mask_generation_settings import MaskGenerationSettings
@@ -113,7 +113,7 @@ def test_batches_change_nothing(points_per_batch, options, monkeypatch):
     embeddings = embeddings_of(model)
     settings = MaskGenerationSettings(**{**KEEP_ALL, "points_per_crop": 4, **options})
     whole = find_masks(model, embeddings, INPUT, WHOLE, PICTURE, settings)
-    monkeypatch.setattr(mask_generator, "_BYTES_AT_ONCE", {"cpu": 5 * embeddings[-1].nbytes})
+    monkeypatch.setattr(working_set, "BYTES_AT_ONCE", {"cpu": 5 * embeddings[-1].nbytes})
     batched = dataclasses.replace(settings, points_per_batch=points_per_batch)
     parts = find_masks(model, embeddings, INPUT, WHOLE, PICTURE, batched)
     torch.testing.assert_close(parts.scores, whole.scores, atol=1e-4, rtol=0)
@@ -140,7 +140,7 @@ def test_masks_of_low_scores_are_never_made():
 
 
 def test_what_is_held_at_once_does_not_grow_with_the_points(monkeypatch):
-    monkeypatch.setattr(mask_generator, "_BYTES_AT_ONCE", {"cpu": 2**13})
+    monkeypatch.setattr(working_set, "BYTES_AT_ONCE", {"cpu": 2**13})
     largest = []
     for side in (4, 16):
         model = DiscModel()

@@ -20,6 +20,7 @@ from .layers import FeedForward
 from .mask_upscaling import upscale, upscale_in_blocks
 from .prompt_encoder import PromptEmbeddings
 from .two_way_transformer import TwoWayTransformer
+from .working_set import how_many_fit
 
 # The logit of a mask, or of an object's presence, where there is nothing.
 NO_OBJECT_LOGIT = -1024.0
@@ -49,6 +50,16 @@ def _broadcastable(name: str, tensor: torch.Tensor | None, shape: Sequence[int])
     if padded.ndim != len(shape) or any(side not in (1, full) for side, full in zip(padded.shape, shape, strict=True)):
         raise ValueError(f"{name} must broadcast to {tuple(shape)}, got the shape {tuple(tensor.shape)}")
     return padded
+
+
+class MaskPrediction(NamedTuple):
+    """Masks of P prompts, M each: `logits` (B, P, M, 4h, 4w), `iou_scores` (B, P, M), `object_score_logits` (B, P, 1),
+    and `attentions` of the tokens on the image, if asked for."""
+
+    logits: torch.Tensor
+    iou_scores: torch.Tensor
+    object_score_logits: torch.Tensor
+    attentions: tuple[torch.Tensor, ...]
 
 
 class MaskDecoder(nn.Module):
@@ -84,6 +95,36 @@ class MaskDecoder(nn.Module):
         """Narrows the two finer maps of the pyramid for `masks`; the coarsest passes. Once an image, not a prompt."""
         finest, middle, coarsest = maps
         return [self.conv_s0(finest), self.conv_s1(middle), coarsest]
+
+    def predict(
+        self,
+        image_embeddings: Sequence[torch.Tensor],
+        image_positions: torch.Tensor,
+        prompts: PromptEmbeddings,
+        multimask: bool,
+        attention_similarity: torch.Tensor | None = None,
+        target_embedding: torch.Tensor | None = None,
+        need_weights: bool = False,
+    ) -> MaskPrediction:
+        """Masks and scores of all prompts: three a prompt with `multimask`, else one.
+
+        Prompts do not see each other, so where nothing is learnt they are taken a few at a time, as many as the
+        caches hold.
+        """
+        coarsest, count = image_embeddings[-1], prompts.tokens.shape[1]
+        whole = torch.is_grad_enabled() or torch.compiler.is_compiling() or need_weights
+        if not whole and attention_similarity is None and target_embedding is None:
+            count = how_many_fit(coarsest.nbytes, coarsest.device)
+        parts = []
+        for group in prompts.split(count):
+            guidance = (attention_similarity, target_embedding, need_weights)
+            decoded = self.decode(coarsest, image_positions, group, *guidance)
+            masks, scores = (self.multimasks if multimask else self.single_mask)(decoded, image_embeddings)
+            parts.append(MaskPrediction(masks, scores, decoded.object_score_logits, decoded.attentions))
+        if len(parts) == 1:
+            return parts[0]
+        masks, scores, presence, _ = zip(*parts, strict=True)
+        return MaskPrediction(torch.cat(masks, dim=1), torch.cat(scores, dim=1), torch.cat(presence, dim=1), ())
 
     def decode(
         self,

@@ -18,11 +18,8 @@ from .crops import Crop
 from .enlarged_masks import EnlargedLogits, encode, enlarge, stability
 from .found_masks import FoundMasks
 from .mask_generation_settings import MaskGenerationSettings
+from .working_set import how_many_fit
 
-# Prompts are decoded, and masks upscaled, as many at once as their features fill about so many bytes. On a CPU small
-# batches are the fastest: they stay in its caches, and memory is used again instead of being asked for.
-_BYTES_AT_ONCE = {"cpu": 2**24}
-_BYTES_AT_ONCE_ON_ACCELERATORS = 2**29
 _REFINEMENT_LIMIT = 32.0  # logits of masks that are given back as prompts stay within, as in the official predictor
 
 
@@ -58,7 +55,7 @@ def find_masks(
         `settings.box_nms_thresh` is set.
     """
     grid, device = settings.grid(crop.layer), image_embeddings[-1].device
-    at_once = min(settings.points_per_batch or len(grid), _how_many_fit(image_embeddings[-1].nbytes, device))
+    at_once = min(settings.points_per_batch or len(grid), how_many_fit(image_embeddings[-1].nbytes, device))
     height, width = input_size
     found = [FoundMasks.none(picture_size)]
     for points in grid.split(at_once):
@@ -162,11 +159,7 @@ def _prompts_at_a_time(wanted: torch.Tensor, embeddings: list[torch.Tensor]) -> 
     indices = wanted.nonzero().squeeze(1)
     upscaled_bytes = 2 * embeddings[-1].nbytes  # 16 times the pixels, an eighth of the channels
     if len(indices):
-        yield from indices.split(_how_many_fit(upscaled_bytes, wanted.device))
-
-
-def _how_many_fit(size: int, device: torch.device) -> int:
-    return max(1, _BYTES_AT_ONCE.get(device.type, _BYTES_AT_ONCE_ON_ACCELERATORS) // size)
+        yield from indices.split(how_many_fit(upscaled_bytes, wanted.device))
 
 
 def _compress(

@@ -361,27 +361,26 @@ class Sam2Model(Sam2PromptableModel):
         elif pixel_values is not None or image_embeddings is None:
             given = "neither" if pixel_values is None else "both"
             raise ValueError(f"expected exactly one of pixel_values and image_embeddings, got {given}")
-        decoded = self.decode_prompts(
+        self._check_image_embeddings(image_embeddings)
+        predicted = self.mask_decoder.predict(
             image_embeddings,
-            input_points,
-            input_labels,
-            input_boxes,
-            input_masks,
+            self.get_image_wide_positional_embeddings(),
+            self._embed_prompts(input_points, input_labels, input_boxes, input_masks, len(image_embeddings[-1])),
+            multimask_output,
             attention_similarity,
             target_embedding,
-            output_attentions=output_attentions,
+            need_weights=output_attentions,
         )
-        predict = self.mask_decoder.multimasks if multimask_output else self.mask_decoder.single_mask
-        masks, scores = predict(decoded, image_embeddings)
+        masks, scores, presence = predicted.logits, predicted.iou_scores, predicted.object_score_logits
         output = Sam2ImageSegmentationOutput(
-            loss=None if labels is None else _loss(masks, scores, decoded.object_score_logits, labels),
+            loss=None if labels is None else _loss(masks, scores, presence, labels),
             iou_scores=scores,
             pred_masks=masks,
-            object_score_logits=decoded.object_score_logits,
+            object_score_logits=presence,
             image_embeddings=image_embeddings,
             vision_hidden_states=vision.hidden_states if vision is not None else None,
             vision_attentions=vision.attentions if vision is not None else None,
-            mask_decoder_attentions=decoded.attentions or None,
+            mask_decoder_attentions=predicted.attentions or None,
         )
         return output if _wants_dict(self.config, return_dict) else output.to_tuple()
 

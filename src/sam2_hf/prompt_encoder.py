@@ -6,6 +6,7 @@ Coordinates are (x, y) in pixels of the model's input; a pixel's centre lies at 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -31,6 +32,17 @@ class PromptEmbeddings(NamedTuple):
     dense: torch.Tensor
     is_token: torch.Tensor | None
     is_object: torch.Tensor | None
+
+    def split(self, at_once: int) -> Iterator[PromptEmbeddings]:
+        """The embeddings of `at_once` prompts of each image after the other."""
+        for start in range(0, self.tokens.shape[1], at_once):
+            rows = slice(start, start + at_once)
+            yield PromptEmbeddings(
+                self.tokens[:, rows],
+                self.dense if self.dense.shape[1] == 1 else self.dense[:, rows],
+                None if self.is_token is None else self.is_token[:, rows],
+                None if self.is_object is None else self.is_object[:, rows],
+            )
 
     def to(self, device: torch.device) -> PromptEmbeddings:
         """The same embeddings on another device."""
