@@ -155,7 +155,7 @@ def _describe_track(track: ObjectTrack, prefix: str, tensors: dict[str, Tensor])
             "provenance": result.provenance,
             "version": result.version,
         }
-    return {"prompts": sorted(track.prompts), "pending": sorted(track.pending), "results": results}
+    return {"prompts": list(track.prompts), "pending": sorted(track.pending), "results": results}
 
 
 def _encode_id(obj_id: Hashable) -> Any:
