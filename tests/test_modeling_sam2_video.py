@@ -295,8 +295,8 @@ class TestEndlessStreams:
                 seen.append((len(stored), session.state_nbytes, alive))
         return seen
 
-    def test_a_thousand_frames_take_no_more_than_fifty(self) -> None:
-        first, *others = self.measure(1000, every=50)
+    def test_a_thousand_frames_take_no_more_than_two_hundred(self) -> None:
+        first, *others = self.measure(1000, every=200)
         assert all(other == first for other in others)
 
     @pytest.mark.slow

@@ -162,8 +162,7 @@ def _agree_on_size(session: Sam2VideoInferenceSession, original_size: Any) -> Si
         known = (session.video_height, session.video_width)
     if original_size is None:
         return known
-    plain = original_size.tolist() if isinstance(original_size, (np.ndarray, torch.Tensor)) else list(original_size)
-    given = read_sizes([plain], "original_size")[0]
+    given = read_sizes([original_size], "original_size")[0]
     if known is not None and given != known and (session.video is not None or session.tracks):
         raise ValueError(f"original_size must stay the same through a session: expected {known}, got {given}")
     return given
