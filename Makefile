@@ -4,6 +4,8 @@
 #   make demo IMAGE=photo.jpg                   the same on a picture of yours
 #   make demo CHECKPOINT=facebook/sam2.1-hiera-tiny    with trained weights: a folder or a name on the Hub
 #   make test                                   format, lint, types and tests
+#   make bench                                  how fast ours is beside transformers, on a picture of yours: PICTURE=
+#   make bench BENCH_FLAGS=--quick              in some minutes; --gpu on a CUDA device, --help for more
 #   make format                                 what the formatter and the linter can mend by themselves
 #   make clean                                  remove the environment and all that was built
 #
@@ -16,12 +18,14 @@ VENV ?= .venv
 OUTPUT ?= outputs
 IMAGE ?=
 CHECKPOINT ?=
+PICTURE ?=
+BENCH_FLAGS ?=
 PYTEST_FLAGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_FLAGS) --constraint constraints.txt
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint bench format clean
 
 demo: $(VENV)/.package
 	$(BIN)/python -m sam2_hf.demo --output "$(OUTPUT)" \
@@ -34,6 +38,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: $(VENV)/.package
+	$(BIN)/python -m benchmarks $(if $(PICTURE),--picture "$(PICTURE)") $(BENCH_FLAGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -1,0 +1,83 @@
+"""Objects tracked through a clip, frame by frame, and how much is held while a stream goes on.
+
+A frame reads the memories of seven earlier ones, so the first frames, which have fewer to read, do not count.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ..case import Bench, Case, Group, Job, groups, register
+from ..pictures import Clip, load_picture
+from .image import points_for
+
+_FILLING = 8
+
+
+def track(bench: Bench, objects: int, num_frames: int) -> Job:
+    """Every run is the next frame of a stream."""
+    clip = Clip(load_picture(bench.picture), bench.image_size, num_frames, bench.place.device)
+    points = points_for(bench, objects)
+    tracking = bench.side.track(bench.weights, bench.place, clip, points)
+    return Job(
+        run=partial(next, tracking.frames),
+        read=lambda logits: {"logits": logits},
+        state=tracking.state,
+    )
+
+
+def _register(name: str, title: str, objects: int, image_size: int, names: frozenset[Group], **settings: Any) -> None:
+    frames = settings.setdefault("warm_up", _FILLING) + settings["runs"] + 1  # the last to count the arithmetic
+    prepare = partial(track, objects=objects, num_frames=frames)
+    register(Case(name, title, prepare, names, image_size=image_size, **settings))
+
+
+def _objects(count: int) -> str:
+    return "1 object" if count == 1 else f"{count} objects"
+
+
+for _count in (1, 4, 8, 16):
+    for _size in (1024, 512):
+        _register(
+            f"video-{_size}-{_count}",
+            f"a frame at {_size} px, {_objects(_count)}",
+            _count,
+            _size,
+            groups("full"),
+            runs=7 if _size == 512 else 3,
+        )
+    _register(
+        f"video-256-{_count}",
+        f"a frame at 256 px, small model, {_objects(_count)}",
+        _count,
+        256,
+        groups("quick", "full") if _count in (1, 8) else groups("full"),
+        runs=9,
+        preset="sam2.1-hiera-small",
+    )
+    if _count in (1, 16):
+        _register(
+            f"video-gpu-{_count}",
+            f"a frame at 1024 px, {_objects(_count)}",
+            _count,
+            1024,
+            groups("gpu"),
+            warm_up=20,
+            runs=60,
+            seconds=30,
+        )
+
+for _count, _size, _names in ((1, 256, groups("quick", "full")), (4, 256, groups("full")), (1, 1024, groups("full"))):
+    _register(
+        f"growth-{_size}-{_count}",
+        f"held by a stream at {_size} px, {_objects(_count)}",
+        _count,
+        _size,
+        _names,
+        preset="sam2.1-hiera-small" if _size == 256 else "sam2.1-hiera-tiny",
+        warm_up=0,
+        least_runs=24,
+        runs=24,
+        measures_growth=True,
+    )

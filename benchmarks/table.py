@@ -1,0 +1,171 @@
+"""Tables of results, as Markdown: `python -m benchmarks.table results.json`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from .results import Measurement, Report, Result, Spread
+
+NONE = "-"
+PEERS = ("transformers", "official")
+_MEBI, _GIGA = 2**20, 1e9
+
+
+def tables(report: Report) -> str:
+    """Everything that a report holds: conditions, speed, what streams hold, floors, and who could not take part."""
+    timed = [result for result in report.results if not result.measures_growth]
+    grown = [result for result in report.results if result.measures_growth]
+    parts = [
+        conditions(report),
+        speed_table(timed),
+        growth_table(grown),
+        floor_table(timed),
+        gaps(report),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def conditions(report: Report) -> str:
+    """The machine and the versions, in a sentence each."""
+    machine = report.machine
+    place = f"{machine['gpu']}; " if machine.get("gpu") else ""
+    place += f"{machine['processor']} ({machine['instructions']}), {machine['threads']} threads"
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    return f"{place}, {machine['memory_gib']:.0f} GiB. {report.started[:10]}.\n{versions}."
+
+
+def speed_table(results: Iterable[Result]) -> str:
+    """Time and memory of ours, and how many times as much the others need: median (least to greatest)."""
+    rows = []
+    for result in results:
+        ours = result.contenders.get("ours")
+        if ours is None or not ours.seconds:
+            continue
+        rows.append(
+            [
+                result.name,
+                result.title,
+                _time(ours.median),
+                *(_spread(result.ratio(peer)) for peer in PEERS),
+                _memory(ours.peak),
+                *(_memory_ratio(ours, result.contenders.get(peer)) for peer in PEERS),
+                *(_agreement(result, peer) for peer in PEERS),
+            ]
+        )
+    heads = ["case", "work", "ours", "transformers", "official", "peak", "transformers", "official"]
+    return _table([*heads, "agreement: transformers", "official"], rows)
+
+
+def growth_table(results: Iterable[Result]) -> str:
+    """What a session holds more with every frame of a stream, over the last third of the frames."""
+    rows = [
+        [result.name, result.title, *(_growth(result.contenders.get(name)) for name in ("ours", *PEERS))]
+        for result in results
+    ]
+    return _table(["case", "work", "ours", *PEERS], rows)
+
+
+def floor_table(results: Iterable[Result]) -> str:
+    """The arithmetic of ours beside that of transformers, and how near ours comes to the machine's rates."""
+    rows = []
+    for result in results:
+        ours = result.contenders.get("ours")
+        if result.rates is None or ours is None or not ours.flops or not ours.traffic or not ours.seconds:
+            continue
+        theirs = result.contenders.get("transformers", Measurement())
+        arithmetic, traffic = ours.flops / result.rates["flops"], ours.traffic / result.rates["bytes"]
+        rows.append(
+            [
+                result.name,
+                f"{ours.flops / _GIGA:.1f}",
+                f"{theirs.flops / _GIGA:.1f}" if theirs.flops else NONE,
+                f"{result.rates['flops'] / _GIGA:.0f}, {result.rates['bytes'] / _GIGA:.1f}",
+                _time(arithmetic),
+                f"{ours.traffic / _GIGA:.1f}",
+                _time(traffic),
+                _time(ours.median),
+                f"{ours.median / arithmetic:.1f}x",
+            ]
+        )
+    heads = [
+        "case",
+        "GFLOP",
+        "transformers",
+        "GFLOP/s, GB/s",
+        "at the matrix rate",
+        "traffic GB",
+        "at the copy rate",
+        "taken",
+    ]
+    return _table([*heads, "of the floor"], rows)
+
+
+def gaps(report: Report) -> str:
+    """Who could not take part in what, and why."""
+    lines = [
+        f"- {result.name}: {name} left out, {measured.skipped}"
+        for result in report.results
+        for name, measured in result.contenders.items()
+        if measured.skipped
+    ]
+    return "\n".join(lines)
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    if not rows:
+        return ""
+    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
+    pad: Callable[[list[str]], str] = lambda row: " | ".join(  # noqa: E731
+        cell.ljust(width) if column < 2 else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    )
+    rule = "|".join("-" * (width + 2) for width in widths)
+    return "\n".join(["| " + pad(heads) + " |", f"|{rule}|", *(f"| {pad(row)} |" for row in rows)])
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+
+
+def _memory(count: int | None) -> str:
+    return NONE if count is None else f"{count / _MEBI:.0f} MiB"
+
+
+def _memory_ratio(ours: Measurement, theirs: Measurement | None) -> str:
+    if theirs is None or theirs.skipped or not theirs.peak or not ours.peak:
+        return NONE
+    return f"{theirs.peak / ours.peak:.1f}x"
+
+
+def _spread(ratio: Spread | None) -> str:
+    return NONE if ratio is None else f"{ratio.median:.2f}x ({ratio.least:.2f} to {ratio.greatest:.2f})"
+
+
+def _growth(measured: Measurement | None) -> str:
+    if measured is None or len(measured.held) < 2:
+        return NONE
+    return f"{measured.growth / _MEBI:.2f} MiB"
+
+
+def _agreement(result: Result, peer: str) -> str:
+    found = result.agreement.get(peer, {})
+    if "mean_iou" in found:
+        ours, theirs = found["masks"]
+        return f"IoU {found['mean_iou']:.4f}, {ours} and {theirs} masks"
+    if "masks" in found:
+        return f"{found['masks'][0]} and {found['masks'][1]} masks"
+    return f"{found['error']:.0e}" if "error" in found else NONE
+
+
+def main() -> None:
+    """Prints the tables of a file of results."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=main.__doc__)
+    parser.add_argument("results", type=Path)
+    sys.stdout.write(tables(Report.load(parser.parse_args().results)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Checkpoints to measure with: untrained, but with as much to do as trained ones.
+
+What a filter throws away costs less than what it keeps. So the IoU head is shifted until the usual part of the masks
+of a picture passes the usual filter, and the masks are sharpened until half of them are stable; both as with trained
+weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .processes import environment, python
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sam2_hf import Sam2Model
+
+FOLDER = Path("build/benchmarks/weights")
+PASSING = 0.30
+_POINTS_PER_SIDE = 8
+_IOU_THRESHOLD, _STABILITY_THRESHOLD, _STABILITY_OFFSET = 0.88, 0.95, 1.0
+
+
+def checkpoint(preset: str, image_size: int, picture: Path | None) -> Path:
+    """The folder of a checkpoint that fits a picture; made, in a process of its own, if it is not there yet."""
+    content = b"drawn" if picture is None else picture.read_bytes()
+    folder = FOLDER / f"{preset}-{image_size}-{hashlib.sha256(content).hexdigest()[:8]}"
+    if not (folder / "model.safetensors").exists():
+        command = python("-m", "benchmarks.weights", preset, str(image_size), str(folder))
+        subprocess.run(
+            command + ([] if picture is None else ["--picture", str(picture)]), check=True, env=environment()
+        )
+    return folder
+
+
+def make_checkpoint(preset: str, image_size: int, picture: Path | None, folder: Path) -> None:
+    """Writes a video checkpoint, which image models read as well, with its image processor."""
+    import torch
+
+    from sam2_hf import Sam2Config, Sam2ImageProcessor, Sam2VideoConfig, Sam2VideoModel
+    from sam2_hf.demo.weights import random_model
+
+    torch.manual_seed(0)
+    image_model = random_model(Sam2Config.from_preset(preset, image_size=image_size))
+    _calibrate(image_model, picture, image_size)
+    model = Sam2VideoModel(Sam2VideoConfig.from_preset(preset, image_size=image_size))
+    unfilled = model.load_state_dict(image_model.state_dict(), strict=False)
+    if unfilled.unexpected_keys:
+        raise ValueError(f"the video model has no place for {unfilled.unexpected_keys}")
+    with torch.no_grad():  # every object is there in every frame
+        model.mask_decoder.pred_obj_score_head.proj_out.weight.zero_()
+        model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(5.0)
+    model.save_pretrained(folder)
+    Sam2ImageProcessor(size={"height": image_size, "width": image_size}).save_pretrained(folder)
+
+
+def _calibrate(model: Sam2Model, picture: Path | None, image_size: int) -> None:
+    """Shifts the IoU head and sharpens the masks by what the model makes of a picture."""
+    import torch
+
+    from sam2_hf.crops import point_grid
+
+    from .pictures import as_pixels, load_picture
+
+    with torch.no_grad():
+        embeddings = model.get_image_embeddings(as_pixels(load_picture(picture), image_size))
+        points = (point_grid(_POINTS_PER_SIDE) * image_size)[None, :, None]
+        output = model(
+            image_embeddings=embeddings, input_points=points, input_labels=torch.ones(points.shape[:-1]).long()
+        )
+        scores = output.iou_scores.logit(eps=1e-7)
+        shift = torch.tensor(_IOU_THRESHOLD).logit() - scores.flatten().quantile(1 - PASSING)
+        model.mask_decoder.iou_prediction_head.proj_out.bias.add_(shift)
+        passing = output.iou_scores > output.iou_scores.flatten().quantile(1 - PASSING)
+        sharpness = _sharpness(output.pred_masks[passing])
+        # Masks are linear in what these put out.
+        for name, parameter in model.mask_decoder.output_hypernetworks_mlps.named_parameters():
+            if "proj_out" in name:
+                parameter.mul_(sharpness)
+
+
+def _sharpness(logits: Tensor) -> float:
+    """The factor for logits (K, h, w) at which half of the masks are stable."""
+    for step in range(60):
+        factor = 1.25**step / logits.std().item()
+        margin = _STABILITY_OFFSET / factor
+        inner, outer = (logits > margin).sum((-1, -2)), (logits > -margin).sum((-1, -2))
+        if (inner / outer.clamp(min=1)).median() > _STABILITY_THRESHOLD:
+            return factor
+    raise ValueError("no factor makes half of the masks stable")
+
+
+def main() -> None:
+    """Makes one checkpoint."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("preset")
+    parser.add_argument("image_size", type=int)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--picture", type=Path)
+    given = parser.parse_args()
+    make_checkpoint(given.preset, given.image_size, given.picture, given.folder)
+
+
+if __name__ == "__main__":
+    main()
