@@ -2,6 +2,7 @@
 #
 #   make demo                                   segment a picture, results in outputs/
 #   make demo IMAGE=photo.jpg                   the same on a picture of yours
+#   make demo VIDEO=clip.mp4                    a click on a clip's first frame, followed
 #   make demo CHECKPOINT=facebook/sam2.1-hiera-tiny    with trained weights: a folder or a name on the Hub
 #   make test                                   format, lint, types and tests
 #   make bench                                  how fast ours is beside transformers, on a picture of yours: PICTURE=
@@ -17,6 +18,7 @@ PIP_FLAGS ?=
 VENV ?= .venv
 OUTPUT ?= outputs
 IMAGE ?=
+VIDEO ?=
 CHECKPOINT ?=
 PICTURE ?=
 BENCH_FLAGS ?=
@@ -29,7 +31,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_FL
 
 demo: $(VENV)/.package
 	$(BIN)/python -m sam2_hf.demo --output "$(OUTPUT)" \
-	  $(if $(IMAGE),--image "$(IMAGE)") $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
+	  $(if $(IMAGE),--image "$(IMAGE)") $(if $(VIDEO),--video "$(VIDEO)") $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)

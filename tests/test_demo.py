@@ -8,11 +8,13 @@ from PIL import Image
 from tiny import tiny_config
 from tiny_checkpoint import save_tiny_checkpoint
 
-from sam2_hf.demo import images
+from sam2_hf.demo import clips, images
 from sam2_hf.demo.__main__ import main
 from sam2_hf.demo.scene import CLICK, SIZE, draw_scene
 from sam2_hf.demo.weights import random_model
 from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
+from sam2_hf.video_source import open_video
+from sam2_hf.video_writing import write_video
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +118,51 @@ def test_random_model_is_seeded_and_leaves_the_callers_generator_alone():
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    path = tmp_path / "clip.mp4"
+    ground = np.full((64, 96, 3), 90, dtype=np.uint8)
+    frames = [ground.copy() for _ in range(6)]
+    for index, frame in enumerate(frames):
+        frame[20:44, 30 + 3 * index : 60 + 3 * index] = (220, 60, 40)
+    write_video(path, frames, fps=12.0)
+    return str(path)
+
+
+def test_clip_is_written_with_the_mask_of_the_click(clip, tmp_path, capsys):
+    checkpoint = str(save_tiny_checkpoint(tmp_path / "video", video=True))
+    assert main(["--video", clip, "--checkpoint", checkpoint, "--output", str(tmp_path), "--click", "45", "30"]) == 0
+    printed = capsys.readouterr().out
+    assert "first of 6 frames" in printed and "RANDOM WEIGHTS" not in printed
+    rows = [line.split() for line in printed.splitlines() if line.split() and line.split()[0].isdigit()]
+    with open_video(clip) as before, open_video(tmp_path / "tracked.mp4") as after:
+        assert (len(after), after.size, after.fps) == (6, before.size, before.fps)
+        difference = (after[5].int() - before[5].int()).abs().sum(0) > 60  # colours of a mask, not of compression
+    assert difference.sum() > 0 and int(rows[-1][1]) > 0
+
+
+def test_clip_with_random_weights_says_so_and_stops_early(clip, tmp_path, capsys, monkeypatch):
+    size = {"height": 128, "width": 128}
+    monkeypatch.setattr(clips.Sam2VideoConfig, "from_preset", lambda name: tiny_config(video=True))
+    monkeypatch.setattr(clips, "Sam2ImageProcessor", lambda: Sam2ImageProcessor(size=size))
+    assert main(["--video", clip, "--output", str(tmp_path), "--frames", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "RANDOM WEIGHTS" in printed and "first of 3 frames" in printed
+
+
+def test_missing_clip_is_named(checkpoint, tmp_path, capsys):
+    folder = str(save_tiny_checkpoint(tmp_path / "video", video=True))
+    with pytest.raises(SystemExit):
+        main(["--video", str(tmp_path / "none.mp4"), "--checkpoint", folder, "--output", str(tmp_path)])
+    assert "none.mp4" in capsys.readouterr().err
+
+
+def test_the_clip_itself_is_never_overwritten(clip, tmp_path, capsys):
+    folder = str(save_tiny_checkpoint(tmp_path / "video", video=True))
+    original = (tmp_path / "clip.mp4").rename(tmp_path / "tracked.mp4")
+    before = original.read_bytes()
+    with pytest.raises(SystemExit):
+        main(["--video", str(original), "--checkpoint", folder, "--output", str(tmp_path)])
+    assert "overwritten" in capsys.readouterr().err and original.read_bytes() == before

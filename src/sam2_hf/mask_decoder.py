@@ -123,8 +123,8 @@ class MaskDecoder(nn.Module):
             parts.append(MaskPrediction(masks, scores, decoded.object_score_logits, decoded.attentions))
         if len(parts) == 1:
             return parts[0]
-        masks, scores, presence, _ = zip(*parts, strict=True)
-        return MaskPrediction(torch.cat(masks, dim=1), torch.cat(scores, dim=1), torch.cat(presence, dim=1), ())
+        columns = list(zip(*parts, strict=True))[:3]  # attentions are empty
+        return MaskPrediction(*(torch.cat(column, dim=1) for column in columns), attentions=())
 
     def decode(
         self,

@@ -70,8 +70,9 @@ class Sam2VideoSegmentationOutput(ModelOutput):
         frame_idx: the frame's index in the clip.
     """
 
-    object_ids: list[Hashable] | None = None
-    pred_masks: torch.Tensor | None = None
-    object_score_logits: torch.Tensor | None = None
-    iou_scores: torch.Tensor | None = None
-    frame_idx: int | None = None
+    # All are always there; the base class wants defaults.
+    object_ids: list[Hashable] = None  # type: ignore[assignment]
+    pred_masks: torch.Tensor = None  # type: ignore[assignment]
+    object_score_logits: torch.Tensor = None  # type: ignore[assignment]
+    iou_scores: torch.Tensor = None  # type: ignore[assignment]
+    frame_idx: int = None  # type: ignore[assignment]

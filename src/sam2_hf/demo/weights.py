@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import torch
+from transformers import PreTrainedConfig
 
-from ..configuration_sam2 import Sam2Config
-from ..modeling_sam2 import Sam2Model
+from ..modeling_sam2 import Sam2Model, Sam2PromptableModel
 
 
-def random_model(config: Sam2Config, seed: int = 0) -> Sam2Model:
+def random_model(
+    config: PreTrainedConfig, seed: int = 0, model_class: type[Sam2PromptableModel] = Sam2Model
+) -> Sam2PromptableModel:
     """An untrained model whose masks nevertheless follow the colours and edges of a picture.
 
     Matrices are scaled by their fan-in, so that what tells one place of the picture from another keeps its size through
@@ -17,7 +19,7 @@ def random_model(config: Sam2Config, seed: int = 0) -> Sam2Model:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Sam2Model(config)
+        model = model_class(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
