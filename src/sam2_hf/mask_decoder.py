@@ -123,8 +123,12 @@ class MaskDecoder(nn.Module):
             parts.append(MaskPrediction(masks, scores, decoded.object_score_logits, decoded.attentions))
         if len(parts) == 1:
             return parts[0]
-        columns = list(zip(*parts, strict=True))[:3]  # attentions are empty
-        return MaskPrediction(*(torch.cat(column, dim=1) for column in columns), attentions=())
+        return MaskPrediction(
+            torch.cat([part.logits for part in parts], dim=1),
+            torch.cat([part.iou_scores for part in parts], dim=1),
+            torch.cat([part.object_score_logits for part in parts], dim=1),
+            attentions=(),
+        )
 
     def decode(
         self,
