@@ -57,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="the names of the cases, and nothing else")
     parser.add_argument("--sides", nargs="+", choices=["ours", "transformers", "official"], help="by default all")
     parser.add_argument("--picture", type=Path, help="a photograph; without it, a picture is drawn")
+    parser.add_argument(
+        "--trained", type=Path, help="a folder with trained checkpoints, such as sam2.1-hiera-large; else untrained"
+    )
     parser.add_argument("--json", type=Path, default=RESULTS, help=f"where results go, with --only added: {RESULTS}")
     parser.add_argument("--runs", type=int, help="at most so many runs a case")
     parser.add_argument("--seconds", type=float, help="begin no further run of a case after so many seconds")
@@ -88,7 +91,7 @@ def _run_all(chosen: Sequence[Case], given: argparse.Namespace, report: Report) 
         if time.monotonic() > deadline:
             _tell(f"{case.name} left out: the time is over")
             continue
-        weights = checkpoint(case.preset, case.image_size, given.picture)
+        weights = checkpoint(case.preset, case.image_size, given.picture, given.trained)
         seconds = given.seconds or (_QUICK_SECONDS if given.quick else case.seconds)
         taking_part = {name: entry for name, entry in entries.items() if entry.side in case.sides}
         runs = most_runs if not case.measures_growth else case.runs

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 
 FOLDER = Path("build/benchmarks/weights")
 PASSING = 0.30
+_TRAINED_SIZE = 1024
 _POINTS_PER_SIDE = 8
 _IOU_THRESHOLD, _STABILITY_THRESHOLD, _STABILITY_OFFSET = 0.88, 0.95, 1.0
 
 
-def checkpoint(preset: str, image_size: int, picture: Path | None) -> Path:
-    """The folder of a checkpoint that fits a picture; made, in a process of its own, if it is not there yet."""
+def checkpoint(preset: str, image_size: int, picture: Path | None, trained: Path | None = None) -> Path:
+    """The folder of a checkpoint: a trained one in `trained`, where there is one of that name and for that size, else
+    one that fits the picture; that is made, in a process of its own, if it is not there yet."""
+    if trained is not None and image_size == _TRAINED_SIZE and (trained / preset).is_dir():
+        return trained / preset
     content = b"drawn" if picture is None else picture.read_bytes()
     folder = FOLDER / f"{preset}-{image_size}-{hashlib.sha256(content).hexdigest()[:8]}"
     if not (folder / "model.safetensors").exists():
