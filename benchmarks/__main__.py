@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", metavar="NAME", help="these cases, also as video-*; see --list")
     parser.add_argument("--list", action="store_true", help="the names of the cases, and nothing else")
     parser.add_argument("--sides", nargs="+", choices=["ours", "transformers", "official"], help="by default all")
+    parser.add_argument("--plain", action="store_true", help="ours once more, without its fast forms of the arithmetic")
     parser.add_argument("--picture", type=Path, help="a photograph; without it, a picture is drawn")
     parser.add_argument(
         "--trained", type=Path, help="a folder with trained checkpoints, such as sam2.1-hiera-large; else untrained"
@@ -108,7 +110,8 @@ def _run_all(chosen: Sequence[Case], given: argparse.Namespace, report: Report) 
 
 def _cpu_entries(given: argparse.Namespace) -> dict[str, Entry]:
     place = Place(dtype=given.dtype, threads=given.threads)
-    return {name: Entry(name, place) for name in given.sides or ("ours", "transformers", "official")}
+    entries = {name: Entry(name, place) for name in given.sides or ("ours", "transformers", "official")}
+    return {**entries, "ours, plain": Entry("ours", replace(place, plain=True))} if given.plain else entries
 
 
 def _measure_rates(threads: int | None) -> dict[str, float]:

@@ -22,11 +22,15 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how a contender computes. `compiled` names a preset of `model.compile`."""
+    """Where and how a contender computes.
+
+    `compiled` names a preset of `model.compile`; `plain` turns our fast forms of the arithmetic off.
+    """
 
     device: str = "cpu"
     dtype: str = "float32"
     compiled: str | None = None
+    plain: bool = False
     threads: int | None = None
 
     @classmethod

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from .results import Measurement, Report, Result, Spread
 
 NONE = "-"
-PEERS = ("transformers", "official")
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 _MEBI, _GIGA = 2**20, 1e9
 
 
@@ -37,9 +37,9 @@ def conditions(report: Report) -> str:
     return f"{place}, {machine['memory_gib']:.0f} GiB. {report.started[:10]}.\n{versions}."
 
 
-def speed_table(results: Iterable[Result]) -> str:
+def speed_table(results: Sequence[Result]) -> str:
     """Time and memory of ours, and how many times as much the others need: median (least to greatest)."""
-    rows = []
+    peers, rows = _peers(results), []
     for result in results:
         ours = result.contenders.get("ours")
         if ours is None or not ours.seconds:
@@ -49,23 +49,24 @@ def speed_table(results: Iterable[Result]) -> str:
                 result.name,
                 result.title,
                 _time(ours.median),
-                *(_spread(result.ratio(peer)) for peer in PEERS),
+                *(_spread(result.ratio(peer)) for peer in peers),
                 _memory(ours.peak),
-                *(_memory_ratio(ours, result.contenders.get(peer)) for peer in PEERS),
-                *(_agreement(result, peer) for peer in PEERS),
+                *(_memory_ratio(ours, result.contenders.get(peer)) for peer in peers),
+                *(_agreement(result, peer) for peer in peers),
             ]
         )
-    heads = ["case", "work", "ours", "transformers", "official", "peak", "transformers", "official"]
-    return _table([*heads, "agreement: transformers", "official"], rows)
+    agreements = [f"agreement: {peer}" for peer in peers]
+    return _table(["case", "work", "ours", *peers, "peak", *peers, *agreements], rows)
 
 
-def growth_table(results: Iterable[Result]) -> str:
+def growth_table(results: Sequence[Result]) -> str:
     """What a session holds more with every frame of a stream, over the last third of the frames."""
+    peers = _peers(results)
     rows = [
-        [result.name, result.title, *(_growth(result.contenders.get(name)) for name in ("ours", *PEERS))]
+        [result.name, result.title, *(_growth(result.contenders.get(name)) for name in ("ours", *peers))]
         for result in results
     ]
-    return _table(["case", "work", "ours", *PEERS], rows)
+    return _table(["case", "work", "ours", *peers], rows)
 
 
 def floor_table(results: Iterable[Result]) -> str:
@@ -114,6 +115,12 @@ def gaps(report: Report) -> str:
     return "\n".join(lines)
 
 
+def _peers(results: Sequence[Result]) -> list[str]:
+    """Everybody but ours, in the order of the first appearance."""
+    names = dict.fromkeys(name for result in results for name in result.contenders)
+    return [name for name in names if name != "ours"]
+
+
 def _table(heads: list[str], rows: list[list[str]]) -> str:
     if not rows:
         return ""
@@ -160,11 +167,26 @@ def _agreement(result: Result, peer: str) -> str:
     return f"{found['error']:.0e}" if "error" in found else NONE
 
 
-def main() -> None:
-    """Prints the tables of a file of results."""
+def put_into(document: str, text: str) -> str:
+    """The document with the text between its two marks, in the place of what was there."""
+    before, mark, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not mark or not end:
+        raise ValueError(f"the document has no {BEGIN} and {END} to put tables between")
+    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the tables of a file of results, or puts them between the marks in a document."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=main.__doc__)
     parser.add_argument("results", type=Path)
-    sys.stdout.write(tables(Report.load(parser.parse_args().results)))
+    parser.add_argument("--into", type=Path, metavar="DOCUMENT")
+    given = parser.parse_args(arguments)
+    text = tables(Report.load(given.results))
+    if given.into is None:
+        sys.stdout.write(text)
+    else:
+        given.into.write_text(put_into(given.into.read_text(), text))
 
 
 if __name__ == "__main__":

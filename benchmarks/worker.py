@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -72,8 +73,9 @@ class Contender:
 def main() -> None:
     """Answers orders until there are no more."""
     answers = _take_over_output()
-    with torch.inference_mode():
-        contender = Contender(**json.loads(sys.argv[1]))
+    order = json.loads(sys.argv[1])
+    with torch.inference_mode(), _plain_paths() if order["place"]["plain"] else nullcontext():
+        contender = Contender(**order)
         _answer(answers, contender.prepare)
         actions: dict[str, Callable[..., Answer]] = {
             "run": contender.run,
@@ -95,6 +97,12 @@ def _answer(answers: TextIO, action: Callable[[], Answer]) -> None:
         answer = {"failed": f"{type(error).__name__}: {error}"}
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
+
+
+def _plain_paths() -> AbstractContextManager[None]:
+    from sam2_hf.fast_paths import plain_paths
+
+    return plain_paths()
 
 
 def _take_over_output() -> TextIO:
