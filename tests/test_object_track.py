@@ -124,6 +124,50 @@ class TestProvenance:
         assert not FrameResult(**{**vars(standing), "mask_logits": None}).stands(False, read)
 
 
+class TestCorrecting:
+    """Prompts read what the object was when it was last tracked."""
+
+    def test_prompts_do_not_read_each_other(self) -> None:
+        track = tracked_object(prompted=[0], tracked=[1, 2, 3, 4])
+        before = track.before_prompts()
+        for version, frame in enumerate((3, 1, 3, 0), start=10):
+            track.add_result(frame, conditioning(version))
+        assert track.conditioning_frames() == [0, 3, 1] and track.before_prompts().results == before.results
+
+    def test_a_first_prompt_is_not_there_for_the_next(self) -> None:
+        track = ObjectTrack()
+        track.add_result(3, conditioning())
+        assert track.before_prompts() == ObjectTrack()
+
+    def test_tracking_reads_them_all_and_from_then_on_prompts_do(self) -> None:
+        track = tracked_object(prompted=[0], tracked=[1, 2, 3])
+        track.add_result(3, conditioning(9))
+        track.add_result(4, result(10, provenance=((), ())))
+        assert track.superseded == {} and track.before_prompts().results == track.results
+
+    def test_a_correction_taken_back_brings_the_tracked_result_back(self) -> None:
+        track = tracked_object(prompted=[0], tracked=[1, 2, 3])
+        before = copy.deepcopy(track)
+        for version in (8, 9):
+            track.add_prompt(2, click())
+            track.add_result(2, conditioning(version))
+        track.take_back_prompt(2)
+        assert track.results.keys() == before.results.keys() and track.results[2].version == 2
+        assert not track.superseded and track.prompts.keys() == {0}
+
+    def test_a_corrected_prompt_taken_back_does_not_bring_the_first_back(self) -> None:
+        track = tracked_object(prompted=[0, 3], tracked=[1])
+        track.add_prompt(3, click())
+        track.add_result(3, conditioning(9))
+        track.take_back_prompt(3)
+        assert track.results.keys() == {0, 1} and not track.superseded
+
+    def test_tensors_of_superseded_results_count(self) -> None:
+        track = tracked_object(prompted=[0], tracked=[1])
+        track.add_result(1, conditioning(9))
+        assert len(list(track.tensors())) == 2 + 2 * 5 + 5
+
+
 class TestTakingBack:
     def test_the_only_prompt_leaves_nothing(self) -> None:
         track = tracked_object(prompted=[2], tracked=[3, 4], reverse=[0, 1])

@@ -13,6 +13,7 @@ from official_goldens import IMAGE_SIZE
 from video_scenes import (
     PROCESSOR,
     PROMPTS,
+    assert_same,
     collect,
     counted,
     give,
@@ -90,6 +91,34 @@ class TestPlan:
         give(session, 2, "a", "background")
         task = planned(tiny_model(), session, 2)["a"]
         assert [slot.frame for slot in task.selection.memories] == [5, 4, 3] and task.tracked_in_reverse is True
+
+    def test_the_clicks_of_one_correction_read_the_same_memories(self) -> None:
+        model, session = tiny_model(), prompted((0, "a", "click"))
+        track(model, session)
+        for kind in ("background", "clicks", "click"):
+            give(session, 3, "a", kind)
+            task = planned(model, session, 3)["a"]
+            assert [slot.frame for slot in task.selection.memories] == [0, 1, 2]
+            model(session, frame_idx=3)
+        give(session, 5, "a", "background")
+        task = planned(model, session, 5)["a"]
+        assert task.selection.memories == ((0, 6), (1, 3), (2, 2), (3, 1), (4, 0)), "3 is a tracked one yet"
+        track(model, session)
+        give(session, 5, "a", "background")
+        assert [slot.frame for slot in planned(model, session, 5)["a"].selection.memories][:2] == [0, 3]
+
+    def test_corrections_give_the_same_in_whatever_order_they_are_segmented(self) -> None:
+        model, results = tiny_model(), []
+        for order in ((2, 4), (4, 2), ()):
+            session = prompted((0, "a", "click"))
+            track(model, session)
+            give(session, 2, "a", "background"), give(session, 4, "a", "clicks")
+            for frame in order:
+                with torch.inference_mode():
+                    model._segment(session, [frame])
+            results.append(track(model, session))
+        assert_same(results[1], results[0])
+        assert_same(results[2], results[0])
 
     def test_one_objects_direction_is_not_anothers(self) -> None:
         session = prompted((5, "a", "click"))

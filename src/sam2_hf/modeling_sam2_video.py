@@ -120,6 +120,7 @@ class Sam2VideoModel(Sam2VideoNetwork):
         self, session: Sam2VideoInferenceSession, passes: Sequence[Pass], show_progress_bar: bool
     ) -> Iterator[Sam2VideoSegmentationOutput]:
         self._segment(session, session.waiting_frames(passes[0].frames.start))
+        session.settle_prompts()
         total = sum(len(leg.frames) for leg in passes) if session.num_frames_total is not None else None
         with FrameWalk(session) as walk, tqdm(total=total, disable=not show_progress_bar) as progress:
             for leg in passes:

@@ -110,13 +110,18 @@ class FrameResult:
 class ObjectTrack:
     """One object: prompts and results by frame; `pending` are the frames whose prompt is not yet segmented.
 
+    `superseded` are the frames whose prompts were segmented since the object was last tracked, each with the result
+    that stood there before, if any. Further prompts still read those: the clicks of one correction all start from the
+    same memories, as in training, in whatever order and on however many frames they come.
+
     Invariants: every pending frame has a prompt; every prompt is pending or has a result; every result is that of a
-    prompt or was tracked from one.
+    prompt or was tracked from one; every superseded frame has a result.
     """
 
     prompts: dict[int, Prompt] = field(default_factory=dict)
     results: dict[int, FrameResult] = field(default_factory=dict)
     pending: set[int] = field(default_factory=set)
+    superseded: dict[int, FrameResult | None] = field(default_factory=dict)
 
     def conditioning_frames(self) -> list[int]:
         return [frame for frame, result in self.results.items() if result.is_conditioning]
@@ -130,8 +135,9 @@ class ObjectTrack:
 
     def tensors(self) -> Iterator[Tensor]:
         """Everything that is stored of the object."""
-        for entry in (*self.prompts.values(), *self.results.values()):
-            yield from entry.tensors()
+        for entry in (*self.prompts.values(), *self.results.values(), *self.superseded.values()):
+            if entry is not None:
+                yield from entry.tensors()
 
     def features(self, frame_idx: int) -> Tensor:
         """The features (D, h, w) of a frame that `select_memory` chose."""
@@ -160,9 +166,18 @@ class ObjectTrack:
 
         return versions(selection.memories), versions(selection.pointers)
 
+    def before_prompts(self) -> ObjectTrack:
+        """The object as it was when it was last tracked, which is what prompts read."""
+        results = {frame: self.superseded.get(frame, result) for frame, result in self.results.items()}
+        return ObjectTrack(results={frame: result for frame, result in results.items() if result is not None})
+
     def add_result(self, frame_idx: int, result: FrameResult) -> None:
         """Puts a result in the place of the one on the frame; a new conditioning frame goes behind the others."""
         old = self.results.get(frame_idx)
+        if result.provenance is None:
+            self.superseded.setdefault(frame_idx, old)
+        else:
+            self.superseded.clear()
         if result.is_conditioning and old is not None and not old.is_conditioning:
             del self.results[frame_idx]
         self.results[frame_idx] = result
@@ -180,9 +195,11 @@ class ObjectTrack:
         """Forgets the prompt of a frame with what was segmented from it, and what was tracked from nothing else."""
         self.pending.discard(frame_idx)
         self.prompts.pop(frame_idx, None)
-        result = self.results.get(frame_idx)
+        result, before = self.results.get(frame_idx), self.superseded.pop(frame_idx, None)
         if result is not None and result.provenance is None:
             del self.results[frame_idx]
+        if before is not None and before.provenance is not None:
+            self.results[frame_idx] = before
         conditioning = self.conditioning_frames()
         first, last = min(conditioning, default=math.inf), max(conditioning, default=-math.inf)
         self.results = {
@@ -190,6 +207,7 @@ class ObjectTrack:
             for frame, result in self.results.items()
             if result.is_conditioning or (last > frame if result.tracked_in_reverse else first < frame)
         }
+        self.superseded = {frame: old for frame, old in self.superseded.items() if frame in self.results}
         # A correction that has nothing left to correct speaks for itself.
         self.pending.update(self.prompts.keys() - self.results.keys())
 

@@ -36,12 +36,12 @@ Scope = Literal["all", "prompts", "unprompted", "none"]
 class Task:
     """What one object needs in a frame.
 
-    `prompt` None means tracking. `selection` None means that no memory is read. `previous_logits` (1, h, w) are those
-    that a click corrects.
+    `history` holds the results that it reads. `prompt` None means tracking. `selection` None means that no memory is
+    read. `previous_logits` (1, h, w) are those that a click corrects.
     """
 
     obj_id: Hashable
-    track: ObjectTrack
+    history: ObjectTrack
     prompt: Prompt | None = None
     selection: MemorySelection | None = None
     provenance: Provenance | None = None
@@ -110,18 +110,19 @@ def _tracking_tasks(
 
 
 def _prompt_task(model: Sam2VideoNetwork, obj_id: Hashable, track: ObjectTrack, frame_idx: int) -> Task:
-    prompt, previous = track.prompts[frame_idx], track.results.get(frame_idx)
+    prompt, previous, history = track.prompts[frame_idx], track.results.get(frame_idx), track.before_prompts()
     passed_in_reverse = None if previous is None else previous.tracked_in_reverse
     # Where tracking has passed, a prompt corrects what memory says; elsewhere it speaks alone.
     corrects = passed_in_reverse is not None
-    reads_memory = corrects and isinstance(prompt, PointPrompt) and bool(track.conditioning_frames())
+    reads_memory = corrects and isinstance(prompt, PointPrompt) and bool(history.conditioning_frames())
     # What conditions an object goes on doing so when it is corrected, or nothing might be left that does.
     stays_conditioning = previous is not None and previous.is_conditioning
+    reverse = bool(passed_in_reverse)
     return Task(
         obj_id,
-        track,
+        history,
         prompt,
-        selection=track.select_memory(model.memory_rule, frame_idx, bool(passed_in_reverse)) if reads_memory else None,
+        selection=history.select_memory(model.memory_rule, frame_idx, reverse) if reads_memory else None,
         previous_logits=None if previous is None else previous.mask_logits,
         is_conditioning=stays_conditioning or not corrects or model.config.add_all_frames_to_correct_as_cond,
         tracked_in_reverse=passed_in_reverse,
@@ -164,7 +165,7 @@ def _condition(
     readers = [(task, task.selection) for task in tasks if task.selection is not None]
     embeddings: dict[Hashable, Tensor] = {}
     for group in _grouped(readers, lambda reader: (len(reader[1].memories), len(reader[1].pointers))):
-        memory = _gather(model, session, [(task.track, selection) for task, selection in group])
+        memory = _gather(model, session, [(task.history, selection) for task, selection in group])
         conditioned = model.condition_on_memory(features, memory)
         embeddings.update(zip((task.obj_id for task, _ in group), conditioned, strict=True))
     return embeddings
@@ -177,8 +178,8 @@ def _gather(
 ) -> MemoryTokens:
     """The tokens of the memories and pointers that objects' selections name, equally many for each."""
     device = model.device
-    maps = [torch.stack([track.features(slot.frame) for slot in chosen.memories]) for track, chosen in group]
-    pointers = [[track.results[slot.frame].memory.pointer for slot in chosen.pointers] for track, chosen in group]
+    maps = [torch.stack([history.features(slot.frame) for slot in chosen.memories]) for history, chosen in group]
+    pointers = [[history.results[slot.frame].memory.pointer for slot in chosen.pointers] for history, chosen in group]
     # Objects that were prompted together read the same moments: one row of encodings serves them all.
     moments = _shared_rows([[slot.temporal_index for slot in chosen.memories] for _, chosen in group])
     distances = _shared_rows([[slot.distance for slot in chosen.pointers] for _, chosen in group])

@@ -297,6 +297,11 @@ class Sam2VideoInferenceSession:
             for track in self.tracks.values():
                 track.forget_unreadable(rule, frame_idx, reverse, keep_prompted=self.is_seekable)
 
+    def settle_prompts(self) -> None:
+        """Notes that tracking sets out, from the prompts segmented so far: from now on prompts read them, too."""
+        for track in self.tracks.values():
+            track.superseded.clear()
+
     def mark_tracked(self, frame_idx: int, obj_ids: Iterable[Hashable], reverse: bool) -> None:
         """Notes that tracking passed a frame; a prompt that comes later then corrects these objects there."""
         for obj_id in obj_ids:

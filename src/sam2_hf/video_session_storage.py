@@ -137,25 +137,37 @@ def _describe_video(video: VideoSource) -> dict[str, Any]:
 def _describe_track(track: ObjectTrack, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     for frame, prompt in track.prompts.items():
         tensors.update({f"{prefix}.prompts.{frame}.{name}": tensor for name, tensor in vars(prompt).items()})
-    results = {}
-    for frame, result in track.results.items():
-        named = {
-            "mask_logits": result.mask_logits,
-            "object_score": result.object_score,
-            "iou": result.iou,
-            "features": result.memory.features,
-            "pointer": result.memory.pointer,
-        }
-        for name, tensor in named.items():
-            if tensor is not None:
-                tensors[f"{prefix}.results.{frame}.{name}"] = tensor
-        results[str(frame)] = {
-            "is_conditioning": result.is_conditioning,
-            "tracked_in_reverse": result.tracked_in_reverse,
-            "provenance": result.provenance,
-            "version": result.version,
-        }
-    return {"prompts": list(track.prompts), "pending": sorted(track.pending), "results": results}
+    results = {
+        str(frame): _describe_result(result, f"{prefix}.results.{frame}", tensors)
+        for frame, result in track.results.items()
+    }
+    superseded = {
+        str(frame): None if result is None else _describe_result(result, f"{prefix}.superseded.{frame}", tensors)
+        for frame, result in track.superseded.items()
+    }
+    return {
+        "prompts": list(track.prompts),
+        "pending": sorted(track.pending),
+        "results": results,
+        "superseded": superseded,
+    }
+
+
+def _describe_result(result: FrameResult, place: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    named = {
+        "mask_logits": result.mask_logits,
+        "object_score": result.object_score,
+        "iou": result.iou,
+        "features": result.memory.features,
+        "pointer": result.memory.pointer,
+    }
+    tensors.update({f"{place}.{name}": tensor for name, tensor in named.items() if tensor is not None})
+    return {
+        "is_conditioning": result.is_conditioning,
+        "tracked_in_reverse": result.tracked_in_reverse,
+        "provenance": result.provenance,
+        "version": result.version,
+    }
 
 
 def _encode_id(obj_id: Hashable) -> Any:
@@ -227,18 +239,24 @@ def _build_track(entry: dict[str, Any], prefix: str, tensors: dict[str, Tensor])
     for frame in entry["prompts"]:
         track.prompts[_count(frame)] = _build_prompt(f"{prefix}.prompts.{frame}", tensors)
     for frame, facts in entry["results"].items():
-        place = f"{prefix}.results.{frame}"
-        track.results[int(frame)] = FrameResult(
-            mask_logits=tensors.get(f"{place}.mask_logits"),
-            object_score=tensors[f"{place}.object_score"],
-            iou=tensors[f"{place}.iou"],
-            memory=FrameMemory(tensors.get(f"{place}.features"), tensors[f"{place}.pointer"]),
-            is_conditioning=bool(facts["is_conditioning"]),
-            tracked_in_reverse=facts["tracked_in_reverse"],
-            provenance=_build_provenance(facts["provenance"]),
-            version=_count(facts["version"]),
-        )
+        track.results[int(frame)] = _build_result(facts, f"{prefix}.results.{frame}", tensors)
+    for frame, facts in entry["superseded"].items():
+        result = None if facts is None else _build_result(facts, f"{prefix}.superseded.{frame}", tensors)
+        track.superseded[int(frame)] = result
     return track
+
+
+def _build_result(facts: dict[str, Any], place: str, tensors: dict[str, Tensor]) -> FrameResult:
+    return FrameResult(
+        mask_logits=tensors.get(f"{place}.mask_logits"),
+        object_score=tensors[f"{place}.object_score"],
+        iou=tensors[f"{place}.iou"],
+        memory=FrameMemory(tensors.get(f"{place}.features"), tensors[f"{place}.pointer"]),
+        is_conditioning=bool(facts["is_conditioning"]),
+        tracked_in_reverse=facts["tracked_in_reverse"],
+        provenance=_build_provenance(facts["provenance"]),
+        version=_count(facts["version"]),
+    )
 
 
 def _build_prompt(place: str, tensors: dict[str, Tensor]) -> Prompt:
