@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from .goals import goal_rows
 from .results import Measurement, Report, Result, Spread
 
 NONE = "-"
@@ -15,11 +16,12 @@ _MEBI, _GIGA = 2**20, 1e9
 
 
 def tables(report: Report) -> str:
-    """Everything that a report holds: conditions, speed, what streams hold, floors, and who could not take part."""
+    """All that a report holds: conditions, goals, speed, what streams hold, floors, and who could not take part."""
     timed = [result for result in report.results if not result.measures_growth]
     grown = [result for result in report.results if result.measures_growth]
     parts = [
         conditions(report),
+        _table(["case", "work", "goal", "reached", "met"], goal_rows(timed)),
         speed_table(timed),
         growth_table(grown),
         floor_table(timed),

@@ -13,7 +13,7 @@ from benchmarks.case import Case, Job, groups, register
 from benchmarks.memory import held_bytes, peak_bytes
 from benchmarks.pictures import Clip, as_pixels, as_square, load_picture
 from benchmarks.results import Measurement, Report, Result
-from benchmarks.table import tables
+from benchmarks.table import BEGIN, END, put_into, tables
 from benchmarks.work import count_work
 
 
@@ -68,6 +68,20 @@ def test_tables_give_ratios_memory_floors_and_who_is_missing():
     assert "1e-05" in text
     assert "100 ms" in text and "5.0x" in text  # 0.1 GFLOP at 1 GFLOP/s, and half a second taken
     assert "- click: official left out, needs sam2" in text
+
+
+def test_tables_measure_up_to_the_goals():
+    result = a_result("prompts-64", ours=Measurement([1.0]), transformers=Measurement([2.4]))
+    assert "2.5x |   2.40x |  no" in tables(a_report(result))
+    result.contenders["transformers"].seconds = [2.6]
+    assert "2.5x |   2.60x | yes" in tables(a_report(result))
+
+
+def test_tables_take_the_place_between_the_marks_of_a_document():
+    document = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    assert put_into(document, "new\n") == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+    with pytest.raises(ValueError, match="no <!-- results -->"):
+        put_into("nothing", "new")
 
 
 def test_tables_say_what_a_stream_holds():

@@ -1,0 +1,55 @@
+"""What is to be reached beside transformers on two CPU cores in float32, and what was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from .results import Result
+
+PEER = "transformers"
+
+
+class Goal(NamedTuple):
+    """At least `least` in a case, by a measure of its result, which is None where there is nothing to compare."""
+
+    case: str
+    what: str
+    least: float
+    measure: Callable[[Result], float | None]
+
+
+def _speed(result: Result) -> float | None:
+    ratio = result.ratio(PEER)
+    return None if ratio is None else ratio.median
+
+
+def _memory(result: Result) -> float | None:
+    if not result.took_part("ours", PEER):
+        return None
+    ours, theirs = result.contenders["ours"].peak, result.contenders[PEER].peak
+    return theirs / ours if ours and theirs else None
+
+
+GOALS = (
+    Goal("masks-256", "mask generation, 256 points: speed", 10, _speed),
+    Goal("masks-256", "mask generation, 256 points: memory", 4, _memory),
+    Goal("prompts-64", "64 clicks on an encoded image", 2.5, _speed),
+    Goal("click", "one click on an encoded image", 2, _speed),
+    Goal("encode", "image encoding", 1.3, _speed),
+    Goal("video-1024-1", "video, 1024 px, one object", 1.5, _speed),
+    Goal("video-1024-8", "video, 1024 px, eight objects", 2, _speed),
+    Goal("video-256-8", "video, 256 px, small model, eight objects", 4, _speed),
+)
+
+
+def goal_rows(results: Sequence[Result]) -> list[list[str]]:
+    """What was asked and what was reached, for every goal whose case is among the results."""
+    by_name = {result.name: result for result in results}
+    rows = []
+    for goal in GOALS:
+        reached = goal.measure(by_name[goal.case]) if goal.case in by_name else None
+        if reached is not None:
+            verdict = "yes" if reached >= goal.least else "no"
+            rows.append([goal.case, goal.what, f"{goal.least:g}x", f"{reached:.2f}x", verdict])
+    return rows
