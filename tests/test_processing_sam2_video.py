@@ -195,7 +195,7 @@ class TestMasks:
             MASK[None],
             np.asfortranarray(MASK[:, ::-1])[:, ::-1],
         ],
-        ids=str,
+        ids=lambda mask: f"{type(mask).__name__}-{getattr(mask, 'dtype', '')}",
     )
     def test_masks_of_every_kind(self, mask) -> None:
         if isinstance(mask, list) and isinstance(mask[0], list):
