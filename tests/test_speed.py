@@ -36,8 +36,8 @@ def test_ours_is_faster(results, case, least):
 
 @pytest.mark.parametrize("case", ["click", "prompts-64", "video-256-8"])
 def test_what_is_faster_is_the_same(results, case):
-    # The error is in relation to the largest logit; untrained weights make more of rounding than trained ones.
-    assert results[case].agreement["transformers"]["error"] < 0.02
+    # In relation to the largest logit: rounding, in another order of the same sums.
+    assert results[case].agreement["transformers"]["error"] < 1e-3
 
 
 def test_prompts_take_less_arithmetic(results):
