@@ -122,9 +122,9 @@ def test_objects_that_fill_up_the_batch_change_nothing():
     padded = torch.cat((labels, torch.full_like(labels[:, :, :1], IGNORED_LABEL)), dim=2)
     one, other = model(pixels, labels), model(pixels, padded)
     torch.testing.assert_close(other.loss, one.loss)
-    torch.testing.assert_close(other.mask_ious[:, :, :2], one.mask_ious)
-    assert (other.mask_ious[:, :, 2] == IGNORED_LABEL).all()
-    assert (other.presence_right[:, :, 2] == IGNORED_LABEL).all()
+    torch.testing.assert_close(other.mask_ious[:, :2], one.mask_ious)
+    assert (other.mask_ious[:, 2] == IGNORED_LABEL).all()
+    assert (other.presence_right[:, 2] == IGNORED_LABEL).all()
 
 
 @pytest.mark.parametrize("kind", ["mask", "click"])
@@ -179,10 +179,10 @@ def test_scores_say_what_became_of_the_masks():
         output = model(pixels, labels, evaluation_plan("mask"))
         model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(-500.0)
         nothing = model(pixels, labels, evaluation_plan("mask"))
-    assert (output.mask_ious[:, 0] > 0.9).all()  # as given
-    assert output.presence_right.tolist() == [[[1, 1], [1, 1], [0, 0]]]
-    assert nothing.presence_right.tolist() == [[[1, 1], [0, 0], [1, 1]]]
-    assert nothing.mask_ious[0, 1:].tolist() == [[0, 0], [1, 1]]  # absent, and rightly without a mask
+    assert (output.mask_ious[:, :, 0] > 0.9).all()  # as given
+    assert output.presence_right.tolist() == [[[1, 1, 0], [1, 1, 0]]]
+    assert nothing.presence_right.tolist() == [[[1, 0, 1], [1, 0, 1]]]
+    assert nothing.mask_ious[0, :, 1:].tolist() == [[0, 1], [0, 1]]  # absent, and rightly without a mask
 
 
 def test_loss_weights_are_those_given():

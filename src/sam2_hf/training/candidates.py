@@ -19,6 +19,7 @@ from .clicks import Clicks
 if TYPE_CHECKING:
     from ..configuration_sam2 import Sam2VideoConfig
     from ..feature_cache import FrameFeatures
+    from ..modeling_sam2 import Sam2PromptableModel
     from ..modeling_sam2_video import Sam2VideoModel
 
 
@@ -39,7 +40,7 @@ def uses_several_masks(config: Sam2VideoConfig, num_points: int, reads_memory: b
 
 
 def decode(
-    model: Sam2VideoModel,
+    model: Sam2PromptableModel,
     features: FrameFeatures,
     embedding: Tensor,
     clicks: Clicks | None = None,
@@ -65,15 +66,21 @@ def decode(
     return Candidates(*(field.flatten(0, 1) for field in fields))
 
 
+def best_of(candidates: Candidates) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the candidate that scores best its logits (K, 1, h, w) and IoU (K, 1), float32, and its token (K, C)."""
+    best = candidates.ious.argmax(dim=1, keepdim=True)
+    masks = candidates.masks.take_along_dim(best[..., None, None], dim=1)
+    token = candidates.tokens.take_along_dim(best[..., None], dim=1).squeeze(1)
+    return masks.float(), candidates.ious.take_along_dim(best, dim=1).float(), token
+
+
 def choose(model: Sam2VideoModel, candidates: Candidates) -> ObjectMasks:
     """The candidate that scores best, as tracking takes it: blank where the object is judged absent."""
-    best = candidates.ious.argmax(dim=1, keepdim=True)
-    masks = candidates.masks.take_along_dim(best[..., None, None], dim=1).float()
-    token = candidates.tokens.take_along_dim(best[..., None], dim=1).squeeze(1)
+    masks, iou, token = best_of(candidates)
     present = candidates.object_score > 0
     return ObjectMasks(
         masks.masked_fill(~present[..., None, None], NO_OBJECT_LOGIT),
         candidates.object_score.float(),
-        candidates.ious.take_along_dim(best, dim=1).float(),
+        iou,
         model._pointer(model.object_pointer_proj(token), present),
     )

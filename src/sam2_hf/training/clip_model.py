@@ -17,6 +17,7 @@ from ..configuration_sam2 import Sam2VideoConfig
 from ..feature_cache import FrameFeatures
 from ..losses import IGNORED_LABEL, LossWeights, mask_iou
 from ..modeling_sam2_video import Sam2VideoModel
+from ..pictures import resize_nearest
 from .interaction import Interaction, InteractionPlan, evaluation_plan, plan_interaction
 from .unrolling import ClipUnrolling
 
@@ -28,9 +29,9 @@ class Sam2ClipOutput(ModelOutput):
     Args:
         loss: averaged over all predictions, differentiable.
         loss_terms: its terms without their weights: "focal", "dice", "iou", "presence".
-        mask_ious: the true IoU of the final masks, (B, T, N) at the decoder's resolution; 1 where an absent object has
+        mask_ious: the true IoU of the final masks, (B, N, T) at the decoder's resolution; 1 where an absent object has
             no mask, -100 for objects that only fill up the batch.
-        presence_right: whether an object was judged present or absent rightly, (B, T, N), 1 or 0; -100 likewise.
+        presence_right: whether an object was judged present or absent rightly, (B, N, T), 1 or 0; -100 likewise.
     """
 
     loss: Tensor | None = None
@@ -137,15 +138,11 @@ def _output(unrolling: ClipUnrolling, labels: Tensor) -> Sam2ClipOutput:
 @torch.no_grad()
 def _scores(unrolling: ClipUnrolling, labels: Tensor) -> tuple[Tensor, Tensor]:
     results = [unrolling.results[frame] for frame in range(labels.shape[1])]
-    layout = (labels.shape[0], labels.shape[2])
-    logits = torch.stack([result.logits.squeeze(1).unflatten(0, layout) for result in results], dim=1)
-    score = torch.stack([result.object_score.squeeze(1).unflatten(0, layout) for result in results], dim=1)
-    # The middle of each cell of the decoder's grid stands for the cell.
-    rows, columns = (
-        (2 * torch.arange(low, device=labels.device) + 1) * full // (2 * low)
-        for low, full in zip(logits.shape[-2:], labels.shape[-2:], strict=True)
-    )
-    small = labels[..., rows[:, None], columns]
+    labels = labels.transpose(1, 2)  # (B, N, T, H, W)
+    layout = labels.shape[:2]
+    logits = torch.stack([result.logits.squeeze(1).unflatten(0, layout) for result in results], dim=2)
+    score = torch.stack([result.object_score.squeeze(1).unflatten(0, layout) for result in results], dim=2)
+    small = resize_nearest(labels, (logits.shape[-2], logits.shape[-1]))
     foreground, known = (small > 0).float(), (small != IGNORED_LABEL).float()
     has_neither = ((foreground + (logits > 0)) * known).flatten(-2).amax(dim=-1) == 0
     ious = mask_iou(logits, foreground, known).masked_fill(has_neither, 1.0)

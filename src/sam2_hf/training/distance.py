@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..mask_utils import mask_to_box
+
 
 def squared_depth(regions: Tensor) -> Tensor:
     """Squared Euclidean distance of every pixel to the nearest one outside its region; exact.
@@ -35,12 +37,16 @@ def deepest_points(regions: Tensor) -> tuple[Tensor, Tensor]:
 
     Of several, the first in reading order; of an empty region (0, 0), with depth 0.
     """
-    depths = squared_depth(regions).flatten(1)
-    depth, width = depths.amax(dim=1), regions.shape[-1]
-    # Which of equal maxima `argmax` names differs between devices; the smallest index does not.
-    place = torch.arange(depths.shape[1], device=depths.device)
-    index = torch.where(depths == depth[:, None], place, depths.shape[1]).amin(dim=1)
-    return torch.stack((index % width, index // width), dim=-1), depth
+    points = torch.zeros(len(regions), 2, dtype=torch.int64, device=regions.device)
+    depths = torch.zeros(len(regions), dtype=torch.int64, device=regions.device)
+    for row, (left, top, right, bottom) in enumerate(mask_to_box(regions).tolist()):
+        # Nothing outside the box around a region belongs to it, so the box is all that needs looking at.
+        depth = squared_depth(regions[row : row + 1, top : bottom + 1, left : right + 1])[0]
+        depths[row] = depth.amax()
+        if depths[row] > 0:
+            y, x = (depth == depths[row]).nonzero()[0]
+            points[row] = torch.stack((x + left, y + top))
+    return points, depths
 
 
 def _depth_in_columns(regions: Tensor) -> Tensor:

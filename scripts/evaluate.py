@@ -1,0 +1,78 @@
+"""Measures a checkpoint: IoU after clicks and for a box, J&F of tracking.
+
+python scripts/evaluate.py CHECKPOINT clicks coco annotations=instances_val.json images=val
+python scripts/evaluate.py CHECKPOINT tracking palette root=DAVIS resolution=480p videos=DAVIS/ImageSets/2017/val.txt
+python scripts/evaluate.py CHECKPOINT tracking sa_v_evaluation root=sav_val --prompt click --json scores.json
+python scripts/evaluate.py CHECKPOINT clicks synthetic count=500 split=test moving=false objects=[3,8]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from tqdm import tqdm
+
+from sam2_hf import Sam2VideoModel, Sam2VideoProcessor
+from sam2_hf.training.data_sets import KINDS, open_data
+from sam2_hf.training.evaluation import evaluate_prompts, evaluate_tracking
+from sam2_hf.training.metrics import summarise
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", help="a folder or a name on the Hub")
+    parser.add_argument("task", choices=("clicks", "tracking"), help="what is measured")
+    parser.add_argument("data", choices=sorted(KINDS), help="the kind of data")
+    parser.add_argument("options", nargs="*", metavar="NAME=VALUE", help="what the data set takes, values in YAML")
+    parser.add_argument("--prompt", choices=("mask", "click", "box"), default="mask", help="for tracking")
+    parser.add_argument("--clicks", type=int, nargs="+", default=[1, 3, 5], help="after how many clicks to measure")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", type=Path, help="write the results here too, for tracking object by object")
+    return parser.parse_args(arguments)
+
+
+def read_options(options: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE, the value in YAML."""
+    wrong = [option for option in options if "=" not in option]
+    if wrong:
+        raise ValueError(f"options must be NAME=VALUE, got {wrong[0]!r}")
+    return {name: yaml.safe_load(value) for name, _, value in (option.partition("=") for option in options)}
+
+
+def measure(options: argparse.Namespace) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """The averages, and for tracking the scores of every object."""
+    videos = tqdm(open_data(options.data, read_options(options.options)))
+    model = Sam2VideoModel.from_pretrained(options.checkpoint).to(options.device).eval()
+    processor = Sam2VideoProcessor.from_pretrained(options.checkpoint)
+    if options.task == "clicks":
+        return evaluate_prompts(model, processor, videos, options.clicks), []
+    scores = list(evaluate_tracking(model, processor, videos, options.prompt))
+    return summarise(scores), [asdict(score) for score in scores]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures and prints a table; returns the exit status."""
+    options = parse_arguments(arguments)
+    try:
+        averages, objects = measure(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for name, value in averages.items():
+        print(f"{name:>10}  {value:.4f}")
+    if options.json:
+        options.json.write_text(json.dumps({"averages": averages, "objects": objects}, indent=1), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Trains a model as a recipe says.
+
+python scripts/train.py configs/boxed.yaml outputs/boxed
+python scripts/train.py configs/boxed.yaml outputs/boxed --resume
+python scripts/train.py configs/boxed.yaml outputs/try --set stages.0.arguments.max_steps=10
+accelerate launch scripts/train.py configs/boxed.yaml outputs/boxed
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from sam2_hf.training.recipe import load_recipe
+from sam2_hf.training.running import train
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", type=Path, help="a YAML file, see docs/training.md")
+    parser.add_argument("output", type=Path, help="the folder to write: a folder for each stage, and model")
+    parser.add_argument("--resume", action="store_true", help="go on where a training was broken off")
+    parser.add_argument(
+        "--set", metavar="PATH=VALUE", action="append", default=[], help="replace a value of the recipe; repeatable"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Trains; returns the exit status."""
+    options = parse_arguments(arguments)
+    try:
+        recipe = load_recipe(options.recipe, options.set)
+        print(f"the finished model: {train(recipe, options.output, options.resume)}")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Videos as folders of pictures, with masks in palette PNGs: DAVIS, MOSE, YouTube-VOS and what is laid out like them.
+
+    root/JPEGImages/VIDEO/00000.jpg
+    root/Annotations/VIDEO/00000.png     every pixel the number of its object
+
+DAVIS has a folder for each resolution in between, as JPEGImages/480p/VIDEO. Not every frame need have masks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .videos import AnnotatedVideo, pictures_in, read_index_map, read_picture, split_index_map, stem
+
+VOID = 255  # pixels that annotators could not decide upon
+
+
+class _PaletteVideo(AnnotatedVideo):
+    def __init__(self, name: str, pictures: Path, masks: Path):
+        self.name = name
+        self._pictures = pictures_in(pictures)
+        by_stem = {stem(path): path for path in pictures_in(masks)}
+        self.num_frames = len(self._pictures)
+        self._masks = {frame: by_stem[stem(path)] for frame, path in enumerate(self._pictures) if stem(path) in by_stem}
+        self.annotated = sorted(self._masks)
+
+    def picture(self, frame: int) -> np.ndarray:
+        return read_picture(self._pictures[frame])
+
+    def masks(self, frame: int) -> dict[Hashable, np.ndarray]:
+        return split_index_map(read_index_map(self._masks[frame]), VOID)
+
+    def ignored(self, frame: int) -> np.ndarray | None:
+        void = read_index_map(self._masks[frame]) == VOID
+        return void if void.any() else None
+
+
+class PaletteFolder(Sequence[AnnotatedVideo]):
+    """The videos of `root`, in order of their names.
+
+    `videos` names those that are wanted, or the text file that lists them, as in DAVIS' ImageSets. `resolution` is the
+    folder in between that DAVIS has. Raises a `FileNotFoundError` for videos that are not there.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        videos: Iterable[str] | str | os.PathLike[str] | None = None,
+        resolution: str = "",
+    ):
+        self._pictures, self._masks = (Path(root, part, resolution) for part in ("JPEGImages", "Annotations"))
+        if not self._masks.is_dir():
+            raise FileNotFoundError(f"{self._masks} is missing: expected {os.fspath(root)}/Annotations/VIDEO/*.png")
+        if videos is None:
+            self.names = sorted(path.name for path in self._masks.iterdir() if path.is_dir())
+        else:
+            self.names = read_names(videos)
+        for name in self.names:
+            for folder in (self._pictures / name, self._masks / name):
+                if not folder.is_dir():
+                    raise FileNotFoundError(f"the video {name!r} has no folder {folder}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> AnnotatedVideo:  # type: ignore[override]
+        name = self.names[index]
+        return _PaletteVideo(name, self._pictures / name, self._masks / name)
+
+
+def read_names(videos: Iterable[str] | str | os.PathLike[str]) -> list[str]:
+    """Names given as such, or as a text file with one a line."""
+    if isinstance(videos, (str, os.PathLike)):
+        return [line.strip() for line in Path(videos).read_text(encoding="utf-8").splitlines() if line.strip()]
+    return list(videos)

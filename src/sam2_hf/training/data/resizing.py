@@ -1,0 +1,39 @@
+"""Pictures and masks of a clip at another size."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ...pictures import resize, resize_nearest
+from .videos import Clip
+
+Size = tuple[int, int]
+
+
+def resize_frames(frames: np.ndarray, size: Size) -> np.ndarray:
+    """(T, H, W, 3) uint8 to (T, *size, 3) uint8, antialiased."""
+    if frames.shape[1:3] == size:
+        return frames
+    pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+    return np.stack([resize(frame, size).permute(1, 2, 0).numpy() for frame in pixels])
+
+
+def resize_masks(masks: np.ndarray, size: Size) -> np.ndarray:
+    """(..., H, W) bool to (..., *size) bool: a pixel belongs to the object if half of it does."""
+    if masks.shape[-2:] == size:
+        return masks
+    if masks.size == 0:
+        return np.zeros((*masks.shape[:-2], *size), bool)
+    values = torch.from_numpy(masks.reshape(-1, 1, *masks.shape[-2:])).float()
+    resized = F.interpolate(values, size=size, mode="bilinear", antialias=True) >= 0.5
+    return resized.numpy().reshape(*masks.shape[:-2], *size)
+
+
+def resize_clip(clip: Clip, size: Size) -> Clip:
+    """The clip at another size (height, width), each direction on its own."""
+    ignored = None
+    if clip.ignored is not None:
+        ignored = resize_nearest(torch.from_numpy(clip.ignored), size).numpy()
+    return Clip(resize_frames(clip.frames, size), resize_masks(clip.masks, size), clip.object_ids, ignored)

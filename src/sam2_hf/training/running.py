@@ -1,0 +1,150 @@
+"""From a recipe to a trained model in a folder."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from ..configuration_sam2 import Sam2VideoConfig
+from ..image_processing_sam2 import Sam2ImageProcessor
+from ..losses import LossWeights
+from ..modeling_sam2_video import Sam2VideoModel
+from ..processing_sam2_video import Sam2VideoProcessor
+from .clip_model import Sam2VideoForTraining
+from .data.augmentation import standard_augmentation
+from .data.collation import ClipCollator
+from .data.sampling import ClipDataset
+from .data_sets import Joined, open_data
+from .freezing import freeze
+from .interaction import evaluation_plan
+from .lora import add_lora
+from .recipe import DataRecipe, ModelRecipe, Recipe, StageRecipe
+from .trainer import Sam2Trainer, clip_metrics
+
+# What `Sam2VideoForTraining` needs of the training arguments, unless a recipe says otherwise.
+_ARGUMENTS: dict[str, Any] = {
+    "remove_unused_columns": False,
+    "label_names": ["labels"],
+    "ddp_find_unused_parameters": True,  # which parts a clip uses depends on its prompts
+    "report_to": "none",
+    "dataloader_drop_last": True,
+}
+_EVALUATION_SEED = 0
+
+
+def train(recipe: Recipe, output: str | Path, resume: bool = False) -> Path:
+    """Goes through all stages of a recipe; returns the folder of the finished model, `output`/model.
+
+    Every stage writes checkpoints and its finished model to a folder of its name. With `resume`, stages that are
+    finished are passed over, and one that was broken off goes on from its last checkpoint. The finished model is a
+    checkpoint of `Sam2VideoModel` with its processor, for `from_pretrained`.
+
+    Raises a `FileExistsError` if a stage has been run already, and `resume` is not given.
+    """
+    output = Path(output)
+    started = [stage.name for stage in recipe.stages if (output / stage.name).exists()]
+    if started and not resume:
+        raise FileExistsError(f"{output / started[0]} exists: resume, or choose another folder")
+    set_seed(recipe.seed)
+    model, processor = _start(recipe)
+    for stage in recipe.stages:
+        folder = output / stage.name
+        if (folder / "model.safetensors").is_file():
+            model = Sam2VideoForTraining.from_pretrained(folder, dtype=torch.float32)
+        else:
+            model = _run_stage(model, processor, stage, recipe.seed, folder, resume)
+        gc.collect()
+    export(model, processor, output / "model", recipe.half_precision)
+    return output / "model"
+
+
+def export(
+    model: Sam2VideoModel, processor: Sam2VideoProcessor, folder: str | Path, half_precision: bool = False
+) -> None:
+    """Saves a model with its processor. Half the size in float16, it still loads as float32 unless asked otherwise."""
+    if half_precision:
+        model = model.to(torch.float16)
+    model.save_pretrained(folder)
+    if half_precision:
+        config = Sam2VideoConfig.from_pretrained(folder)
+        config.dtype = torch.float32
+        config.save_pretrained(folder)
+        model.to(torch.float32)
+    processor.save_pretrained(folder)
+
+
+def _start(recipe: Recipe) -> tuple[Sam2VideoForTraining, Sam2VideoProcessor]:
+    """The model before the first stage."""
+    source: ModelRecipe = recipe.model
+    if source.checkpoint is not None:
+        local = Path(recipe.folder, source.checkpoint)
+        name = str(local) if local.is_dir() else source.checkpoint
+        model = Sam2VideoForTraining.from_pretrained(name, dtype=torch.float32)
+        return model, Sam2VideoProcessor.from_pretrained(name)
+    config = Sam2VideoConfig.from_json_file(Path(recipe.folder, source.config or ""))
+    height, width = config.vision_config.backbone_config.image_size
+    size = {"height": height, "width": width}
+    mask_size = {"height": height // 4, "width": width // 4}
+    return Sam2VideoForTraining(config), Sam2VideoProcessor(Sam2ImageProcessor(size=size, mask_size=mask_size))
+
+
+def _run_stage(
+    model: Sam2VideoForTraining,
+    processor: Sam2VideoProcessor,
+    stage: StageRecipe,
+    seed: int,
+    folder: Path,
+    resume: bool,
+) -> Sam2VideoForTraining:
+    """Trains; leaves the finished model in the folder, beside the log and the last checkpoints."""
+    model.interaction = stage.interaction
+    model.loss_weights = LossWeights(**vars(stage.loss))
+    freeze(model, stage.freeze)
+    trainer = _trainer(model, processor, stage, seed, folder)
+    last = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
+    trainer.train(resume_from_checkpoint=last)
+    trained = trainer.model.merge_and_unload() if stage.lora else model
+    freeze(trained, "nothing")
+    if trainer.is_world_process_zero():
+        trained.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        trainer.save_state()
+    trainer.accelerator.wait_for_everyone()
+    return trained
+
+
+def _trainer(
+    model: Sam2VideoForTraining, processor: Sam2VideoProcessor, stage: StageRecipe, seed: int, folder: Path
+) -> Sam2Trainer:
+    image_processor = processor.image_processor
+    size = (image_processor.size["height"], image_processor.size["width"])
+    augmentation = standard_augmentation(size, stage.augmentation.crop_area) if stage.augmentation else None
+    evaluation = stage.evaluation
+    if evaluation is not None:
+        model.evaluation = evaluation_plan(evaluation.prompt, evaluation.corrections)
+        # Batches that are evaluated are joined, and so must be alike.
+        collator = ClipCollator(image_processor, stage.clips.max_objects)
+    else:
+        collator = ClipCollator(image_processor)
+    arguments = {"seed": seed, **_ARGUMENTS, **stage.arguments}
+    return Sam2Trainer(
+        model=add_lora(model, **vars(stage.lora)) if stage.lora else model,
+        args=TrainingArguments(output_dir=str(folder), **arguments),
+        data_collator=collator,
+        train_dataset=ClipDataset(_videos(stage.data), stage.clips, augmentation),
+        eval_dataset=ClipDataset(_videos(evaluation.data), stage.clips, seed=_EVALUATION_SEED) if evaluation else None,
+        compute_metrics=clip_metrics if evaluation else None,
+        processing_class=processor,
+        learning_rates=stage.learning_rates,
+    )
+
+
+def _videos(parts: Sequence[DataRecipe]) -> Joined:
+    opened = [open_data(part.kind, part.options) for part in parts]
+    return Joined([videos for videos, part in zip(opened, parts, strict=True) for _ in range(part.repeat)])

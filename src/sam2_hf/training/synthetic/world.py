@@ -1,0 +1,91 @@
+"""The world as a data set: videos and pictures by their number."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from ..data.videos import AnnotatedVideo, Clip
+from .draws import Draws
+from .motion import Size
+from .rendering import RenderedClip, render
+from .scene import Scene, draw_scene
+
+Split = Literal["train", "validation", "test"]
+_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+_SCENE, _NOISE = 0, 1
+
+
+class SyntheticVideo(AnnotatedVideo):
+    """One video of the world. Its frames are drawn when they are asked for, each independent of the others."""
+
+    def __init__(self, name: str, key: tuple[int, ...], size: Size, length: int, objects: Size, moving: bool):
+        self.name, self.num_frames, self.annotated = name, length, range(length)
+        self._key, self._size, self._objects, self._moving = key, size, objects, moving
+
+    @cached_property
+    def scene(self) -> Scene:
+        """What is in it."""
+        return draw_scene(Draws(*self._key, _SCENE), self._size, self.num_frames, self._objects, self._moving)
+
+    def render(self, frames: Sequence[int]) -> RenderedClip:
+        """Some of its frames, with the masks of all objects and how much of each is seen."""
+        return render(self.scene, frames, [Draws(*self._key, _NOISE, frame) for frame in frames])
+
+    def read(self, frames: Sequence[int]) -> Clip:
+        rendered = self.render(frames)
+        return Clip(rendered.frames, rendered.masks, tuple(range(len(self.scene.actors))))
+
+    def picture(self, frame: int) -> np.ndarray:
+        return self.render([frame]).frames[0]
+
+    def masks(self, frame: int) -> dict[Hashable, np.ndarray]:
+        return {number: mask for number, mask in enumerate(self.render([frame]).masks[0]) if mask.any()}
+
+
+class SyntheticVideos(Sequence[AnnotatedVideo]):
+    """The first `count` videos of a world.
+
+    Args:
+        count: as many as you like: none is made before it is asked for.
+        seed: another one is another world.
+        split: "train", "validation" and "test" have no video in common.
+        size: (height, width) in pixels.
+        length: of a video, in frames.
+        objects: the least and the most objects in a video.
+        moving: False for pictures: one frame, many objects.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        seed: int = 0,
+        split: Split = "train",
+        size: Size = (256, 256),
+        length: int = 40,
+        objects: Size = (2, 4),
+        moving: bool = True,
+    ):
+        if split not in _SPLITS:
+            raise ValueError(f"split must be one of {_SPLITS}, got {split!r}")
+        if count < 1 or length < 1 or min(size) < 32:
+            raise ValueError(
+                f"expected a count and a length of at least 1 and sides of at least 32 pixels, got {count}, {length} "
+                f"and {size}"
+            )
+        if not 1 <= objects[0] <= objects[1] <= 200:
+            raise ValueError(f"objects must be the least and the most, from 1 to 200, got {objects}")
+        self._count, self.split = count, split
+        self._key = (seed, _SPLITS.index(split), int(moving))
+        self._settings = (size, length if moving else 1, objects, moving)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> SyntheticVideo:  # type: ignore[override]
+        if not 0 <= index < self._count:
+            raise IndexError(f"index must lie in 0..{self._count - 1}, got {index}")
+        return SyntheticVideo(f"{self.split} {index}", (*self._key, index), *self._settings)
