@@ -19,7 +19,8 @@ class Draws:
 
     def __init__(self, *key: int):
         """The stream that belongs to some non-negative numbers."""
-        self._bits = np.random.PCG64(np.random.SeedSequence(list(key)))
+        # NumPy fills short keys up with zeros; their length tells (1,) from (1, 0).
+        self._bits = np.random.PCG64(np.random.SeedSequence([len(key), *key]))
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         """A number in [low, high)."""
