@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -276,6 +277,14 @@ class TestStreams:
 
 
 class TestEndlessStreams:
+    @pytest.fixture(autouse=True)
+    def one_thread(self) -> Iterator[None]:
+        """A second thread costs more than it helps where a frame takes four milliseconds."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        yield
+        torch.set_num_threads(threads)
+
     def smallest(self) -> tuple[Sam2VideoModel, Sam2VideoProcessor]:
         model = tiny_video_model(0, image_size=32, width=16, memory_width=4, memory_attention_num_layers=1)
         return model, Sam2VideoProcessor(Sam2ImageProcessor(size={"height": 32, "width": 32}))
