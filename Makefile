@@ -22,7 +22,7 @@ VIDEO ?=
 CHECKPOINT ?=
 PICTURE ?=
 BENCH_FLAGS ?=
-PYTEST_FLAGS ?=
+PYTEST_FLAGS ?= --numprocesses auto
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_FLAGS) --constraint constraints.txt
@@ -33,8 +33,9 @@ demo: $(VENV)/.package
 	$(BIN)/python -m sam2_hf.demo --output "$(OUTPUT)" \
 	  $(if $(IMAGE),--image "$(IMAGE)") $(if $(VIDEO),--video "$(VIDEO)") $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
 
+# One thread a process: two that share the cores wait for each other longer than they work.
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
