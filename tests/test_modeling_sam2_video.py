@@ -457,6 +457,49 @@ class TestSizesAndPrecisions:
             assert_close_in_scale(masks[frame]["a"], by_object["a"], 1e-4)
 
 
+@pytest.mark.gpu
+class TestOnGpu:
+    """The model on one device, what is remembered on another; results as on the CPU."""
+
+    @pytest.fixture
+    def model(self) -> Sam2VideoModel:
+        return tiny_video_model(0).to("cuda")
+
+    @pytest.mark.parametrize("state_device", ["cpu", "cuda"])
+    def test_a_clip(self, model: Sam2VideoModel, state_device: str) -> None:
+        session = open_session(8, inference_device="cuda", inference_state_device=state_device)
+        plain = open_session(8)
+        for each in (session, plain):
+            for obj_id, kind in enumerate(PROMPTS):
+                give(each, obj_id % 3, obj_id, kind)
+        masks, expected = track(model, session, direction="both"), track(tiny_model(), plain, direction="both")
+        for each, corrected in ((session, model), (plain, tiny_model())):
+            give(each, 5, 0, "background", clear_old_inputs=False)
+            corrected(each, frame_idx=5)
+        stored = [tensor for track in session.tracks.values() for tensor in track.tensors()]
+        assert {tensor.device.type for tensor in stored} == {state_device}
+        for frame, by_object in expected.items():
+            for obj_id, mask in by_object.items():
+                found = masks[frame][obj_id]
+                assert found.device.type == "cuda"
+                union = ((found.cpu() > 0) | (mask > 0)).sum()
+                assert union == 0 or ((found.cpu() > 0) & (mask > 0)).sum() / union > 0.99
+
+    def test_a_stream_whose_pixels_and_state_wait_on_the_cpu(self, model: Sam2VideoModel, tmp_path) -> None:
+        devices = {"inference_device": "cuda", "inference_state_device": "cpu", "video_storage_device": "cpu"}
+        session = give(open_stream(**devices), 0, "a")
+        stream(model, session, range(6))
+        give(session, 5, "b", "mask")
+        assert session.stream_state()[1].device.type == "cpu"
+        session.save(tmp_path)
+        elsewhere = type(session).load(tmp_path)
+        on_gpu, on_cpu = stream(model, session, range(6, 9)), stream(tiny_model(), elsewhere, range(6, 9))
+        for frame, by_object in on_cpu.items():
+            for obj_id, mask in by_object.items():
+                found = on_gpu[frame][obj_id].cpu() > 0
+                assert (found & (mask > 0)).sum() / (found | (mask > 0)).sum() > 0.99
+
+
 class TestPresets:
     @pytest.mark.parametrize("name", PRESETS)
     def test_every_preset_is_built_with_its_parameters(self, name: str) -> None:

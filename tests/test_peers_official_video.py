@@ -35,7 +35,7 @@ def cases() -> Any:
 
 
 class Conversation:
-    """The official predictor and ours with the flag that undoes our one departure that shows here."""
+    """The official predictor, and ours with the flags that make it behave alike."""
 
     def __init__(self, runs: Any, cases: Any, version: str = "sam2.1", num_frames: int = LENGTH, **settings: Any):
         settings = {"add_all_frames_to_correct_as_cond": True, **settings}
@@ -185,8 +185,24 @@ def test_a_clip_longer_than_every_window(runs: Any, cases: Any) -> None:
     talk.propagate(start=23, reverse=True, count=6)
 
 
+def test_without_the_flag_a_correction_of_the_first_frame_is_officially_dropped(runs: Any, cases: Any) -> None:
+    """A departure: here it stays, since the frame goes on conditioning the object."""
+    talk = Conversation(runs, cases, add_all_frames_to_correct_as_cond=False)
+    talk.prompt(cases.click(0, 1, 36, 44))
+    talk.propagate(count=2)
+    correction = cases.click(0, 1, 60, 60, label=0, clear_old=False)
+    talk.prompt(correction)
+    corrected = talk.session.tracks[1].results[0].mask_logits
+    for _ in talk.official.propagate_in_video(talk.state):
+        pass
+    dropped = talk.runs.stored(talk.state, 0, 1, "output_dict_per_obj")["pred_masks"][0]
+    assert (dropped - corrected).abs().max() > 0.1
+    output = next(iter(talk.model.propagate_in_video_iterator(talk.session)))
+    assert output.frame_idx == 0 and output.pred_masks[0].equal(corrected)
+
+
 def test_clearing_after_tracking_forgets_more_than_officially(runs: Any, cases: Any) -> None:
-    """The one departure: officially, the mask of a prompt that was tracked from goes on as an ordinary memory after it
+    """A departure: officially, the mask of a prompt that was tracked from goes on as an ordinary memory after it
     was taken back, and the next click on its frame starts from it."""
     talk = Conversation(runs, cases)
     talk.prompt(cases.click(0, 1, 36, 44))
