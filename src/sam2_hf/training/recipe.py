@@ -92,6 +92,7 @@ class StageRecipe:
         name: of the folder that it writes.
         data: what it learns from.
         clips: which clips are cut out of it. With one frame, they are pictures.
+        num_clips: how many different ones; see `ClipDataset`.
         arguments: of transformers' `TrainingArguments`.
         interaction, loss: how people act, and what counts.
         augmentation: None leaves clips as they are.
@@ -104,6 +105,7 @@ class StageRecipe:
     name: str
     data: tuple[DataRecipe, ...]
     clips: ClipSampling = field(default_factory=ClipSampling)
+    num_clips: int | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     interaction: Interaction = field(default_factory=Interaction)
     loss: LossRecipe = field(default_factory=LossRecipe)

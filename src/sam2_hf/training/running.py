@@ -22,6 +22,7 @@ from .data.collation import ClipCollator
 from .data.sampling import ClipDataset
 from .data_sets import Joined, open_data
 from .freezing import freeze
+from .initialisation import initialise
 from .interaction import evaluation_plan
 from .lora import add_lora
 from .recipe import DataRecipe, ModelRecipe, Recipe, StageRecipe
@@ -33,9 +34,7 @@ _ARGUMENTS: dict[str, Any] = {
     "label_names": ["labels"],
     "ddp_find_unused_parameters": True,  # which parts a clip uses depends on its prompts
     "report_to": "none",
-    "dataloader_drop_last": True,
 }
-_EVALUATION_SEED = 0
 
 
 def train(recipe: Recipe, output: str | Path, resume: bool = False) -> Path:
@@ -91,7 +90,9 @@ def _start(recipe: Recipe) -> tuple[Sam2VideoForTraining, Sam2VideoProcessor]:
     height, width = config.vision_config.backbone_config.image_size
     size = {"height": height, "width": width}
     mask_size = {"height": height // 4, "width": width // 4}
-    return Sam2VideoForTraining(config), Sam2VideoProcessor(Sam2ImageProcessor(size=size, mask_size=mask_size))
+    model = Sam2VideoForTraining(config)
+    initialise(model)
+    return model, Sam2VideoProcessor(Sam2ImageProcessor(size=size, mask_size=mask_size))
 
 
 def _run_stage(
@@ -137,10 +138,10 @@ def _trainer(
         model=add_lora(model, **vars(stage.lora)) if stage.lora else model,
         args=TrainingArguments(output_dir=str(folder), **arguments),
         data_collator=collator,
-        train_dataset=ClipDataset(_videos(stage.data), stage.clips, augmentation),
-        eval_dataset=ClipDataset(_videos(evaluation.data), stage.clips, seed=_EVALUATION_SEED) if evaluation else None,
+        train_dataset=ClipDataset(_videos(stage.data), stage.clips, augmentation, stage.num_clips, seed),
+        eval_dataset=ClipDataset(_videos(evaluation.data), stage.clips) if evaluation else None,
         compute_metrics=clip_metrics if evaluation else None,
-        processing_class=processor,
+        processing_class=image_processor,  # `Trainer` looks for a tokenizer in a whole processor
         learning_rates=stage.learning_rates,
     )
 

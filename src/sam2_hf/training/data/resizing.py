@@ -26,7 +26,7 @@ def resize_masks(masks: np.ndarray, size: Size) -> np.ndarray:
         return masks
     if masks.size == 0:
         return np.zeros((*masks.shape[:-2], *size), bool)
-    values = torch.from_numpy(masks.reshape(-1, 1, *masks.shape[-2:])).float()
+    values = torch.from_numpy(np.ascontiguousarray(masks).reshape(-1, 1, *masks.shape[-2:])).float()
     resized = F.interpolate(values, size=size, mode="bilinear", antialias=True) >= 0.5
     return resized.numpy().reshape(*masks.shape[:-2], *size)
 
@@ -35,5 +35,5 @@ def resize_clip(clip: Clip, size: Size) -> Clip:
     """The clip at another size (height, width), each direction on its own."""
     ignored = None
     if clip.ignored is not None:
-        ignored = resize_nearest(torch.from_numpy(clip.ignored), size).numpy()
+        ignored = resize_nearest(torch.from_numpy(np.ascontiguousarray(clip.ignored)), size).numpy()
     return Clip(resize_frames(clip.frames, size), resize_masks(clip.masks, size), clip.object_ids, ignored)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 
 from .videos import AnnotatedVideo, Clip
@@ -61,14 +60,15 @@ class ClipSampling:
 
 
 class ClipDataset(Dataset[Clip]):
-    """Random clips of annotated videos, one for each video and epoch.
+    """Random clips of annotated videos. Clip k is the same whoever asks for it, and whenever.
 
     Args:
         videos: any sequence of them, such as those of this package.
         sampling: which clips.
         augmentation: what is done to each clip, with a generator to draw from.
-        seed: with it, entry k is the same clip for ever, as evaluation wants it. Without, clips are drawn from torch's
-            generator, which `DataLoader` and `Trainer` seed: new ones every epoch, the same if training is repeated.
+        num_clips: how many different ones there are, the first of every video, then the second, and so on; by default
+            one of each video. A training that shall see no clip twice needs as many as its steps have room for.
+        seed: other ones are other clips.
 
     Where no object is in the first frame of a clip, another one is drawn, and after some attempts from another video.
     """
@@ -78,28 +78,30 @@ class ClipDataset(Dataset[Clip]):
         videos: Sequence[AnnotatedVideo],
         sampling: ClipSampling | None = None,
         augmentation: Augmentation | None = None,
-        seed: int | None = None,
+        num_clips: int | None = None,
+        seed: int = 0,
     ):
         if len(videos) == 0:
             raise ValueError("videos is empty: expected at least one to cut clips from")
-        self.videos, self.sampling = videos, sampling or ClipSampling()
-        self.augmentation, self.seed = augmentation, seed
+        self.videos, self.sampling, self.augmentation = videos, sampling or ClipSampling(), augmentation
+        self.num_clips, self.seed = len(videos) if num_clips is None else num_clips, seed
 
     def __len__(self) -> int:
-        return len(self.videos)
+        return self.num_clips
 
     def __getitem__(self, index: int) -> Clip:
-        if not 0 <= index < len(self.videos):
-            raise IndexError(f"index must lie in 0..{len(self.videos) - 1}, got {index}")
-        drawn = int(torch.randint(2**62, (), device="cpu")) if self.seed is None else self.seed
-        rng = np.random.default_rng([drawn, index])
+        if not 0 <= index < self.num_clips:
+            raise IndexError(f"index must lie in 0..{self.num_clips - 1}, got {index}")
+        # A generator of its own: the clip then depends neither on the process that loads it nor on what went before.
+        rng = np.random.default_rng([self.seed, index])
+        number = index % len(self.videos)
         for _ in range(_ATTEMPTS):
-            video = self.videos[index]
+            video = self.videos[number]
             for _ in range(_ATTEMPTS):
                 clip = self._draw(video, rng)
                 if clip is not None:
                     return clip
-            index = int(rng.integers(len(self.videos)))
+            number = int(rng.integers(len(self.videos)))
         raise ValueError(f"no objects were found in clips of {_ATTEMPTS} videos, the last of them {video.name}")
 
     def _draw(self, video: AnnotatedVideo, rng: np.random.Generator) -> Clip | None:

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tiny import tiny_config
+
+from sam2_hf import Sam2Model, Sam2VideoModel, Sam2VideoProcessor
+from sam2_hf.training.clip_model import Sam2VideoForTraining
+from sam2_hf.training.recipe import load_recipe
+from sam2_hf.training.running import export, train
+
+pytest.importorskip("accelerate")
+ROOT = Path(__file__).parents[2]
+SIZE = 64
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Two stages of two steps each: pictures, then clips."""
+    tiny_config(video=True, image_size=SIZE).to_json_file(tmp_path / "model.json", use_diff=False)
+    arguments = {
+        "max_steps": 2,
+        "per_device_train_batch_size": 2,
+        "logging_steps": 1,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "save_strategy": "steps",
+        "save_steps": 1,
+    }
+    world = {"count": 50, "size": [SIZE, SIZE], "objects": [1, 3]}
+    evaluation = {"data": [{"kind": "synthetic", "options": {**world, "count": 2, "split": "test"}}]}
+    content = {
+        "model": {"config": "model.json"},
+        "half_precision": True,
+        "stages": [
+            {
+                "name": "pictures",
+                "data": [{"kind": "synthetic", "options": {**world, "moving": False}}],
+                "clips": {"num_frames": 1, "max_objects": 2},
+                "interaction": {"corrections": 1},
+                "augmentation": {},
+                "arguments": arguments,
+            },
+            {
+                "name": "clips",
+                "data": [{"kind": "synthetic", "options": world}],
+                "clips": {"num_frames": 3, "max_objects": 2, "strides": [1, 4]},
+                "interaction": {"corrections": 0},
+                "freeze": "image_encoder",
+                "learning_rates": {"mask_decoder": 1.0e-4},
+                "arguments": {**arguments, "eval_strategy": "steps", "eval_steps": 2},
+                "evaluation": evaluation,
+            },
+        ],
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def weights(folder):
+    return load_file(Path(folder) / "model.safetensors")
+
+
+def assert_same_behaviour(one, other):
+    """The weights themselves may differ: where a gradient is nothing but rounding, as that of a key's bias, Adam makes
+    a whole step of it."""
+    generator = torch.Generator().manual_seed(0)
+    clip = torch.randn(1, 3, 3, SIZE, SIZE, generator=generator)
+    labels = torch.zeros(1, 3, 1, SIZE, SIZE, dtype=torch.int8)
+    labels[..., 10:40, 20:50] = 1
+    with torch.no_grad():
+        first, second = (Sam2VideoForTraining.from_pretrained(folder)(clip, labels) for folder in (one, other))
+    torch.testing.assert_close(first.loss, second.loss, rtol=1e-4, atol=0)
+
+
+def test_a_recipe_ends_in_a_model_that_loads(recipe, tmp_path):
+    folder = train(load_recipe(recipe), tmp_path / "out")
+    assert folder == tmp_path / "out" / "model"
+    model = Sam2VideoModel.from_pretrained(folder)
+    processor = Sam2VideoProcessor.from_pretrained(folder)
+    assert Sam2Model.from_pretrained(folder).dtype == torch.float32
+    assert processor.target_size == SIZE
+    session = processor.init_video_session([torch.zeros(3, 40, 50, dtype=torch.uint8)] * 2)
+    processor.add_inputs_to_inference_session(session, 0, ["a"], input_points=[[[[5, 6]]]], input_labels=[[[1]]])
+    assert len(list(model.propagate_in_video_iterator(session))) == 2
+
+    pictures, clips = weights(tmp_path / "out" / "pictures"), weights(tmp_path / "out" / "clips")
+    changed = {name.split(".")[0] for name in clips if not torch.equal(clips[name], pictures[name])}
+    assert {"memory_attention", "memory_encoder", "mask_decoder"} <= changed
+    assert "vision_encoder" not in changed  # it was frozen
+    log = json.loads((tmp_path / "out" / "clips" / "trainer_state.json").read_text())["log_history"]
+    assert any("eval_mean_iou" in entry for entry in log)
+    assert any("loss_focal" in entry for entry in log)
+
+
+def test_a_finished_model_takes_half_the_space_and_is_float32_again(recipe, tmp_path):
+    folder = train(load_recipe(recipe), tmp_path / "out")
+    stored = weights(folder)
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    loaded = Sam2VideoModel.from_pretrained(folder)
+    assert loaded.dtype == torch.float32
+    for name, tensor in loaded.state_dict().items():
+        torch.testing.assert_close(tensor, stored[name].float(), rtol=0, atol=0)
+
+
+def test_the_same_recipe_gives_the_same_model_in_one_go_or_in_pieces(recipe, tmp_path):
+    whole = train(load_recipe(recipe), tmp_path / "whole")
+    train(load_recipe(recipe), tmp_path / "pieces")
+    for name in ("clips/model.safetensors", "model/model.safetensors"):
+        (tmp_path / "pieces" / name).unlink()
+    # Broken off in the second stage, after its first step.
+    for path in (tmp_path / "pieces" / "clips" / "checkpoint-2").iterdir():
+        path.unlink()
+    (tmp_path / "pieces" / "clips" / "checkpoint-2").rmdir()
+    pieces = train(load_recipe(recipe), tmp_path / "pieces", resume=True)
+    assert_same_behaviour(whole, pieces)
+
+
+def test_a_folder_that_is_in_use_is_not_written_over(recipe, tmp_path):
+    (tmp_path / "out" / "clips").mkdir(parents=True)
+    with pytest.raises(FileExistsError, match="clips exists: resume, or choose another folder"):
+        train(load_recipe(recipe), tmp_path / "out")
+
+
+def test_training_starts_from_a_checkpoint_too(recipe, tmp_path):
+    first = train(load_recipe(recipe), tmp_path / "first")
+    changes = [
+        "model={checkpoint: first/model}",
+        "stages.0.arguments.learning_rate=0.0",
+        "stages.1.arguments.max_steps=0",
+    ]
+    changes += ["stages.1.arguments.learning_rate=0.0", "stages.1.learning_rates={}", "half_precision=false"]
+    changes[2] = "stages.1.arguments.max_steps=1"
+    second = train(load_recipe(recipe, changes), tmp_path / "second")
+    expected, got = weights(first), weights(second)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(got[name], tensor.float(), rtol=0, atol=0)
+
+
+def test_full_precision_is_kept_unless_asked_otherwise(tmp_path):
+    from tiny import tiny_video_model
+
+    from sam2_hf import Sam2ImageProcessor
+
+    export(tiny_video_model(image_size=SIZE), Sam2VideoProcessor(Sam2ImageProcessor(size=SIZE)), tmp_path)
+    assert {tensor.dtype for tensor in weights(tmp_path).values()} == {torch.float32}
+
+
+class TestScripts:
+    @pytest.fixture(autouse=True)
+    def scripts(self, monkeypatch):
+        monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+        for name in ("train", "evaluate"):
+            sys.modules.pop(name, None)
+
+    def test_train_then_evaluate(self, recipe, tmp_path, capsys):
+        import evaluate
+        import train as script
+
+        output = tmp_path / "out"
+        assert script.main([str(recipe), str(output), "--set", "stages.0.arguments.max_steps=1"]) == 0
+        assert f"the finished model: {output / 'model'}" in capsys.readouterr().out
+        world = ["synthetic", "count=2", f"size=[{SIZE}, {SIZE}]", "split=test"]
+        assert evaluate.main([str(output / "model"), "clicks", *world, "moving=false", "--device", "cpu"]) == 0
+        assert {"click", "clicks", "box"} <= set(capsys.readouterr().out.split())
+        scores = tmp_path / "scores.json"
+        command = [str(output / "model"), "tracking", *world, "length=4", "--prompt", "click", "--json", str(scores)]
+        assert evaluate.main([*command, "--device", "cpu"]) == 0
+        content = json.loads(scores.read_text())
+        assert set(content["averages"]) == {"J", "F", "J&F", "presence"}
+        assert f"{content['averages']['J&F']:.4f}" in capsys.readouterr().out
+        assert content["objects"][0]["video"] == "test 0"
+
+    def test_mistakes_are_told_in_a_line(self, recipe, tmp_path, capsys):
+        import evaluate
+        import train as script
+
+        assert script.main([str(recipe), str(tmp_path / "out"), "--set", "sed=1"]) == 1
+        assert "error: recipe.yaml has no 'sed'" in capsys.readouterr().err
+        assert script.main([str(tmp_path / "none.yaml"), str(tmp_path / "out")]) == 1
+        assert "none.yaml" in capsys.readouterr().err
+        assert evaluate.main([str(tmp_path), "clicks", "synthetic", "count"]) == 1
+        assert "error: options must be NAME=VALUE, got 'count'" in capsys.readouterr().err
