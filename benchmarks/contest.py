@@ -128,6 +128,7 @@ def _take_turns(
                 tell(f"{case.name} {turn:+d} {name} {answer['seconds']:.3f} s")
             if turn >= 0 and "seconds" in answer:
                 worker.measured.seconds.append(answer["seconds"])
+                worker.measured.processor.append(answer["processor"])
                 worker.measured.held.append(answer["held"])
 
 

@@ -24,6 +24,11 @@ def _speed(result: Result) -> float | None:
     return None if ratio is None else ratio.median
 
 
+def _speed_by_processor(result: Result) -> str:
+    ratio = result.ratio(PEER, "processor")
+    return "-" if ratio is None else f"{ratio.median:.2f}x"
+
+
 def _memory(result: Result) -> float | None:
     if not result.took_part("ours", PEER):
         return None
@@ -51,5 +56,6 @@ def goal_rows(results: Sequence[Result]) -> list[list[str]]:
         reached = goal.measure(by_name[goal.case]) if goal.case in by_name else None
         if reached is not None:
             verdict = "yes" if reached >= goal.least else "no"
-            rows.append([goal.case, goal.what, f"{goal.least:g}x", f"{reached:.2f}x", verdict])
+            processor = _speed_by_processor(by_name[goal.case]) if goal.measure is _speed else "-"
+            rows.append([goal.case, goal.what, f"{goal.least:g}x", f"{reached:.2f}x", processor, verdict])
     return rows

@@ -6,7 +6,7 @@ import json
 import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class Spread(NamedTuple):
@@ -25,12 +25,13 @@ class Spread(NamedTuple):
 class Measurement:
     """What one contender of a case took.
 
-    `seconds` of each run, `held` bytes after each run, `loaded` and `peak` the process's memory before the first run
-    and in all; `flops` and `traffic` of one run, where they were counted. A contender that could not take part has
-    the reason in `skipped`.
+    `seconds` of each run by the clock, `processor` seconds that its threads computed, `held` bytes after each run;
+    `loaded` and `peak`, the process's memory before the first run and in all; `flops` and `traffic` of one run, where
+    they were counted. A contender that could not take part has the reason in `skipped`.
     """
 
     seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
     held: list[int] = field(default_factory=list)
     loaded: int | None = None
     peak: int | None = None
@@ -71,11 +72,14 @@ class Result:
         """Whether all of these contenders have runs."""
         return all(name in self.contenders and self.contenders[name].seconds for name in names)
 
-    def ratio(self, theirs: str, ours: str = "ours") -> Spread | None:
-        """How many times as long they take, turn by turn; None if one of the two did not take part."""
-        if not self.took_part(ours, theirs):
+    def ratio(self, theirs: str, clock: Literal["seconds", "processor"] = "seconds") -> Spread | None:
+        """How many times as long as ours they take, turn by turn; None if one of the two did not take part.
+
+        By `processor` time, what else the machine does hardly matters, but neither does how well threads share work.
+        """
+        if not self.took_part("ours", theirs):
             return None
-        pairs = zip(self.contenders[theirs].seconds, self.contenders[ours].seconds, strict=False)
+        pairs = zip(getattr(self.contenders[theirs], clock), getattr(self.contenders["ours"], clock), strict=False)
         return Spread.of([slow / fast for slow, fast in pairs])
 
 

@@ -49,12 +49,12 @@ class Contender:
         """One run: how long it took, and how much is held after it."""
         self._returned = None
         self._wait()
-        start = time.perf_counter()
+        processor, start = _processor_time(), time.perf_counter()
         self._returned = self._job.run()
         self._wait()
-        seconds = time.perf_counter() - start
+        seconds, processor = time.perf_counter() - start, _processor_time() - processor
         peak = peak_bytes(self._place.device) if self._job.peak is None else self._job.peak(self._returned)
-        return {"seconds": seconds, "peak": peak, "held": held_bytes(self._job.state)}
+        return {"seconds": seconds, "processor": processor, "peak": peak, "held": held_bytes(self._job.state)}
 
     def count(self) -> Answer:
         """One more run, not for the clock but to count its arithmetic."""
@@ -97,6 +97,12 @@ def _answer(answers: TextIO, action: Callable[[], Answer]) -> None:
         answer = {"failed": f"{type(error).__name__}: {error}"}
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
+
+
+def _processor_time() -> float:
+    """Seconds that all threads of this process and of those it has started have computed."""
+    children = os.times()
+    return time.process_time() + children.children_user + children.children_system
 
 
 def _plain_paths() -> AbstractContextManager[None]:

@@ -57,8 +57,8 @@ def test_merging_replaces_the_same_cases_and_keeps_the_others():
 
 
 def test_tables_give_ratios_memory_floors_and_who_is_missing():
-    ours = Measurement([0.5, 0.5], peak=2**30, flops=100_000_000, traffic=200_000_000)
-    theirs = Measurement([1.0, 2.0], peak=3 * 2**30, flops=150_000_000, traffic=1)
+    ours = Measurement([0.5, 0.5], [1.0, 1.0], peak=2**30, flops=100_000_000, traffic=200_000_000)
+    theirs = Measurement([1.0, 2.0], [2.0, 4.0], peak=3 * 2**30, flops=150_000_000, traffic=1)
     result = a_result(ours=ours, transformers=theirs, official=Measurement(skipped="needs sam2"))
     result.agreement = {"transformers": {"error": 1.2e-5}}
     text = tables(a_report(result))
@@ -71,10 +71,10 @@ def test_tables_give_ratios_memory_floors_and_who_is_missing():
 
 
 def test_tables_measure_up_to_the_goals():
-    result = a_result("prompts-64", ours=Measurement([1.0]), transformers=Measurement([2.4]))
-    assert "2.5x |   2.40x |  no" in tables(a_report(result))
+    result = a_result("prompts-64", ours=Measurement([1.0], [1.0]), transformers=Measurement([2.4], [3.0]))
+    assert "2.5x |   2.40x |             3.00x |  no" in tables(a_report(result))
     result.contenders["transformers"].seconds = [2.6]
-    assert "2.5x |   2.60x | yes" in tables(a_report(result))
+    assert "2.5x |   2.60x |             3.00x | yes" in tables(a_report(result))
 
 
 def test_tables_take_the_place_between_the_marks_of_a_document():
