@@ -46,6 +46,8 @@ def train(recipe: Recipe, output: str | Path, resume: bool = False) -> Path:
 
     Raises a `FileExistsError` if a stage has been run already, and `resume` is not given.
     """
+    from accelerate import PartialState
+
     output = Path(output)
     started = [stage.name for stage in recipe.stages if (output / stage.name).exists()]
     if started and not resume:
@@ -59,7 +61,8 @@ def train(recipe: Recipe, output: str | Path, resume: bool = False) -> Path:
         else:
             model = _run_stage(model, processor, stage, recipe.seed, folder, resume)
         gc.collect()
-    export(model, processor, output / "model", recipe.half_precision)
+    if PartialState().is_main_process:
+        export(model, processor, output / "model", recipe.half_precision)
     return output / "model"
 
 
