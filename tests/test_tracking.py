@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 
 import pytest
@@ -285,7 +286,9 @@ class TestTogetherAndAlone:
 
     @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(seed=st.integers(0, 10**6), num_objects=st.integers(2, 8))
-    def test_any_mixture_of_prompts_and_histories(self, seed: int, num_objects: int, float_memories) -> None:
+    def test_any_mixture_of_prompts_and_histories(self, seed: int, num_objects: int, monkeypatch) -> None:
+        # In double precision: among so many mixtures, some frame's best mask wins by less than float32 rounds.
+        monkeypatch.setattr(object_track, "MEMORY_DTYPE", torch.float64)
         draw = random.Random(seed)
         script: list[tuple] = []
         for _ in range(3):
@@ -296,7 +299,7 @@ class TestTogetherAndAlone:
                 script.append(("remove", 0, draw.randrange(num_objects)))
             # From the start, so that the frames visited do not depend on which objects there are.
             script.append(("track", 0, draw.randrange(LENGTH)))
-        self.compare(tiny_model(), script, num_objects, self.TOLERANCE)
+        self.compare(copy.deepcopy(tiny_model()).double(), script, num_objects, tolerance=1e-5)
 
     def test_with_memories_in_half_precision(self) -> None:
         kinds = ["click", "box", "mask", "clicks"]
