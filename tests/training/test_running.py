@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,10 +23,9 @@ ROOT = Path(__file__).parents[2]
 SIZE = 64
 
 
-@pytest.fixture
-def recipe(tmp_path):
+def write_recipe(folder):
     """Two stages of two steps each: pictures, then clips."""
-    tiny_config(video=True, image_size=SIZE).to_json_file(tmp_path / "model.json", use_diff=False)
+    tiny_config(video=True, image_size=SIZE).to_json_file(folder / "model.json", use_diff=False)
     arguments = {
         "max_steps": 2,
         "per_device_train_batch_size": 2,
@@ -59,9 +61,22 @@ def recipe(tmp_path):
             },
         ],
     }
-    path = tmp_path / "recipe.yaml"
+    path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    return write_recipe(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a training that ran through, with its recipe; not to be written to."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert train(load_recipe(write_recipe(folder)), folder / "out") == folder / "out" / "model"
+    return folder
 
 
 def weights(folder):
@@ -80,9 +95,8 @@ def assert_same_behaviour(one, other):
     torch.testing.assert_close(first.loss, second.loss, rtol=1e-4, atol=0)
 
 
-def test_a_recipe_ends_in_a_model_that_loads(recipe, tmp_path):
-    folder = train(load_recipe(recipe), tmp_path / "out")
-    assert folder == tmp_path / "out" / "model"
+def test_a_recipe_ends_in_a_model_that_loads(finished):
+    folder = finished / "out" / "model"
     model = Sam2VideoModel.from_pretrained(folder)
     processor = Sam2VideoProcessor.from_pretrained(folder)
     assert Sam2Model.from_pretrained(folder).dtype == torch.float32
@@ -91,36 +105,37 @@ def test_a_recipe_ends_in_a_model_that_loads(recipe, tmp_path):
     processor.add_inputs_to_inference_session(session, 0, ["a"], input_points=[[[[5, 6]]]], input_labels=[[[1]]])
     assert len(list(model.propagate_in_video_iterator(session))) == 2
 
-    pictures, clips = weights(tmp_path / "out" / "pictures"), weights(tmp_path / "out" / "clips")
+
+def test_stages_learn_what_they_should_and_write_it_down(finished):
+    pictures, clips = weights(finished / "out" / "pictures"), weights(finished / "out" / "clips")
     changed = {name.split(".")[0] for name in clips if not torch.equal(clips[name], pictures[name])}
     assert {"memory_attention", "memory_encoder", "mask_decoder"} <= changed
     assert "vision_encoder" not in changed  # it was frozen
-    log = json.loads((tmp_path / "out" / "clips" / "trainer_state.json").read_text())["log_history"]
+    log = json.loads((finished / "out" / "clips" / "trainer_state.json").read_text())["log_history"]
     assert any("eval_mean_iou" in entry for entry in log)
     assert any("loss_focal" in entry for entry in log)
 
 
-def test_a_finished_model_takes_half_the_space_and_is_float32_again(recipe, tmp_path):
-    folder = train(load_recipe(recipe), tmp_path / "out")
-    stored = weights(folder)
+def test_a_finished_model_takes_half_the_space_and_is_float32_again(finished):
+    stored = weights(finished / "out" / "model")
     assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
-    loaded = Sam2VideoModel.from_pretrained(folder)
+    loaded = Sam2VideoModel.from_pretrained(finished / "out" / "model")
     assert loaded.dtype == torch.float32
     for name, tensor in loaded.state_dict().items():
         torch.testing.assert_close(tensor, stored[name].float(), rtol=0, atol=0)
 
 
-def test_the_same_recipe_gives_the_same_model_in_one_go_or_in_pieces(recipe, tmp_path):
-    whole = train(load_recipe(recipe), tmp_path / "whole")
-    train(load_recipe(recipe), tmp_path / "pieces")
-    for name in ("clips/model.safetensors", "model/model.safetensors"):
-        (tmp_path / "pieces" / name).unlink()
-    # Broken off in the second stage, after its first step.
-    for path in (tmp_path / "pieces" / "clips" / "checkpoint-2").iterdir():
-        path.unlink()
-    (tmp_path / "pieces" / "clips" / "checkpoint-2").rmdir()
-    pieces = train(load_recipe(recipe), tmp_path / "pieces", resume=True)
-    assert_same_behaviour(whole, pieces)
+def test_a_training_in_pieces_ends_where_one_in_one_go_does(finished, tmp_path):
+    """Broken off in the second stage, after its first step."""
+    folder = tmp_path / "pieces"
+    shutil.copytree(finished / "out", folder)
+    shutil.rmtree(folder / "model")
+    shutil.rmtree(folder / "clips" / "checkpoint-2")
+    (folder / "clips" / "model.safetensors").unlink()
+    before = (folder / "pictures" / "trainer_state.json").stat().st_mtime_ns
+    pieces = train(load_recipe(finished / "recipe.yaml"), folder, resume=True)
+    assert (folder / "pictures" / "trainer_state.json").stat().st_mtime_ns == before
+    assert_same_behaviour(finished / "out" / "model", pieces)
 
 
 def test_a_folder_that_is_in_use_is_not_written_over(recipe, tmp_path):
@@ -129,19 +144,29 @@ def test_a_folder_that_is_in_use_is_not_written_over(recipe, tmp_path):
         train(load_recipe(recipe), tmp_path / "out")
 
 
-def test_training_starts_from_a_checkpoint_too(recipe, tmp_path):
-    first = train(load_recipe(recipe), tmp_path / "first")
-    changes = [
-        "model={checkpoint: first/model}",
-        "stages.0.arguments.learning_rate=0.0",
-        "stages.1.arguments.max_steps=0",
-    ]
-    changes += ["stages.1.arguments.learning_rate=0.0", "stages.1.learning_rates={}", "half_precision=false"]
-    changes[2] = "stages.1.arguments.max_steps=1"
-    second = train(load_recipe(recipe, changes), tmp_path / "second")
-    expected, got = weights(first), weights(second)
+def test_training_starts_from_a_checkpoint_too(finished, tmp_path):
+    changes = ["model={checkpoint: out/model}", "half_precision=false", "stages.1.learning_rates={}"]
+    changes += [f"stages.{stage}.arguments.learning_rate=0.0" for stage in (0, 1)]
+    changes += [f"stages.{stage}.arguments.max_steps=1" for stage in (0, 1)]
+    folder = train(load_recipe(finished / "recipe.yaml", changes), tmp_path / "out")
+    expected, got = weights(finished / "out" / "model"), weights(folder)
     for name, tensor in expected.items():
         torch.testing.assert_close(got[name], tensor.float(), rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(recipe, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "scripts/train.py", str(recipe)]
+    changes = [word for stage in (0, 1) for word in ("--set", f"stages.{stage}.arguments.ddp_backend=gloo")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [*command, str(tmp_path / "out"), *changes], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    log = json.loads((tmp_path / "out" / "clips" / "trainer_state.json").read_text())
+    assert log["train_batch_size"] == 2
+    assert log["epoch"] == pytest.approx(2 / 13, rel=0.01)  # 50 clips, two processes with two clips each
+    assert Sam2VideoModel.from_pretrained(tmp_path / "out" / "model").dtype == torch.float32
 
 
 def test_full_precision_is_kept_unless_asked_otherwise(tmp_path):
@@ -160,18 +185,21 @@ class TestScripts:
         for name in ("train", "evaluate"):
             sys.modules.pop(name, None)
 
-    def test_train_then_evaluate(self, recipe, tmp_path, capsys):
-        import evaluate
+    def test_train(self, recipe, tmp_path, capsys):
         import train as script
 
-        output = tmp_path / "out"
-        assert script.main([str(recipe), str(output), "--set", "stages.0.arguments.max_steps=1"]) == 0
-        assert f"the finished model: {output / 'model'}" in capsys.readouterr().out
+        changes = [word for stage in (0, 1) for word in ("--set", f"stages.{stage}.arguments.max_steps=1")]
+        assert script.main([str(recipe), str(tmp_path / "out"), *changes]) == 0
+        assert f"the finished model: {tmp_path / 'out' / 'model'}" in capsys.readouterr().out
+
+    def test_evaluate(self, finished, tmp_path, capsys):
+        import evaluate
+
+        model, scores = str(finished / "out" / "model"), tmp_path / "scores.json"
         world = ["synthetic", "count=2", f"size=[{SIZE}, {SIZE}]", "split=test"]
-        assert evaluate.main([str(output / "model"), "clicks", *world, "moving=false", "--device", "cpu"]) == 0
+        assert evaluate.main([model, "clicks", *world, "moving=false", "--device", "cpu"]) == 0
         assert {"click", "clicks", "box"} <= set(capsys.readouterr().out.split())
-        scores = tmp_path / "scores.json"
-        command = [str(output / "model"), "tracking", *world, "length=4", "--prompt", "click", "--json", str(scores)]
+        command = [model, "tracking", *world, "length=4", "--prompt", "click", "--json", str(scores)]
         assert evaluate.main([*command, "--device", "cpu"]) == 0
         content = json.loads(scores.read_text())
         assert set(content["averages"]) == {"J", "F", "J&F", "presence"}
