@@ -34,6 +34,16 @@ class Memory(NamedTuple):
     pointer: Tensor
 
 
+class _View(NamedTuple):
+    """A frame as K objects are looked for in it: its features, the embedding that the decoder reads, rows of one or the
+    other for B clips or K objects; their labels (K, H, W); and whether memories are in the embedding."""
+
+    features: FrameFeatures
+    embedding: Tensor
+    labels: Tensor
+    reads_memory: bool
+
+
 @dataclass
 class ClipUnrolling:
     """One pass over a batch of clips.
@@ -80,21 +90,21 @@ class ClipUnrolling:
     def _predict(self, frame: int, features: FrameFeatures, labels: Tensor, kind: PromptKind | None) -> ObjectMasks:
         """Segments from clicks, a box or memories, and then from one correction after the other."""
         truth, known = labels > 0, labels != IGNORED_LABEL
-        reads_memory = kind is None
-        if reads_memory:
-            features = _spread(features, self.labels.shape[2])
-            embedding = self.call(self._condition, features, self._select(frame))
-        else:
-            embedding = self.model.without_memory(features)
+        view = self._look(frame, features, labels, reads_memory=kind is None)
         clicks = self._first_prompt(kind, truth, known)
-        result = self._decode(features, embedding, labels, clicks, None, reads_memory)
+        result = self._decode(view, clicks)
         for blind in self.plan.corrected.get(frame, ()):
-            shown = _enlarge(result.logits, labels) > 0
-            predicted = torch.zeros_like(truth) if blind else shown
+            predicted = torch.zeros_like(truth) if blind else _enlarge(result.logits, labels) > 0
             correction = correct(truth, predicted, known, self.plan.where)
             clicks = correction if clicks is None else clicks.then(correction)
-            result = self._decode(features, embedding, labels, clicks, result.logits, reads_memory)
+            result = self._decode(view, clicks, result.logits)
         return result
+
+    def _look(self, frame: int, features: FrameFeatures, labels: Tensor, reads_memory: bool) -> _View:
+        if not reads_memory:
+            return _View(features, self.model.without_memory(features), labels, False)
+        features = _spread(features, self.labels.shape[2])
+        return _View(features, self.call(self._condition, features, self._select(frame)), labels, True)
 
     def _first_prompt(self, kind: PromptKind | None, truth: Tensor, known: Tensor) -> Clicks | None:
         if kind == "click":
@@ -103,38 +113,22 @@ class ClipUnrolling:
             return draw_box(truth) if self.plan.where == "uniform" else draw_box(truth, noise=0.0)
         return None
 
-    def _decode(
-        self,
-        features: FrameFeatures,
-        embedding: Tensor,
-        labels: Tensor,
-        clicks: Clicks | None,
-        previous_logits: Tensor | None,
-        reads_memory: bool,
-    ) -> ObjectMasks:
+    def _decode(self, view: _View, clicks: Clicks | None, previous_logits: Tensor | None = None) -> ObjectMasks:
         """One prediction, whose loss is taken down."""
-        num_points = 0 if clicks is None else clicks.points.shape[1]
-        several = uses_several_masks(self.model.config, num_points, reads_memory)
         if previous_logits is not None:
             previous_logits = previous_logits.clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
-        candidates, loss = self.call(
-            self._decode_and_judge, features, embedding, labels, clicks, previous_logits, several
-        )
+        candidates, loss = self.call(self._decode_and_judge, view, clicks, previous_logits)
         self.losses.append(loss)
         return choose(self.model, candidates)
 
     def _decode_and_judge(
-        self,
-        features: FrameFeatures,
-        embedding: Tensor,
-        labels: Tensor,
-        clicks: Clicks | None,
-        previous_logits: Tensor | None,
-        several: bool,
+        self, view: _View, clicks: Clicks | None, previous_logits: Tensor | None
     ) -> tuple[Candidates, SegmentationLoss]:
-        candidates = decode(self.model, features, embedding, clicks, previous_logits, several)
+        num_points = 0 if clicks is None else clicks.points.shape[1]
+        several = uses_several_masks(self.model.config, num_points, view.reads_memory)
+        candidates = decode(self.model, view.features, view.embedding, clicks, previous_logits, several)
         masks, ious, score, _ = candidates
-        return candidates, segmentation_loss(masks, ious, score, labels, self.weights)
+        return candidates, segmentation_loss(masks, ious, score, view.labels, self.weights)
 
     def _take_masks(self, features: FrameFeatures, labels: Tensor) -> ObjectMasks:
         """The true masks as they are: there is nothing to predict, and so nothing to teach."""
