@@ -49,6 +49,18 @@ def streamed(num_frames: int = 6) -> Sam2VideoInferenceSession:
     return give(session, num_frames - 1, "c", "mask")
 
 
+@pytest.fixture(scope="module")
+def tracked_once() -> Sam2VideoInferenceSession:
+    """For tests that do not change it."""
+    return tracked_clip()
+
+
+@pytest.fixture
+def saved(tracked_once: Sam2VideoInferenceSession, tmp_path: Path) -> Path:
+    tracked_once.save(tmp_path)
+    return tmp_path
+
+
 def remembered(session: Sam2VideoInferenceSession) -> list:
     """The session's memory but for features, which are computed again."""
     return [entry for entry in snapshot(session) if entry[0] != "feature_cache"]
@@ -175,20 +187,17 @@ class TestIds:
 
 
 class TestOnDisk:
-    def test_a_folder_holds_one_text_and_one_file_of_tensors(self, tmp_path: Path) -> None:
-        session = tracked_clip()
+    def test_a_folder_holds_one_text_and_one_file_of_tensors(self, tracked_once, tmp_path: Path) -> None:
         for _ in range(3):
-            session.save(tmp_path / "a" / "folder")
+            tracked_once.save(tmp_path / "a" / "folder")
         names = sorted(path.name for path in (tmp_path / "a" / "folder").iterdir())
         assert len(names) == 2 and names[0] == "session.json"
         assert names[1].startswith("tensors-") and names[1].endswith(".safetensors")
 
-    def test_it_is_small(self, tmp_path: Path) -> None:
-        session = tracked_clip()
-        session.save(tmp_path)
-        sizes = {path.suffix: path.stat().st_size for path in tmp_path.iterdir()}
+    def test_it_is_small(self, tracked_once, saved: Path) -> None:
+        sizes = {path.suffix: path.stat().st_size for path in saved.iterdir()}
         # The state and some headers: no pixels of the clip, no features, no masks of the model's size.
-        assert sizes[".safetensors"] < 1.1 * session.state_nbytes + 20_000
+        assert sizes[".safetensors"] < 1.1 * tracked_once.state_nbytes + 20_000
         assert sizes[".json"] < 10_000
 
     def test_objects_whose_prompts_came_in_one_tensor_are_saved(self, tmp_path: Path) -> None:
@@ -202,11 +211,13 @@ class TestOnDisk:
 
     @pytest.mark.parametrize("step", ["save_file", "_flush", "_replace_text", "replace", "write_text"])
     @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-    def test_a_save_that_is_cut_short_leaves_the_earlier_one(self, step, error, tmp_path: Path, monkeypatch) -> None:
+    def test_a_save_that_is_cut_short_leaves_the_earlier_one(
+        self, step, error, tracked_once, tmp_path: Path, monkeypatch
+    ) -> None:
         earlier = give(open_session(8), 0, "a")
         earlier.save(tmp_path)
         before = sorted(path.name for path in tmp_path.iterdir())
-        later = tracked_clip()
+        later = tracked_once
 
         def fail(*args, **kwargs):
             if step == "save_file":
@@ -224,22 +235,16 @@ class TestOnDisk:
         assert remembered(load(tmp_path, video=clip(8))) == remembered(later)
         assert len(list(tmp_path.iterdir())) == 2
 
-    def test_what_a_killed_process_left_is_cleared_by_the_next_save(self, tmp_path: Path) -> None:
+    def test_what_a_killed_process_left_is_cleared_by_the_next_save(self, tracked_once, tmp_path: Path) -> None:
         (tmp_path / "tensors-0123456789abcdef.safetensors").write_bytes(b"half a file")
         (tmp_path / "session.partial").write_text("{")
         (tmp_path / "notes.txt").write_text("mine")
-        session = tracked_clip()
-        session.save(tmp_path)
+        tracked_once.save(tmp_path)
         assert len(list(tmp_path.glob("*"))) == 3 and (tmp_path / "notes.txt").exists()
-        assert remembered(load(tmp_path, video=clip(8))) == remembered(session)
+        assert remembered(load(tmp_path, video=clip(8))) == remembered(tracked_once)
 
 
 class TestOtherVideos:
-    @pytest.fixture
-    def saved(self, tmp_path: Path) -> Path:
-        tracked_clip().save(tmp_path)
-        return tmp_path
-
     @pytest.mark.parametrize(
         "video, message",
         [
@@ -281,11 +286,6 @@ class TestOtherVideos:
 
 
 class TestFilesThatAreNoSession:
-    @pytest.fixture
-    def saved(self, tmp_path: Path) -> Path:
-        tracked_clip().save(tmp_path)
-        return tmp_path
-
     def test_a_folder_without_one_is_named(self, tmp_path: Path) -> None:
         for folder in (tmp_path, tmp_path / "missing"):
             with pytest.raises(FileNotFoundError, match=r"no session in .*: there is no session\.json"):
