@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import random
+from functools import partial
 
 import pytest
 import torch
+import video_scenes
 from closeness import assert_close_in_scale
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -29,18 +31,12 @@ from sam2_hf import object_track
 from sam2_hf.tracking import PREVIOUS_LOGIT_LIMIT, plan_step
 
 LENGTH = 6
+prompted = partial(video_scenes.prompted, num_frames=LENGTH)
 
 
 def planned(model, session, frame_idx: int, **settings) -> dict:
     """The tasks of a frame by object."""
     return {task.obj_id: task for task in plan_step(model, session, frame_idx, **settings).tasks}
-
-
-def prompted(*objects: tuple[int, object, str], num_frames: int = LENGTH):
-    session = open_session(num_frames)
-    for frame, obj_id, kind in objects:
-        give(session, frame, obj_id, kind)
-    return session
 
 
 class TestPlan:

@@ -70,6 +70,14 @@ def open_session(num_frames: int = 8, **settings: Any) -> Sam2VideoInferenceSess
     return PROCESSOR.init_video_session(clip(num_frames), **settings)
 
 
+def prompted(*prompts: tuple, num_frames: int = 8, **settings: Any) -> Sam2VideoInferenceSession:
+    """A session over the clip with prompts, (frame, object) for a click or (frame, object, kind)."""
+    session = open_session(num_frames, **settings)
+    for frame_idx, obj_id, *kind in prompts:
+        give(session, frame_idx, obj_id, *kind)
+    return session
+
+
 def give(
     session: Sam2VideoInferenceSession, frame_idx: int, obj_id: Hashable, kind: str = "click", **settings: Any
 ) -> Sam2VideoInferenceSession:
@@ -122,6 +130,11 @@ def _freeze(value: Any) -> Any:
     if isinstance(value, dict):
         return [(key, _freeze(entry)) for key, entry in value.items()]
     return value.copy() if isinstance(value, (list, set)) else value
+
+
+def run_out_of_memory(*args: Any, **kwargs: Any) -> Any:
+    """In the place of what is to fail."""
+    raise MemoryError
 
 
 @contextmanager
