@@ -45,7 +45,7 @@ class Worker:
         )
         assert self._process.stdin and self._process.stdout
         self._orders, self._answers = self._process.stdin, self._process.stdout
-        self.measured = Measurement()
+        self.entry, self.measured = entry, Measurement()
         self._settle(self._answer())
 
     @property
@@ -134,7 +134,8 @@ def _take_turns(
 
 def _count(workers: Mapping[str, Worker]) -> None:
     for name, worker in workers.items():
-        if worker.is_in and (name == "ours" or worker.measured.median < _LONGEST_COUNT):
+        is_short = name == "ours" or worker.measured.median < _LONGEST_COUNT
+        if worker.is_in and worker.entry.place.device == "cpu" and is_short:
             answer = worker.order("count")
             worker.measured.flops, worker.measured.traffic = answer.get("flops"), answer.get("traffic")
 

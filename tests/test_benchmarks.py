@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from benchmarks.__main__ import main
 from benchmarks.agreement import compare
 from benchmarks.case import Case, Job, groups, register
+from benchmarks.gpu import gpu_entries, gpu_summary
 from benchmarks.memory import held_bytes, peak_bytes
 from benchmarks.pictures import Clip, as_pixels, as_square, load_picture
 from benchmarks.results import Measurement, Report, Result
@@ -166,6 +167,20 @@ def test_the_command_lists_its_cases(capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
         f"video-1024-{count}" for count in (1, 4, 8, 16)
     ]
+
+
+def test_frames_a_second_sum_up_a_gpu():
+    reference = Measurement([2.0, 2.0])
+    result = a_result(**{"ours": Measurement([0.1, 0.1]), "ours in float32": reference, "official": Measurement()})
+    result.agreement = {"ours in float32": {"mean_iou": 0.99876, "masks": [3, 3]}}
+    expected = "one click, a second: ours 10.0, ours in float32 0.5; mean IoU with float32 0.9988"
+    assert gpu_summary(a_report(result)) == expected
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_gpu_is_asked_for_where_there_is_none():
+    with pytest.raises(SystemExit, match="needs a CUDA device"):
+        gpu_entries()
 
 
 def test_an_unknown_case_is_refused():

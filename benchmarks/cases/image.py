@@ -41,19 +41,3 @@ def prompt(bench: Bench, count: int) -> Job:
 register(Case("encode", "image encoding", encode, groups("quick", "full"), runs=9))
 register(Case("click", "one click, encoded image", partial(prompt, count=1), groups("quick", "full"), runs=31))
 register(Case("prompts-64", "64 clicks, encoded image", partial(prompt, count=64), groups("quick", "full"), runs=7))
-register(
-    Case(
-        "encode-large", "image encoding, large", encode, groups("gpu"), preset="sam2.1-hiera-large", runs=31, seconds=15
-    )
-)
-register(
-    Case(
-        "click-large",
-        "one click, encoded image, large",
-        partial(prompt, count=1),
-        groups("gpu"),
-        preset="sam2.1-hiera-large",
-        runs=101,
-        seconds=15,
-    )
-)
