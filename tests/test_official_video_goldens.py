@@ -72,9 +72,13 @@ def run_case(case: OfficialCase) -> dict[str, torch.Tensor]:
 
 
 def assert_same_mask(logits: torch.Tensor, expected: torch.Tensor) -> None:
+    """IoU over 0.999, or a single pixel apart: of the smallest masks here, one pixel is already more than that.
+
+    Which side of zero a logit of rounding's size falls on is the processor's choice.
+    """
     mask, truth = logits > 0, expected > 0
-    union = (mask | truth).sum().item()
-    assert union == 0 or (mask & truth).sum().item() / union > 0.999
+    union, different = (mask | truth).sum().item(), (mask ^ truth).sum().item()
+    assert different <= 1 or different / union < 0.001
 
 
 @pytest.mark.parametrize("name", CASES)

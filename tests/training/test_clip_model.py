@@ -78,7 +78,9 @@ def test_later_frames_teach_earlier_ones_through_memory():
 
 @pytest.mark.parametrize("name", PLANS)
 def test_recomputing_frames_changes_no_gradient(name):
-    model, batch = training_model(), clips(batch=2)
+    # In double precision: frames encoded one by one are rounded otherwise than in one batch, differently on each CPU.
+    model, (pixels, labels) = training_model().double(), clips(batch=2)
+    batch = pixels.double(), labels
     plain_loss, plain = gradients(model, *batch, PLANS[name])
     enable_checkpointing(model)
     assert [part for part in model.modules() if getattr(part, "gradient_checkpointing", False)] == [model]
@@ -86,7 +88,7 @@ def test_recomputing_frames_changes_no_gradient(name):
     torch.testing.assert_close(loss, plain_loss)
     assert plain.keys() == recomputed.keys()
     for key in plain:
-        torch.testing.assert_close(recomputed[key], plain[key], rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(recomputed[key], plain[key], rtol=1e-5, atol=1e-7)
 
 
 def test_recomputing_keeps_less_for_the_backward_pass():
