@@ -93,6 +93,8 @@ class StageRecipe:
         data: what it learns from.
         clips: which clips are cut out of it. With one frame, they are pictures.
         num_clips: how many different ones; see `ClipDataset`.
+        image_size: pixels of the model's input in this stage, where it differs from that of the finished model. Half
+            the side is a quarter of the work, and most of what is learnt stays true.
         arguments: of transformers' `TrainingArguments`.
         interaction, loss: how people act, and what counts.
         augmentation: None leaves clips as they are.
@@ -106,6 +108,7 @@ class StageRecipe:
     data: tuple[DataRecipe, ...]
     clips: ClipSampling = field(default_factory=ClipSampling)
     num_clips: int | None = None
+    image_size: int | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     interaction: Interaction = field(default_factory=Interaction)
     loss: LossRecipe = field(default_factory=LossRecipe)

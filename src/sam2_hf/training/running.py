@@ -54,13 +54,16 @@ def train(recipe: Recipe, output: str | Path, resume: bool = False) -> Path:
         raise FileExistsError(f"{output / started[0]} exists: resume, or choose another folder")
     set_seed(recipe.seed)
     model, processor = _start(recipe)
+    full_size = model.config.image_size
     for stage in recipe.stages:
         folder = output / stage.name
         if (folder / "model.safetensors").is_file():
             model = Sam2VideoForTraining.from_pretrained(folder, dtype=torch.float32)
         else:
+            model, processor = _with_image_size(model, processor, stage.image_size or full_size)
             model = _run_stage(model, processor, stage, recipe.seed, folder, resume)
         gc.collect()
+    model, processor = _with_image_size(model, processor, full_size)
     if PartialState().is_main_process:
         export(model, processor, output / "model", recipe.half_precision)
     return output / "model"
@@ -90,12 +93,31 @@ def _start(recipe: Recipe) -> tuple[Sam2VideoForTraining, Sam2VideoProcessor]:
         model = Sam2VideoForTraining.from_pretrained(name, dtype=torch.float32)
         return model, Sam2VideoProcessor.from_pretrained(name)
     config = Sam2VideoConfig.from_json_file(Path(recipe.folder, source.config or ""))
-    height, width = config.vision_config.backbone_config.image_size
-    size = {"height": height, "width": width}
-    mask_size = {"height": height // 4, "width": width // 4}
     model = Sam2VideoForTraining(config)
     initialise(model)
-    return model, Sam2VideoProcessor(Sam2ImageProcessor(size=size, mask_size=mask_size))
+    return model, Sam2VideoProcessor(_resized(Sam2ImageProcessor(), config))
+
+
+def _with_image_size(
+    model: Sam2VideoForTraining, processor: Sam2VideoProcessor, size: int | tuple[int, int]
+) -> tuple[Sam2VideoForTraining, Sam2VideoProcessor]:
+    """The same weights and the same settings for another input size; the same objects where the size is theirs."""
+    config = model.config.with_image_size(size)
+    if config.image_size == model.config.image_size:
+        return model, processor
+    resized = Sam2VideoForTraining(config)
+    resized.load_state_dict(model.state_dict())
+    return resized, Sam2VideoProcessor(_resized(processor.image_processor, config))
+
+
+def _resized(image_processor: Sam2ImageProcessor, config: Sam2VideoConfig) -> Sam2ImageProcessor:
+    """The settings of a processor for the input size of a model, and for its masks, a quarter of that."""
+    height, width = config.vision_config.backbone_config.image_size
+    sizes = {
+        "size": {"height": height, "width": width},
+        "mask_size": {"height": height // 4, "width": width // 4},
+    }
+    return Sam2ImageProcessor.from_dict({**image_processor.to_dict(), **sizes})
 
 
 def _run_stage(
