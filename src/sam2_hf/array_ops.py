@@ -1,9 +1,12 @@
-"""What NumPy does three to ten times faster than torch on the CPU: counting, finding, repeating, sorting.
+"""Small steps that each kind of device wants done its own way.
 
-On the CPU, NumPy shares the tensor's memory, so nothing is copied; elsewhere torch does the work on the device.
+On the CPU, NumPy counts, finds, repeats and sorts three to ten times faster than torch, and shares the tensor's memory,
+so nothing is copied; elsewhere torch does the work on the device.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,3 +40,12 @@ def sort_ascending(values: torch.Tensor) -> torch.Tensor:
     if values.device.type != "cpu":
         return values.sort().values
     return torch.from_numpy(np.sort(values.numpy()))
+
+
+def send(values: Any, device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Numbers, nested in lists, or a tensor on the CPU, to a device, without waiting for the work under way there."""
+    tensor = torch.as_tensor(values, dtype=dtype)
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        # Only from memory that the system cannot move does a copy run by itself.
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
