@@ -486,10 +486,10 @@ class Sam2Model(Sam2PromptableModel):
         multimask: bool,
     ) -> MaskPrediction:
         """Masks and scores of all prompts, as many at once as are fast together."""
-        coarsest = image_embeddings[-1]
-        parts = []
-        for rows in torch.arange(points.shape[1]).split(how_many_fit(coarsest.nbytes, coarsest.device)):
-            few = slice(int(rows[0]), int(rows[-1]) + 1)
+        coarsest, parts = image_embeddings[-1], []
+        at_once = how_many_fit(coarsest.nbytes, coarsest.device)
+        for start in range(0, points.shape[1], at_once):
+            few = slice(start, start + at_once)
             some_masks = masks if masks is None or masks.shape[1] == 1 else masks[:, few]
             parts.append(self._predict(image_embeddings, points[:, few], labels[:, few], some_masks, multimask))
         if len(parts) == 1:
