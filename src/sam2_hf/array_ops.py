@@ -42,10 +42,18 @@ def sort_ascending(values: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.sort(values.numpy()))
 
 
+def ready_to_send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor, moved to pinned memory if it is on the CPU and bound for a CUDA device.
+
+    Only from memory that the system cannot move does a copy run by itself; from elsewhere, the CPU waits until all work
+    that the device has is done.
+    """
+    return tensor.pin_memory() if device.type == "cuda" and tensor.device.type == "cpu" else tensor
+
+
 def send(values: Any, device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """Numbers, nested in lists, or a tensor on the CPU, to a device, without waiting for the work under way there."""
+    """A tensor, or numbers nested in lists, on a device, without waiting for the work under way there."""
     tensor = torch.as_tensor(values, dtype=dtype)
-    if device.type == "cuda" and tensor.device.type == "cpu":
-        # Only from memory that the system cannot move does a copy run by itself.
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+    # Back from a device the CPU must wait, or it would read before the data are there.
+    by_itself = device.type == "cuda" and tensor.device.type == "cpu"
+    return ready_to_send(tensor, device).to(device, non_blocking=by_itself)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 import torch
 from torch import Tensor
 
-from .array_ops import send
+from .array_ops import ready_to_send, send
 from .feature_cache import FeatureCache
 from .memory_bank import MemoryRule
 from .object_track import FrameResult, ObjectTrack, Prompt
@@ -180,7 +180,7 @@ class Sam2VideoInferenceSession:
         inputs = self.image_processor(
             frame, input_data_format="channels_first", device=self.processing_device, return_tensors="pt"
         )
-        return inputs["pixel_values"].to(self.dtype)
+        return ready_to_send(inputs["pixel_values"].to(self.dtype), self.inference_device)
 
     def place(self, pixel_values: Tensor) -> Tensor:
         """Second half of `preprocess`: where the model computes."""
