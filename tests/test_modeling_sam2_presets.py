@@ -235,6 +235,18 @@ def test_inductor(image_model, video_model, preset) -> None:
         assert_close(track(tracker, prompted(*prompts, num_frames=4)), expected)
 
 
+@pytest.mark.slow
+def test_inductor_at_the_width_of_the_checkpoints() -> None:
+    """There it used to take other products for attention, in which the shapes did not fit."""
+    plain = tiny_image_model(width=256, mask_decoder_config={"hidden_size": 256})
+    model = copy.deepcopy(plain)
+    model.compile("throughput")
+    with torch.no_grad():
+        inputs = {"image_embeddings": plain.get_image_embeddings(pixels()), **points_for(1, 2, 1)}
+        # Random weights of this width blow rounding up: either form is 3e-5 away from double precision.
+        assert_same_outputs(model(**inputs), plain(**inputs), 10 * COMPILED)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("preset", ["latency", "throughput"])
 def test_on_a_gpu(video_model, preset) -> None:
@@ -245,3 +257,19 @@ def test_on_a_gpu(video_model, preset) -> None:
             track(tracker, prompted(*prompts, num_frames=6, inference_device="cuda")) for tracker in (model, plain)
         )
         assert_close(found, expected, 1e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("preset", [None, "throughput", "latency"])
+def test_a_tracked_frame_waits_for_nothing(video_model, preset) -> None:
+    """The CPU may run ahead of the GPU: no value is fetched from there."""
+    model = copy.deepcopy(video_model).cuda()
+    model.compile(preset)
+    track(model, prompted((0, "a"), num_frames=6, inference_device="cuda"))  # compiles
+    outputs = model.propagate_in_video_iterator(prompted((0, "a"), num_frames=6, inference_device="cuda"))
+    next(outputs)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        assert len(list(outputs)) == 5
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
