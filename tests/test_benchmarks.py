@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny import tiny_image_model
 from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.__main__ import main
 from benchmarks.agreement import compare
-from benchmarks.case import Case, Job, groups, register
+from benchmarks.case import Case, Job, Place, Unavailable, groups, register
 from benchmarks.gpu import gpu_entries, gpu_summary
 from benchmarks.memory import held_bytes, peak_bytes
 from benchmarks.pictures import Clip, as_pixels, as_square, load_picture
 from benchmarks.results import Measurement, Report, Result
+from benchmarks.sides.base import settle
 from benchmarks.table import BEGIN, END, put_into, tables
 from benchmarks.work import count_work
 
@@ -186,3 +188,15 @@ def test_a_gpu_is_asked_for_where_there_is_none():
 def test_an_unknown_case_is_refused():
     with pytest.raises(SystemExit, match="no case is named nonsense"):
         main(["--only", "nonsense"])
+
+
+@pytest.mark.parametrize("preset", [None, "latency", "throughput"])
+def test_our_models_settle_with_a_preset(preset):
+    model = settle(tiny_image_model(), Place(dtype="bfloat16", compiled=preset))
+    assert model.dtype == torch.bfloat16 and not model.training
+    assert (None if model._programs is None else model._programs.preset) == preset
+
+
+def test_a_model_without_presets_cannot_take_part_compiled():
+    with pytest.raises(Unavailable, match="no compile presets"):
+        settle(nn.Linear(2, 2), Place(compiled="throughput"))

@@ -130,6 +130,20 @@ def test_a_batch_is_one_encoding():
     assert [shape[0] for shape in generator.model.encoded] == [2, 1]
 
 
+@pytest.mark.parametrize(
+    ("pictures", "batch_size", "expected"),
+    [(1, None, [1] * 5), (1, 2, [2, 2, 1]), (1, 8, [5]), (3, 2, [2, 2, 2, 2, 2, 2, 2, 1]), (2, 3, [3, 3, 3, 1])],
+)
+def test_crops_are_encoded_together_as_well(pictures, batch_size, expected):
+    generator = discs()
+    given = [draw(seed=seed) for seed in range(pictures)]
+    options = {} if batch_size is None else {"batch_size": batch_size}
+    batched = generator(given if pictures > 1 else given[0], points_per_crop=2, crops_n_layers=1, **options)
+    assert [shape[0] for shape in generator.model.encoded] == expected
+    alone = discs()(given if pictures > 1 else given[0], points_per_crop=2, crops_n_layers=1)
+    assert all(map(same, batched, alone)) if pictures > 1 else same(batched, alone)
+
+
 def test_generators_are_read_as_they_are_needed(generator):
     taken = []
 

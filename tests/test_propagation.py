@@ -193,8 +193,8 @@ class TestComputingAnew:
         """The frames that were read, and how many object-frames were conditioned on memory."""
         model, reads = tiny_model(), []
         with monkeypatch.context() as patch, counted(model, patch, "encode_frame", "condition_on_memory") as calls:
-            read = type(session).preprocess
-            patch.setattr(type(session), "preprocess", lambda self, frame: reads.append(frame) or read(self, frame))
+            read = type(session).prepare
+            patch.setattr(type(session), "prepare", lambda self, frame: reads.append(frame) or read(self, frame))
             list(model.propagate_in_video_iterator(session, **settings))
         assert len(reads) == len(calls["encode_frame"])
         return len(reads), sum(len(memory.tokens) for _, memory in calls["condition_on_memory"])

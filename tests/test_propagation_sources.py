@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from video_scenes import (
     assert_same,
     clip,
     collect,
+    counted,
     give,
     is_empty,
     prompted,
@@ -23,6 +25,7 @@ from video_scenes import (
     track,
 )
 
+from sam2_hf.propagation import FrameWalk, Pass, frames_at_once
 from sam2_hf.video_source import VideoDecodingError, open_video
 
 LENGTH = 8
@@ -175,3 +178,105 @@ class TestSources:
         assert 3 < damage < 18 and not reading_threads()
         assert_same(seen, {frame: expected[frame] for frame in range(damage)})
         assert_same(track(tiny_model(), session, max_frame_num_to_track=damage - 1), seen)
+
+
+def close_to(masks, expected) -> bool:
+    """Batches sum in another order, and memories are kept in bfloat16, where that may turn a rounding."""
+    assert {frame: list(by_object) for frame, by_object in masks.items()} == {
+        frame: list(by_object) for frame, by_object in expected.items()
+    }
+    pairs = [(masks[frame][key], expected[frame][key]) for frame, by_object in expected.items() for key in by_object]
+    return all((mask - same).abs().max() <= 2e-3 * same.abs().max() for mask, same in pairs)
+
+
+class TestBatches:
+    """Several frames encoded at once."""
+
+    def encoded(self, session, monkeypatch, **settings) -> tuple[list[int], dict]:
+        """How many frames each batch had, and the masks."""
+        with counted(tiny_model(), monkeypatch, "encode_frame") as calls:
+            masks = track(tiny_model(), session, **settings)
+        return [len(pixels) for (pixels,) in calls["encode_frame"]], masks
+
+    @pytest.mark.parametrize("settings", [{}, {"direction": "both"}, {"direction": "both", "in_frame_order": True}])
+    @pytest.mark.parametrize("size", [2, 3, 50])
+    def test_masks_are_those_of_one_by_one(self, settings: dict, size: int, monkeypatch) -> None:
+        prompts = ((3, "a"), (5, "b", "box"))
+        alone, expected = self.encoded(prompted(*prompts), monkeypatch, frames_per_batch=1, **settings)
+        sizes, masks = self.encoded(prompted(*prompts), monkeypatch, frames_per_batch=size, **settings)
+        assert close_to(masks, expected)
+        assert sum(sizes) == sum(alone) and 1 < max(sizes) <= size
+
+    def test_a_file_is_read_and_prepared_ahead(self, lossless: Path, monkeypatch) -> None:
+        session = PROCESSOR.init_video_session(lossless)
+        give(session, 0, "a")
+        threads, prepare = [], session.prepare
+
+        def noting(frame: torch.Tensor) -> torch.Tensor:
+            threads.append(threading.current_thread().name)
+            return prepare(frame)
+
+        monkeypatch.setattr(session, "prepare", noting)
+        sizes, masks = self.encoded(session, monkeypatch, frames_per_batch=4)
+        assert close_to(masks, track(tiny_model(), prompted((0, "a"), num_frames=18)))
+        assert sizes == [1, 4, 4, 4, 4, 1]
+        assert threads == ["MainThread", *["video-prefetch"] * 17]
+
+    def test_what_still_stands_is_not_encoded(self, monkeypatch) -> None:
+        session = prompted((0, "a"))
+        track(tiny_model(), session, max_frame_num_to_track=3)
+        assert self.encoded(session, monkeypatch, frames_per_batch=3)[0] == [3, 1]
+        assert self.encoded(session, monkeypatch, frames_per_batch=3)[0] == []
+
+    def test_no_more_frames_are_held_than_a_batch(self) -> None:
+        encode, held = tiny_model().encode_frames, []
+        with torch.no_grad(), FrameWalk(prompted((0, "a")), encode, lambda frame, leg: True, at_once=4) as walk:
+            for frame in walk.frames(Pass(range(8))):
+                # None keeps the batch that it comes from.
+                coarsest = walk.features(frame).coarsest
+                assert coarsest.untyped_storage().nbytes() == coarsest.nbytes
+                held.append(len(walk._encoded))
+        assert held == [3, 2, 1, 0, 3, 2, 1, 0]
+
+    def test_objects_may_come_and_go_in_the_midst_of_a_batch(self) -> None:
+        seen = {}
+        for size in (1, 4):
+            session = prompted((0, "a"), (0, "b", "box"))
+            for output in tiny_model().propagate_in_video_iterator(session, frames_per_batch=size):
+                seen.setdefault(size, {})[output.frame_idx] = dict(
+                    zip(output.object_ids, output.pred_masks, strict=True)
+                )
+                if output.frame_idx == 2:
+                    session.remove_object("a")
+                if output.frame_idx == 3:
+                    give(session, 4, "late")
+        assert close_to(seen[4], seen[1]) and list(seen[4][5]) == ["b", "late"]
+
+    def test_damage_is_met_where_it_is(self, tmp_path: Path) -> None:
+        unfinished = cut(write_lossless(tmp_path / "unfinished.mp4", movflags="faststart"), 0.7)
+        seen = {}
+        for size in (1, 5):
+            session = PROCESSOR.init_video_session(unfinished)
+            give(session, 0, "a")
+            frames = seen.setdefault(size, [])
+            with pytest.raises(VideoDecodingError) as caught:
+                frames.extend(
+                    output.frame_idx
+                    for output in tiny_model().propagate_in_video_iterator(session, frames_per_batch=size)
+                )
+            frames.append(caught.value.index)
+            assert not reading_threads()
+        assert seen[5] == seen[1]
+
+    def test_a_stream_is_not_kept_waiting(self, monkeypatch) -> None:
+        session = PROCESSOR.init_video_session(iter(clip(4)))
+        give(session, 0, "a")
+        assert self.encoded(session, monkeypatch, frames_per_batch=4)[0] == [1, 1, 1, 1]
+
+    @pytest.mark.parametrize(("given", "error"), [(0, ValueError), (2.5, TypeError), (True, TypeError)])
+    def test_a_batch_is_a_number_of_frames(self, given, error) -> None:
+        with pytest.raises(error, match="frames_per_batch must be"):
+            tiny_model().propagate_in_video_iterator(prompted((0, "a")), frames_per_batch=given)
+
+    def test_the_default_is_one_on_a_cpu(self) -> None:
+        assert frames_at_once(None, torch.device("cpu")) == 1 < frames_at_once(None, torch.device("cuda"))

@@ -542,3 +542,16 @@ def test_memory_stays_flat_over_ten_thousand_frames(tmp_path):
     decoded = 10_000 * 240 * 320 * 3 / 2**20  # 2200 MiB
     assert peaks["start=0"] - peaks["start=0, stop=500"] < 16 < decoded
     assert peaks["start=9999, step=-1"] - peaks["start=0, stop=500"] < 2 * REVERSE_BUFFER_BYTES / 2**20
+
+
+def test_frames_can_be_prepared_on_the_thread_that_reads_them(clips):
+    threads = set()
+
+    def prepare(frame):
+        threads.add(threading.current_thread().name)
+        return frame[:, :1]
+
+    with open_video(clips("long.mp4")) as video:
+        for index, row in video.iterate(0, 3, prepare=prepare):
+            assert row.shape == (3, 1, video.width) and row.equal(video[index][:, :1])
+    assert threads == {"video-prefetch"}

@@ -66,6 +66,8 @@ class ImageAttention(PromptAttention):
         """As long as the tokens of all heads are fewer than the inner channels; measured on CPUs in float32."""
         if not fast_paths_enabled() or not may_read_weights(self.q_proj, self.k_proj, self.v_proj, self.o_proj):
             return False
+        if torch.compiler.is_compiling():
+            return False  # inductor takes these products for attention of another kind, and fails on their shapes
         fewer = tokens.shape[2] * self.num_heads <= self.q_proj.out_features
         return fewer and image.device.type == "cpu" and image.dtype is torch.float32
 

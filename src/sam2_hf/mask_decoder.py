@@ -6,7 +6,7 @@ masks that a caller wants are upscaled afterwards. Axes: B images, P prompts of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -201,7 +201,11 @@ class MaskDecoder(nn.Module):
         return masks
 
     def selected_masks(
-        self, decoded: DecodedPrompts, high_resolution: Sequence[torch.Tensor], selection: torch.Tensor
+        self,
+        decoded: DecodedPrompts,
+        high_resolution: Sequence[torch.Tensor],
+        selection: torch.Tensor,
+        upscale: Callable[..., torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """The masks for which `selection` (B, P, 4) is True, in row-major order: logits (K, 4h, 4w).
 
@@ -210,7 +214,9 @@ class MaskDecoder(nn.Module):
         image, prompt = selection.any(dim=-1).nonzero(as_tuple=True)
         fine = [level.to(image.device) for level in high_resolution[:2]]
         fine = [level[image] if len(level) > 1 else level for level in fine]
-        masks = self._upscale(decoded.image_hidden[image, prompt], decoded.mask_tokens[image, prompt], fine)
+        masks = (upscale or self._upscale)(
+            decoded.image_hidden[image, prompt], decoded.mask_tokens[image, prompt], fine
+        )
         return masks[selection[image, prompt]]
 
     def _upscale(self, hidden: torch.Tensor, mask_tokens: torch.Tensor, fine: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image, ImageOps
@@ -75,8 +75,8 @@ class Sam2MaskGenerationPipeline(Pipeline):
       `predicted_iou`, `stability_score`, `point_coords`. The segmentation is an array for "binary_mask", a COCO RLE
       for "uncompressed_rle" and "coco_rle".
 
-    Others: timeout, in seconds, for fetching pictures; batch_size, pictures that are encoded together; num_workers,
-    processes that load pictures.
+    Others: timeout, in seconds, for fetching pictures; batch_size, how many pictures, or crops of them, are encoded
+    together; num_workers, processes that load pictures.
 
     Without torchvision. Memory does not grow with the number of points: masks are compressed as they come.
     """
@@ -118,45 +118,43 @@ class Sam2MaskGenerationPipeline(Pipeline):
             if not image:
                 self._sanitize_parameters(**_without(kwargs, "num_workers", "batch_size"))
                 return []
-        return super().__call__(image, *args, **kwargs)
+        # What comes as a batch of pictures is encoded as one; of a single picture, as many crops.
+        together = kwargs.get("batch_size") or self._batch_size or 1
+        return super().__call__(image, *args, **kwargs, encoded_at_once=together)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        encoding = {name: kwargs.pop(name) for name in ("encoded_at_once",) if name in kwargs}  # from `__call__` alone
         given = resolve_names(kwargs)
         loading = {name: given.pop(name) for name in ("timeout",) if name in given}
         output = {field.name: given.pop(field.name) for field in fields(OutputSettings) if field.name in given}
         # Build both, so that what is wrong is refused before any work is done.
         MaskGenerationSettings(**{**getattr(self, "_forward_params", {}), **given})
         OutputSettings(**{**getattr(self, "_postprocess_params", {}), **output})
-        return loading, given, output
+        return loading, {**given, **encoding}, output
 
     def preprocess(self, image: Any, timeout: float | None = None) -> dict[str, Any]:
         # A picture in a list passes through batching as it is, whatever its size.
         return {"pictures": [_load_picture(image, timeout)]}
 
-    def _forward(self, model_inputs: dict[str, Any], **parameters: Any) -> dict[str, list[FoundMasks]]:
+    def _forward(
+        self, model_inputs: dict[str, Any], encoded_at_once: int = 1, **parameters: Any
+    ) -> dict[str, list[FoundMasks]]:
         settings = MaskGenerationSettings(**parameters)
         pictures = _flatten(model_inputs["pictures"])
-        layouts = [
-            crop_layers(tuple(picture.shape[-2:]), settings.crops_n_layers, settings.crop_overlap_ratio)
-            for picture in pictures
-        ]
         found: list[list[FoundMasks]] = [[] for _ in pictures]
-        # Crop by crop, and of each crop all pictures at once: no more than a batch of embeddings is held.
-        for index in range(max(map(len, layouts))):
-            searched = [number for number, crops in enumerate(layouts) if index < len(crops)]
-            parts = [_cut(pictures[number], layouts[number][index]) for number in searched]
-            embeddings, input_size = self._encode(parts)
-            for place, number in enumerate(searched):
-                found[number].append(
-                    find_masks(
-                        self.model,
-                        [level[place : place + 1] for level in embeddings],
-                        input_size,
-                        layouts[number][index],
-                        tuple(pictures[number].shape[-2:]),
-                        settings,
-                    )
-                )
+        parts = [
+            _Part(number, picture, crop)
+            for number, picture in enumerate(pictures)
+            for crop in crop_layers(tuple(picture.shape[-2:]), settings.crops_n_layers, settings.crop_overlap_ratio)
+        ]
+        # Crops of one picture and of several alike; no more than one batch of embeddings is held.
+        for start in range(0, len(parts), encoded_at_once):
+            batch = parts[start : start + encoded_at_once]
+            embeddings, input_size = self._encode([part.pixels() for part in batch])
+            for row, (number, picture, crop) in enumerate(batch):
+                embedded = [level[row : row + 1] for level in embeddings]
+                size = (picture.shape[-2], picture.shape[-1])
+                found[number].append(find_masks(self.model, embedded, input_size, crop, size, settings))
         return {"found": [join_crops(tables, settings) for tables in found]}
 
     def _encode(self, pictures: list[torch.Tensor]) -> tuple[list[torch.Tensor], tuple[int, int]]:
@@ -188,8 +186,15 @@ def _without(arguments: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in names}
 
 
-def _cut(picture: torch.Tensor, crop: Crop) -> torch.Tensor:
-    return picture[:, crop.top : crop.bottom, crop.left : crop.right]
+class _Part(NamedTuple):
+    """What is encoded as one picture: a crop of `picture` (3, height, width), the `number`-th that is searched."""
+
+    number: int
+    picture: torch.Tensor
+    crop: Crop
+
+    def pixels(self) -> torch.Tensor:
+        return self.picture[:, self.crop.top : self.crop.bottom, self.crop.left : self.crop.right]
 
 
 def _flatten(items: Any) -> list[Any]:

@@ -10,11 +10,12 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
+from .compilation import Programs, compilable, points_bucket, runs_compiled
 from .configuration_sam2 import Sam2Config, Sam2VideoConfig, Sam2VisionConfig
 from .hiera import Hiera
 from .layers import sine_position_encoding
 from .losses import segmentation_loss
-from .mask_decoder import DecodedPrompts, MaskDecoder
+from .mask_decoder import DecodedPrompts, MaskDecoder, MaskPrediction
 from .outputs import Sam2ImageSegmentationOutput, Sam2VisionEncoderOutput
 from .prompt_encoder import (
     NOT_A_POINT_LABEL,
@@ -22,8 +23,15 @@ from .prompt_encoder import (
     PromptEmbeddings,
     PromptEncoder,
     check_prompt_tensors,
+    fill_up_points,
+    join_points,
 )
 from .vision_encoder import FpnNeck
+from .working_set import how_many_fit
+
+# Points, labels, boxes and masks.
+PromptTensors = tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]
+_TORCH = "torch"  # in the place of a preset: what `nn.Module.compile` does
 
 
 class Sam2PreTrainedModel(PreTrainedModel):
@@ -149,6 +157,8 @@ def _wants_dict(config: PreTrainedConfig, return_dict: bool | None) -> bool:
 class Sam2PromptableModel(Sam2PreTrainedModel):
     """The parts that the image and the video model share, and what can be done with them."""
 
+    _programs: Programs | None = None
+
     def __init__(self, config: Sam2Config | Sam2VideoConfig):
         super().__init__(config)
         self.shared_image_embedding = PositionalEmbedding(config.prompt_encoder_config)
@@ -161,6 +171,29 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.vision_encoder.get_input_embeddings()
 
+    def compile(self, preset: str | None = _TORCH, **options: Any) -> None:
+        """Compiles the model's parts for inference, by a preset; they are compiled when they are first used.
+
+        Args:
+            preset: "latency" answers one person fast: CUDA graphs. "throughput" is for many pictures, frames or
+                objects: no graphs, and nothing is rounded up. Neither compiles again between clicks or objects: there
+                is a program for one object and one for several. None undoes everything and goes back to the plain
+                form. Without a preset, this is `torch.nn.Module.compile`.
+            options: arguments of `torch.compile` that go before those of the preset.
+
+        With gradients, in `fast_paths.plain_paths` and, of CUDA graphs, on other threads than this one, the plain form
+        is used. Raises a `ValueError` for an unknown preset.
+        """
+        if preset == _TORCH:
+            super().compile(**options)
+            return
+        self._programs = None if preset is None else Programs(preset, **options)
+        self._compiled_call_impl = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Programs are neither copied nor pickled; like those of torch, they are gone in the copy.
+        return {name: value for name, value in super().__getstate__().items() if name != "_programs"}
+
     def get_image_wide_positional_embeddings(self) -> torch.Tensor:
         """The encoding of every position of the image embedding, (1, C, h, w)."""
         return self.shared_image_embedding.grid(self.prompt_encoder.image_embedding_size)
@@ -171,7 +204,7 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
 
         Returns three maps, from high to low resolution: (B, C/8, 4h, 4w), (B, C/4, 2h, 2w), (B, C, h, w).
         """
-        return self._image_embeddings(self._encode(pixel_values).fpn_hidden_states)
+        return self._image_embeddings(self._encode_maps(pixel_values))
 
     def get_image_features(self, pixel_values: torch.Tensor, **options: Any) -> Sam2VisionEncoderOutput:
         """Features of pictures (B, 3, H, W) as transformers lays them out: places first, (h * w, B, C).
@@ -222,10 +255,15 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
         Shapes as in `Sam2Model.forward`. Hand the result to `upscale_masks` for the masks that are wanted.
         """
         self._check_image_embeddings(image_embeddings)
+        coarsest, prompts = image_embeddings[-1], (input_points, input_labels, input_boxes, input_masks)
+        unguided = attention_similarity is None and target_embedding is None
+        if runs_compiled(self) and unguided and not output_attentions:
+            points, labels = self._program_points(prompts, len(coarsest))
+            return self._decode(coarsest, points, labels, input_masks)
         return self.mask_decoder.decode(
-            image_embeddings[-1],
+            coarsest,
             self.get_image_wide_positional_embeddings(),
-            self._embed_prompts(input_points, input_labels, input_boxes, input_masks, len(image_embeddings[-1])),
+            self._embed_prompts(*prompts, len(coarsest)),
             attention_similarity,
             target_embedding,
             need_weights=output_attentions,
@@ -238,7 +276,20 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
 
         Of the last axis, 0 is the single-mask output, 1 to 3 are the multimask outputs.
         """
-        return self.mask_decoder.selected_masks(decoded, image_embeddings, selection)
+        return self.mask_decoder.selected_masks(decoded, image_embeddings, selection, self._upscale)
+
+    @compilable("k", hidden="k", mask_tokens="k", fine="k")
+    def _upscale(self, hidden: torch.Tensor, mask_tokens: torch.Tensor, fine: Sequence[torch.Tensor]) -> torch.Tensor:
+        """All masks of K prompts, logits (K, 4, 4h, 4w), from hidden maps (K, h, w, C) and mask tokens (K, 4, C)."""
+        return self.mask_decoder._upscale(hidden, mask_tokens, fine)
+
+    @compilable("b", "p", coarsest="b", points="bp", labels="bp", masks="bp")
+    def _decode(
+        self, coarsest: torch.Tensor, points: torch.Tensor, labels: torch.Tensor, masks: torch.Tensor | None
+    ) -> DecodedPrompts:
+        """Points (B, P, N, 2) and masks after the two-way transformer, before any mask is made."""
+        prompts = self.prompt_encoder(points, labels, None, masks)
+        return self.mask_decoder.decode(coarsest, self.get_image_wide_positional_embeddings(), prompts)
 
     def _check_image_embeddings(self, maps: Sequence[torch.Tensor]) -> None:
         height, width = self.prompt_encoder.image_embedding_size
@@ -266,9 +317,14 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
             return_dict=True,
         )
 
+    @compilable("b", pixel_values="b")
+    def _encode_maps(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
+        """The pyramid's maps of pictures, the finer ones narrowed as the decoder reads them."""
+        return self.mask_decoder.project_high_resolution(self._encode(pixel_values).fpn_hidden_states)
+
     def _image_embeddings(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """The pyramid's maps as the decoder reads them, for a picture that has no memories."""
-        *fine, coarsest = self.mask_decoder.project_high_resolution(maps)
+        """Maps of `_encode_maps` as the decoder reads them for a picture that has no memories."""
+        *fine, coarsest = maps
         return [*fine, coarsest + self.no_memory_embedding.view(1, -1, 1, 1).to(coarsest.device)]
 
     def _embed_prompts(
@@ -281,15 +337,34 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
     ) -> PromptEmbeddings:
         """Checks and embeds prompts; `batch` is the number of images they are for."""
         check_prompt_tensors(points, labels, boxes, masks, batch)
+        may_have_padding = points is not None or boxes is not None
+        points, labels = self._complete_points(points, labels, boxes, masks, batch)
+        return self.prompt_encoder(points, labels, boxes, masks, may_have_padding)
+
+    def _complete_points(
+        self,
+        points: torch.Tensor | None,
+        labels: torch.Tensor | None,
+        boxes: torch.Tensor | None,
+        masks: torch.Tensor | None,
+        batch: int | None = None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Points with the labels that they have if none are given; a mask alone, or nothing, is one point that is
+        none."""
         if points is not None and labels is None:
             labels = torch.ones(points.shape[:-1], dtype=torch.long, device=points.device)
         if points is None and boxes is None:
-            # A mask alone, or no prompt at all, is one point that is none.
             shape = (1 if batch is None else batch, 1, 1) if masks is None else (*masks.shape[:2], 1)
             device = self.no_memory_embedding.device
             points = torch.zeros((*shape, 2), device=device)
             labels = torch.full(shape, NOT_A_POINT_LABEL, device=device)
-        return self.prompt_encoder(points, labels, boxes, masks)
+        return points, labels
+
+    def _program_points(self, prompts: PromptTensors, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Checked prompts as points (B, P, N, 2) with labels (B, P, N), where N is one of a few numbers."""
+        check_prompt_tensors(*prompts, batch)
+        points, labels = join_points(*self._complete_points(*prompts, batch), prompts[2])
+        return fill_up_points(points, labels, points_bucket(labels.shape[2]))
 
 
 class Sam2Model(Sam2PromptableModel):
@@ -356,20 +431,22 @@ class Sam2Model(Sam2PromptableModel):
 
         vision = None
         if pixel_values is not None and image_embeddings is None:
-            vision = self._encode(pixel_values, output_hidden_states, output_attentions)
-            image_embeddings = self._image_embeddings(vision.fpn_hidden_states)
+            if output_hidden_states or output_attentions:
+                vision = self._encode(pixel_values, output_hidden_states, output_attentions)
+                maps = self.mask_decoder.project_high_resolution(vision.fpn_hidden_states)
+            else:
+                maps = self._encode_maps(pixel_values)
+            image_embeddings = self._image_embeddings(maps)
         elif pixel_values is not None or image_embeddings is None:
             given = "neither" if pixel_values is None else "both"
             raise ValueError(f"expected exactly one of pixel_values and image_embeddings, got {given}")
         self._check_image_embeddings(image_embeddings)
-        predicted = self.mask_decoder.predict(
+        predicted = self._answer(
             image_embeddings,
-            self.get_image_wide_positional_embeddings(),
-            self._embed_prompts(input_points, input_labels, input_boxes, input_masks, len(image_embeddings[-1])),
+            (input_points, input_labels, input_boxes, input_masks),
             multimask_output,
-            attention_similarity,
-            target_embedding,
-            need_weights=output_attentions,
+            (attention_similarity, target_embedding),
+            output_attentions,
         )
         masks, scores, presence = predicted.logits, predicted.iou_scores, predicted.object_score_logits
         output = Sam2ImageSegmentationOutput(
@@ -383,6 +460,56 @@ class Sam2Model(Sam2PromptableModel):
             mask_decoder_attentions=predicted.attentions or None,
         )
         return output if _wants_dict(self.config, return_dict) else output.to_tuple()
+
+    def _answer(
+        self,
+        image_embeddings: list[torch.Tensor],
+        prompts: PromptTensors,
+        multimask: bool,
+        guidance: tuple[torch.Tensor | None, torch.Tensor | None],
+        need_weights: bool,
+    ) -> MaskPrediction:
+        """Masks and scores of all prompts."""
+        images = len(image_embeddings[-1])
+        if runs_compiled(self) and all(bias is None for bias in guidance) and not need_weights:
+            points, labels = self._program_points(prompts, images)
+            return self._predict_in_portions(image_embeddings, points, labels, prompts[-1], multimask)
+        positions, embedded = self.get_image_wide_positional_embeddings(), self._embed_prompts(*prompts, images)
+        return self.mask_decoder.predict(image_embeddings, positions, embedded, multimask, *guidance, need_weights)
+
+    def _predict_in_portions(
+        self,
+        image_embeddings: list[torch.Tensor],
+        points: torch.Tensor,
+        labels: torch.Tensor,
+        masks: torch.Tensor | None,
+        multimask: bool,
+    ) -> MaskPrediction:
+        """Masks and scores of all prompts, as many at once as are fast together."""
+        coarsest, parts = image_embeddings[-1], []
+        at_once = how_many_fit(coarsest.nbytes, coarsest.device)
+        for start in range(0, points.shape[1], at_once):
+            few = slice(start, start + at_once)
+            some_masks = masks if masks is None or masks.shape[1] == 1 else masks[:, few]
+            parts.append(self._predict(image_embeddings, points[:, few], labels[:, few], some_masks, multimask))
+        if len(parts) == 1:
+            return parts[0]
+        logits, ious, presence = (torch.cat(each, dim=1) for each in zip(*(part[:3] for part in parts), strict=True))
+        return MaskPrediction(logits, ious, presence, attentions=())
+
+    @compilable("b", "p", image_embeddings="b", points="bp", labels="bp", masks="bp")
+    def _predict(
+        self,
+        image_embeddings: list[torch.Tensor],
+        points: torch.Tensor,
+        labels: torch.Tensor,
+        masks: torch.Tensor | None,
+        multimask: bool,
+    ) -> MaskPrediction:
+        """Masks and scores of points (B, P, N, 2) and masks (B, P or 1, h, w)."""
+        decoder, decoded = self.mask_decoder, self._decode(image_embeddings[-1], points, labels, masks)
+        logits, scores = (decoder.multimasks if multimask else decoder.single_mask)(decoded, image_embeddings)
+        return MaskPrediction(logits, scores, decoded.object_score_logits, attentions=())
 
 
 def _loss(masks: torch.Tensor, scores: torch.Tensor, presence: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ from PIL import Image, ImageOps
 from torch.nn import functional as F
 from transformers.image_utils import ChannelDimension, PILImageResampling, load_image
 
+from .array_ops import send
 from .prompts import Size
 
 _MODES = {PILImageResampling.BILINEAR: "bilinear", PILImageResampling.BICUBIC: "bicubic"}
@@ -137,9 +138,9 @@ def write_normalised(
     scale = [gain / s for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
     if any(value != 1 for value in scale):
-        out.mul_(torch.tensor(scale, device=out.device).view(-1, 1, 1))
+        out.mul_(send(scale, out.device).view(-1, 1, 1))
     if any(shift):
-        out.add_(torch.tensor(shift, device=out.device).view(-1, 1, 1))
+        out.add_(send(shift, out.device).view(-1, 1, 1))
 
 
 def _flatten(images: Any, name: str, ndim: int) -> list[tuple[str, Any]]:

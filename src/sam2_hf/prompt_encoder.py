@@ -92,6 +92,27 @@ def _check_prompt_counts(prompts: dict[str, torch.Tensor | None]) -> None:
         raise ValueError(f"every image needs the same number of prompts of each kind, got {counts}")
 
 
+def join_points(
+    points: torch.Tensor | None, labels: torch.Tensor | None, boxes: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points and boxes as points alone, (B, P, N, 2) and labels (B, P, N): a box is two corners, which come last."""
+    lists = [] if points is None or labels is None else [(points.float(), labels.long())]
+    if boxes is not None:
+        corners = boxes.float().unflatten(-1, (2, 2))
+        kinds = torch.arange(2, 4, device=boxes.device).expand(corners.shape[:-1])
+        padding = (boxes == PAD_VALUE).all(dim=-1, keepdim=True)
+        lists.append((corners, kinds.masked_fill(padding, PAD_VALUE)))
+    if len(lists) == 1:
+        return lists[0]
+    return torch.cat([places for places, _ in lists], dim=2), torch.cat([kinds for _, kinds in lists], dim=2)
+
+
+def fill_up_points(points: torch.Tensor, labels: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, P, N, 2) and labels (B, P, N) with padding at the end, so that every prompt has `count` points."""
+    missing = count - labels.shape[2]
+    return F.pad(points, (0, 0, 0, missing)), F.pad(labels, (0, missing), value=PAD_VALUE)
+
+
 class PositionalEmbedding(nn.Module):
     """Random Fourier features of coordinates in [0, 1] (arXiv 2006.10739); the Gaussian matrix is a fixed buffer."""
 
@@ -158,39 +179,32 @@ class PromptEncoder(nn.Module):
         labels: torch.Tensor | None = None,
         boxes: torch.Tensor | None = None,
         masks: torch.Tensor | None = None,
+        may_have_padding: bool = True,
     ) -> PromptEmbeddings:
         """`points` (B, P, N, 2) with `labels` (B, P, N), `boxes` (B, P, 4), `masks` (B, P or 1, any h, any w).
 
         Points or boxes are needed. Labels: 1 foreground, 0 background, 2 and 3 a box's corners, -1 no point, -10
-        padding.
+        padding. `may_have_padding=False` spares looking for it, for which a GPU must be waited for.
         """
-        coordinates, labels = self._as_points(points, labels, boxes)
+        coordinates, labels = self._close(*join_points(points, labels, boxes))
         is_token = is_object = None
-        if torch.compiler.is_compiling() or bool((labels == PAD_VALUE).any()):
+        if torch.compiler.is_compiling() or (may_have_padding and bool((labels == PAD_VALUE).any())):
             is_token = labels != PAD_VALUE
             is_object = is_token[..., :-1].any(dim=-1) if masks is None else None
         return PromptEmbeddings(self._embed(coordinates, labels), self._dense(masks), is_token, is_object)
 
-    def _as_points(
-        self, points: torch.Tensor | None, labels: torch.Tensor | None, boxes: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """All prompts as points: a box is two corners, and a point that is none closes every list."""
-        lists = [] if points is None or labels is None else [(points.float(), labels.long())]
-        if boxes is not None:
-            corners = boxes.float().unflatten(-1, (2, 2))
-            kinds = torch.tensor([2, 3], device=boxes.device).expand(corners.shape[:-1])
-            padding = (boxes == PAD_VALUE).all(dim=-1, keepdim=True)
-            lists.append((corners, kinds.masked_fill(padding, PAD_VALUE)))
-        first = lists[0][0]
-        closing = first.new_zeros((*first.shape[:2], 1, 2))
-        lists.append((closing, torch.full(closing.shape[:-1], NOT_A_POINT_LABEL, device=closing.device)))
-        return torch.cat([places for places, _ in lists], dim=2), torch.cat([kinds for _, kinds in lists], dim=2)
+    def _close(self, points: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Every list of points with one more at its end, a point that is none."""
+        closing = points.new_zeros((*points.shape[:2], 1, 2))
+        label = torch.full(closing.shape[:-1], NOT_A_POINT_LABEL, device=closing.device)
+        return torch.cat((points, closing), dim=2), torch.cat((labels, label), dim=2)
 
     def _embed(self, coordinates: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """(B, P, N, 2) and labels to tokens (B, P, N, C)."""
         height, width = self.image_size
-        size = torch.tensor([width, height], device=coordinates.device)
-        placed = self.shared_embedding((coordinates + 0.5) / size) + self.point_embed(labels.clamp(min=0))
+        x, y = (coordinates + 0.5).unbind(-1)
+        relative = torch.stack((x / width, y / height), dim=-1)
+        placed = self.shared_embedding(relative) + self.point_embed(labels.clamp(min=0))
         tokens = torch.where((labels >= 0).unsqueeze(-1), placed, self.not_a_point_embed.weight)
         return tokens.masked_fill((labels == PAD_VALUE).unsqueeze(-1), 0.0)
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from numbers import Integral
 from types import TracebackType
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
+from .feature_cache import FrameFeatures
 from .tracking import Scope
 from .video_session import Sam2VideoInferenceSession
 
 Direction = Literal["forward", "backward", "both"]
 # Stands for the end of a clip whose length is not known.
 ENDLESS = 2**62
+FRAMES_ON_ACCELERATORS = 4
 
 
 class Pass(NamedTuple):
@@ -90,30 +93,88 @@ def _check_going_back(session: Sam2VideoInferenceSession, in_frame_order: bool) 
         raise ValueError('in_frame_order needs a session with retention="everything"')
 
 
-class FrameWalk:
-    """The pictures of one pass after the other, read ahead on a thread; frames that nobody asks for are not read."""
+def frames_at_once(asked: int | None, device: torch.device) -> int:
+    """How many frames are encoded in one batch: what was asked for, or a number that suits the device.
 
-    def __init__(self, session: Sam2VideoInferenceSession):
+    One frame fills a CPU; several would only lie about. An accelerator computes faster than the kernels of one frame
+    can be launched. Raises a `TypeError` or `ValueError` for what is not a number above 0.
+    """
+    if asked is None:
+        return 1 if device.type == "cpu" else FRAMES_ON_ACCELERATORS
+    if isinstance(asked, bool) or not isinstance(asked, Integral):
+        raise TypeError(f"frames_per_batch must be an int, got {asked!r}")
+    if asked < 1:
+        raise ValueError(f"frames_per_batch must be at least 1, got {asked}")
+    return int(asked)
+
+
+class FrameWalk:
+    """The frames of one pass after the other, read ahead on a thread and encoded a few at once; those that nobody asks
+    for are not read, nor encoded.
+
+    `encode` takes pixels (B, 3, H, W). Frames that follow the one asked for join its batch, up to `at_once` of them and
+    as long as `is_needed` says of each that it will be asked for as well. Their features wait here for that.
+    """
+
+    def __init__(
+        self,
+        session: Sam2VideoInferenceSession,
+        encode: Callable[[Tensor], Sequence[FrameFeatures]],
+        is_needed: Callable[[int, Pass], bool],
+        at_once: int = 1,
+    ):
         self._session = session
+        self._encode = encode
+        self._is_needed = is_needed
+        # Of a stream, the next frames may be long in coming.
+        self._at_once = at_once if session.is_seekable else 1
         self._leg = Pass(range(0))
         self._ahead: Generator[tuple[int, Tensor], None, None] | None = None
         self._next: int | None = None
+        self._encoded: dict[int, FrameFeatures] = {}
 
     def frames(self, leg: Pass) -> Iterator[int]:
         """The frames of a pass, as long as there are any and there are objects left."""
         self._leg = leg
+        self._encoded.clear()
         return itertools.takewhile(self._is_there, leg.frames)
 
-    def pixel_values(self, frame_idx: int) -> Tensor:
+    def features(self, frame_idx: int) -> FrameFeatures:
+        """A frame of the pass as the model sees it."""
+        if frame_idx not in self._encoded:
+            pixels = self._read_together(frame_idx)
+            frames = range(frame_idx, frame_idx + len(pixels) * self._leg.frames.step, self._leg.frames.step)
+            self._encoded = dict(zip(frames, self._encode(torch.cat(pixels)), strict=True))
+        return self._encoded.pop(frame_idx)
+
+    def _read_together(self, frame_idx: int) -> list[Tensor]:
+        """Pixels (1, 3, H, W) of the frame and of those that join its batch."""
+        pixels = [self._read(frame_idx)]
+        position = self._leg.frames.index(frame_idx) + 1
+        following = self._leg.frames[position : position + self._at_once - 1]
+        for other in itertools.takewhile(lambda frame: self._is_needed(frame, self._leg), following):
+            try:
+                pixels.append(self._read(other))
+            except Exception:
+                self.close()  # the error is raised in its place, when this frame is asked for
+                break
+        return pixels
+
+    def _read(self, frame_idx: int) -> Tensor:
         """The frame as the model's input (1, 3, H, W)."""
-        video = self._session.video
+        session, video = self._session, self._session.video
         if video is None or not video.seekable:
-            return self._session.pixel_values(frame_idx)
+            return session.pixel_values(frame_idx)
+        # CUDA work stays on this thread, behind what the model has yet to do.
+        ahead = session.prepares_on_cpu
         if self._ahead is None or self._next != frame_idx:
             self.close()
-            self._ahead = video.iterate(frame_idx, self._leg.frames.stop, self._leg.frames.step)
+            # Tensors of inference mode and others are not compiled alike, and the mode is a thread's own.
+            prepare = torch.inference_mode()(session.prepare) if ahead else None
+            self._ahead = video.iterate(frame_idx, self._leg.frames.stop, self._leg.frames.step, prepare)
         self._next = frame_idx + self._leg.frames.step
-        return self._session.preprocess(next(self._ahead)[1])
+        frame = next(self._ahead)[1]
+        return session.place(frame if ahead else session.prepare(frame))
 
     def close(self) -> None:
         """Ends reading ahead."""

@@ -15,12 +15,13 @@ from typing import Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from .array_ops import send
 from .feature_cache import FrameFeatures
 from .mask_decoder import NO_OBJECT_LOGIT
 from .mask_utils import fill_holes
-from .memory_bank import MemorySelection, MemoryTokens, build_memory
+from .memory_bank import MemorySelection
 from .object_track import FrameMemory, FrameResult, MaskPrompt, ObjectTrack, PointPrompt, Prompt, Provenance
-from .video_network import ObjectMasks, Sam2VideoNetwork
+from .video_network import ObjectMasks, Sam2VideoNetwork, StoredMemories
 from .video_session import Sam2VideoInferenceSession
 
 # Logits handed back to the decoder are clamped to this, as the official predictor does against rare extremes.
@@ -165,8 +166,8 @@ def _condition(
     readers = [(task, task.selection) for task in tasks if task.selection is not None]
     embeddings: dict[Hashable, Tensor] = {}
     for group in _grouped(readers, lambda reader: (len(reader[1].memories), len(reader[1].pointers))):
-        memory = _gather(model, session, [(task.history, selection) for task, selection in group])
-        conditioned = model.condition_on_memory(features, memory)
+        stored = _gather(model, session, [(task.history, selection) for task, selection in group])
+        conditioned = model.read_memories(features, stored)
         embeddings.update(zip((task.obj_id for task, _ in group), conditioned, strict=True))
     return embeddings
 
@@ -175,8 +176,8 @@ def _gather(
     model: Sam2VideoNetwork,
     session: Sam2VideoInferenceSession,
     group: Sequence[tuple[ObjectTrack, MemorySelection]],
-) -> MemoryTokens:
-    """The tokens of the memories and pointers that objects' selections name, equally many for each."""
+) -> StoredMemories:
+    """The memories and pointers that objects' selections name, equally many for each."""
     device = model.device
     maps = [torch.stack([history.features(slot.frame) for slot in chosen.memories]) for history, chosen in group]
     pointers = [[history.results[slot.frame].memory.pointer for slot in chosen.pointers] for history, chosen in group]
@@ -184,12 +185,11 @@ def _gather(
     moments = _shared_rows([[slot.temporal_index for slot in chosen.memories] for _, chosen in group])
     distances = _shared_rows([[slot.distance for slot in chosen.pointers] for _, chosen in group])
     has_pointers = len(pointers[0]) > 0
-    return build_memory(
+    return StoredMemories(
         features=torch.stack(maps).to(device),
-        spatial_position=model.memory_position_encoding(),
-        temporal_encoding=model.memory_temporal_positional_encoding[torch.tensor(moments, device=device), 0, 0],
+        moments=send(moments, device),
         pointers=torch.stack([torch.stack(row) for row in pointers]).to(device) if has_pointers else None,
-        pointer_encoding=model.pointer_time_encoding(distances, session.num_frames_total) if has_pointers else None,
+        distances=model.pointer_distances(distances, session.num_frames_total) if has_pointers else None,
     )
 
 
@@ -224,7 +224,7 @@ def _remember(
         return {}
     logits = torch.stack([masks[task.obj_id].logits for task in tasks])
     scores = torch.stack([masks[task.obj_id].object_score for task in tasks])
-    prompted = torch.tensor([task.prompt is not None for task in tasks], device=logits.device)
+    prompted = send([task.prompt is not None for task in tasks], logits.device)
     filled = fill_holes(logits, model.config.fill_hole_area) if model.config.fill_hole_area > 0 else logits
     # What the user has confirmed is remembered as shown; a tracked mask as the decoder gave it.
     to_encode = torch.where(prompted[:, None, None, None], filled, logits)

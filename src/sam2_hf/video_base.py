@@ -6,18 +6,22 @@ reading ahead, range checks and closing are written here once.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any
 
 from torch import Tensor
 
 from .video_prefetch import Prefetcher
+
+# A frame, and what a caller wants in its place.
+PreparedFrame = tuple[Tensor, Tensor]
 
 
 class VideoDecodingError(ValueError):
@@ -168,17 +172,22 @@ class VideoSource(ABC):
         return (frame for _, frame in self.iterate())
 
     def iterate(
-        self, start: int | None = None, stop: int | None = None, step: int = 1
+        self,
+        start: int | None = None,
+        stop: int | None = None,
+        step: int = 1,
+        prepare: Callable[[Tensor], Tensor] | None = None,
     ) -> Generator[tuple[int, Tensor], None, None]:
         """Frames one after the other, as pairs (index, frame), read ahead on a thread.
 
         `start`, `stop` and `step` are those of `range`: `stop` is left out, `step=-1` walks backward, and
-        None stands for the end of the clip in the direction of travel. Each call reads on its own, so
-        several may run at once. Closing the iterator, dropping it or closing the source ends its thread.
+        None stands for the end of the clip in the direction of travel. `prepare` makes of each frame what is
+        delivered in its place, on the thread that reads. Each call reads on its own, so several may run at
+        once. Closing the iterator, dropping it or closing the source ends its thread.
         """
         self._check_open()
         indices = self._range(start, stop, step)
-        return self._deliver(indices, self._read_ahead(self._read(indices)))
+        return self._deliver(indices, self._read_ahead(_prepared(self._read(indices), prepare)))
 
     def close(self) -> None:
         """Stop reading ahead, forget the cached frames and let go of files and devices. May be repeated."""
@@ -234,7 +243,9 @@ class VideoSource(ABC):
             stop = count if step > 0 else -1
         return range(start, min(max(stop, -1), count), step)
 
-    def _read_ahead(self, frames: Generator[Tensor, None, None]) -> Prefetcher[Tensor] | Generator[Tensor, None, None]:
+    def _read_ahead(
+        self, frames: Generator[PreparedFrame, None, None]
+    ) -> Prefetcher[PreparedFrame] | Generator[PreparedFrame, None, None]:
         if self._prefetch == 0:
             return frames
         with self._readers_lock:
@@ -244,12 +255,20 @@ class VideoSource(ABC):
         return reader
 
     def _deliver(
-        self, indices: range, frames: Prefetcher[Tensor] | Generator[Tensor, None, None]
+        self, indices: range, frames: Prefetcher[PreparedFrame] | Generator[PreparedFrame, None, None]
     ) -> Generator[tuple[int, Tensor], None, None]:
         try:
-            for index, frame in zip(indices, frames, strict=False):
+            for index, (frame, prepared) in zip(indices, frames, strict=False):
                 self._check_open()
                 self._cache.put(index, frame)  # a caller that shows what was tracked asks for it again
-                yield index, frame
+                yield index, prepared
         finally:
             frames.close()
+
+
+def _prepared(
+    frames: Generator[Tensor, None, None], prepare: Callable[[Tensor], Tensor] | None
+) -> Generator[PreparedFrame, None, None]:
+    with contextlib.closing(frames):
+        for frame in frames:
+            yield frame, frame if prepare is None else prepare(frame)

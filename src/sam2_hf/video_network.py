@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import initialization as init
 
+from .array_ops import send
+from .compilation import compilable, runs_compiled
 from .configuration_sam2 import Sam2VideoConfig, as_pair
 from .feature_cache import FrameFeatures
 from .layers import FeedForward, sine_position_encoding
-from .mask_decoder import NO_OBJECT_LOGIT
+from .mask_decoder import NO_OBJECT_LOGIT, DecodedPrompts
 from .memory_attention import MemoryAttention, RotaryTable
-from .memory_bank import MemoryRule, MemoryTokens, pointer_distance_scale
+from .memory_bank import MemoryRule, MemoryTokens, build_memory, pointer_distance_scale
 from .memory_encoder import MemoryEncoder, MemoryFuserBlock
 from .modeling_sam2 import Sam2PromptableModel
 
@@ -35,6 +37,20 @@ class ObjectMasks(NamedTuple):
     object_score: Tensor
     iou: Tensor
     pointer: Tensor
+
+
+class StoredMemories(NamedTuple):
+    """What N objects read in a frame, K memories and P pointers each.
+
+    `features` (N, K, D, h, w); `moments` (N, K), rows of the temporal encoding; `pointers` (N, P, C) and how long ago
+    they were, `distances` (N, P) as parts of the largest distance in reach, both None without pointers. Moments and
+    distances may have one row for all objects.
+    """
+
+    features: Tensor
+    moments: Tensor
+    pointers: Tensor | None
+    distances: Tensor | None
 
 
 class Sam2VideoNetwork(Sam2PromptableModel):
@@ -79,13 +95,45 @@ class Sam2VideoNetwork(Sam2PromptableModel):
 
     def encode_frame(self, pixel_values: Tensor) -> FrameFeatures:
         """A frame (1, 3, H, W) to its features, which no memory has touched."""
-        vision = self._encode(pixel_values)
-        finest, middle, coarsest = self.mask_decoder.project_high_resolution(vision.fpn_hidden_states)
+        finest, middle, coarsest = self._encode_maps(pixel_values)
         return FrameFeatures((finest, middle), coarsest)
 
     def without_memory(self, features: FrameFeatures) -> Tensor:
         """The embedding (1, C, h, w) for objects that no memory is read for."""
         return features.coarsest + self.no_memory_embedding.view(1, -1, 1, 1)
+
+    def encode_frames(self, pixel_values: Tensor) -> list[FrameFeatures]:
+        """Frames (B, 3, H, W), one batch, to the features of each."""
+        together = self.encode_frame(pixel_values)
+        if len(pixel_values) == 1:
+            return [together]
+        # Copies: a view would keep the whole batch alive for as long as one frame is.
+        levels = [[row.clone() for row in level.split(1)] for level in (*together.fine, together.coarsest)]
+        return [FrameFeatures((finest, middle), coarsest) for finest, middle, coarsest in zip(*levels, strict=True)]
+
+    def read_memories(self, features: FrameFeatures, stored: StoredMemories) -> Tensor:
+        """The frame's embedding as N objects' memories show it, (N, C, h, w)."""
+        if runs_compiled(self):
+            # Each program would come twice, with one row for all objects and with a row for each.
+            count, distances = len(stored.features), stored.distances
+            stored = stored._replace(
+                moments=stored.moments.expand(count, -1),
+                distances=None if distances is None else distances.expand(count, -1),
+            )
+        return self._read_memories(features, *stored)
+
+    @compilable("n", maps="nk", moments="nk", pointers="np", distances="np", changing=True)
+    def _read_memories(
+        self, features: FrameFeatures, maps: Tensor, moments: Tensor, pointers: Tensor | None, distances: Tensor | None
+    ) -> Tensor:
+        memory = build_memory(
+            maps,
+            spatial_position=self.memory_position_encoding(),
+            temporal_encoding=self.memory_temporal_positional_encoding[moments, 0, 0],
+            pointers=pointers,
+            pointer_encoding=None if distances is None else self._time_encoding(distances),
+        )
+        return self.condition_on_memory(features, memory)
 
     def condition_on_memory(self, features: FrameFeatures, memory: MemoryTokens) -> Tensor:
         """The frame's embedding as N objects' memories show it, (N, C, h, w)."""
@@ -115,8 +163,30 @@ class Sam2VideoNetwork(Sam2PromptableModel):
         `points` (B, P, N, 2) with `labels` (B, P, N), `previous_logits` (B, P, h, w). With `multimask`, the mask
         that scores best of the three; else the single one.
         """
+        if runs_compiled(self):
+            prompts = (points, labels, None, previous_logits)
+            points, labels = self._program_points(prompts, len(embedding))
+            return self._segment_points(features.fine, embedding, points, labels, previous_logits, multimask)
         high_resolution = [*features.fine, embedding]
         decoded = self.decode_prompts(high_resolution, points, labels, input_masks=previous_logits)
+        return self._best_masks(decoded, high_resolution, multimask)
+
+    @compilable("bp", embedding="b", points="bp", labels="bp", previous_logits="bp")
+    def _segment_points(
+        self,
+        fine: Sequence[Tensor],
+        embedding: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        previous_logits: Tensor | None,
+        multimask: bool,
+    ) -> ObjectMasks:
+        """`segment` of points that are checked and complete."""
+        decoded = self._decode(embedding, points, labels, previous_logits)
+        return self._best_masks(decoded, [*fine, embedding], multimask)
+
+    def _best_masks(self, decoded: DecodedPrompts, high_resolution: Sequence[Tensor], multimask: bool) -> ObjectMasks:
+        """For every prompt the mask that scores best of the three, or the single one."""
         if multimask:
             masks, ious = self.mask_decoder.multimasks(decoded, high_resolution)
             best = ious.argmax(dim=-1, keepdim=True)
@@ -147,6 +217,7 @@ class Sam2VideoNetwork(Sam2PromptableModel):
         score = present.float() * GIVEN_MASK_SCALE + GIVEN_MASK_BIAS
         return ObjectMasks(logits, score, torch.ones_like(score), self._pointer(pointer, present))
 
+    @compilable("n", logits="n", object_score="n", binarize="n")
     def encode_memory(self, features: FrameFeatures, logits: Tensor, object_score: Tensor, binarize: Tensor) -> Tensor:
         """What N objects will be remembered by, (N, D, h, w), from their masks' logits (N, 1, h, w).
 
@@ -171,14 +242,21 @@ class Sam2VideoNetwork(Sam2PromptableModel):
 
         `num_frames` is the length of the clip, None for a stream.
         """
+        return self._time_encoding(self.pointer_distances(distances, num_frames))
+
+    def pointer_distances(self, distances: Sequence[Sequence[int]], num_frames: int | None) -> Tensor:
+        """Numbers of frames as parts of the largest distance in reach, (rows, pointers)."""
+        return send(distances, self.device, torch.float32) / pointer_distance_scale(self.memory_rule, num_frames)
+
+    def _time_encoding(self, distances: Tensor) -> Tensor | None:
+        """The encoding (rows, pointers, D) of what `pointer_distances` gave."""
         projection = self.temporal_positional_encoding_projection_layer
         if projection is None:
             return None
         hidden = projection.in_features
-        index = torch.arange(hidden // 2, device=self.device, dtype=torch.float32)
+        index = torch.arange(hidden // 2, device=distances.device, dtype=torch.float32)
         periods = 10000.0 ** (2 * torch.div(index, 2, rounding_mode="floor") / (hidden // 2))
-        scale = pointer_distance_scale(self.memory_rule, num_frames)
-        angles = (torch.tensor(distances, device=self.device, dtype=torch.float32) / scale).unsqueeze(-1) / periods
+        angles = distances.unsqueeze(-1) / periods
         return projection(torch.cat((angles.sin(), angles.cos()), dim=-1).to(projection.weight.dtype))
 
     def _pointer(self, pointer: Tensor, present: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 import torch
 from torch import Tensor
 
+from .array_ops import ready_to_send, send
 from .feature_cache import FeatureCache
 from .memory_bank import MemoryRule
 from .object_track import FrameResult, ObjectTrack, Prompt
@@ -166,11 +167,24 @@ class Sam2VideoInferenceSession:
 
     def preprocess(self, frame: Tensor) -> Tensor:
         """A picture (3, height, width) uint8 of the video as the model's input (1, 3, H, W)."""
+        return self.place(self.prepare(frame))
+
+    @property
+    def prepares_on_cpu(self) -> bool:
+        """Whether `prepare` leaves other devices alone, so that it may run beside the model, on another thread."""
+        return self.processing_device is None or torch.device(self.processing_device).type == "cpu"
+
+    def prepare(self, frame: Tensor) -> Tensor:
+        """First half of `preprocess`: resized and normalised."""
         assert self.image_processor is not None  # checked beside the video
         inputs = self.image_processor(
             frame, input_data_format="channels_first", device=self.processing_device, return_tensors="pt"
         )
-        return inputs["pixel_values"].to(self.inference_device, self.dtype)
+        return ready_to_send(inputs["pixel_values"].to(self.dtype), self.inference_device)
+
+    def place(self, pixel_values: Tensor) -> Tensor:
+        """Second half of `preprocess`: where the model computes."""
+        return send(pixel_values, self.inference_device)
 
     def reaches(self, frame_idx: int) -> bool:
         """Whether a video of unknown length goes on to this frame; waits for it if need be."""

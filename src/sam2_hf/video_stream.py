@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .video_base import FrameUnavailableError, VideoDecodingError, VideoSource
+from .video_base import FrameUnavailableError, PreparedFrame, VideoDecodingError, VideoSource
 from .video_container import FrameConverter, describe_error, import_av, orientation_of
 from .video_pictures import FrameReader
 from .video_prefetch import Prefetcher
@@ -110,7 +110,7 @@ class StreamSource(VideoSource):
         start = self._next_unused if start is None else self._check_index(start)
         return range(start, sys.maxsize if stop is None else stop, step)
 
-    def _read_ahead(self, frames: Generator[Tensor, None, None]) -> Generator[Tensor, None, None]:
+    def _read_ahead(self, frames: Generator[PreparedFrame, None, None]) -> Generator[PreparedFrame, None, None]:
         return frames  # what is read ahead belongs to the stream, not to one iteration over it
 
     def _reach(self, index: int) -> Tensor | None:
