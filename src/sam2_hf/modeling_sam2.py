@@ -24,6 +24,7 @@ from .prompt_encoder import (
     check_prompt_tensors,
 )
 from .vision_encoder import FpnNeck
+from .working_set import keep_freed_memory
 
 
 class Sam2PreTrainedModel(PreTrainedModel):
@@ -50,6 +51,7 @@ class Sam2PreTrainedModel(PreTrainedModel):
     def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any):
         super().__init__(config, *args, **kwargs)
         _pass_on_attention_implementation(config)
+        keep_freed_memory()
 
     def set_attn_implementation(self, attn_implementation: str | dict, *args: Any, **kwargs: Any) -> None:
         """As in transformers, of which older versions do not reach the trunk, two levels deep in the configuration."""
