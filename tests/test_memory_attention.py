@@ -218,6 +218,7 @@ class TestFastForms:
     def test_of_the_whole(self, monkeypatch, at_once, pointer_tokens, shared_position):
         monkeypatch.setattr(memory_attention, "TOKENS_AT_ONCE", at_once)
         monkeypatch.setattr(working_set, "BYTES_IN_CACHE", 4096)
+        monkeypatch.setattr(working_set, "LEAST_ROWS", 1)
         config = config_of()
         attention, inputs = attention_of(config), list(inputs_of(config, pointer_tokens=pointer_tokens))
         if shared_position:

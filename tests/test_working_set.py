@@ -10,14 +10,20 @@ from sam2_hf.fast_paths import plain_paths
 from sam2_hf.working_set import how_many_fit, in_portions
 
 
+@pytest.fixture
+def three_rows_at_once(monkeypatch):
+    """Of a width of 16 channels in float32."""
+    monkeypatch.setattr(working_set, "BYTES_IN_CACHE", 3 * 16 * 4)
+    monkeypatch.setattr(working_set, "LEAST_ROWS", 1)
+
+
 def test_at_least_one_item_fits():
     assert how_many_fit(2**60, torch.device("cpu")) == 1
     assert how_many_fit(2**20, torch.device("cpu")) == 16
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 3, 4), (7, 4), (1, 4), (0, 4)])
-def test_rows_in_portions_become_what_they_become_together(monkeypatch, shape: tuple[int, ...]):
-    monkeypatch.setattr(working_set, "BYTES_IN_CACHE", 4 * 16 * 3)  # three rows of width 16
+def test_rows_in_portions_become_what_they_become_together(three_rows_at_once, shape: tuple[int, ...]):
     rows, sizes = torch.randn(shape), []
 
     def double(portion: torch.Tensor) -> torch.Tensor:
@@ -29,15 +35,14 @@ def test_rows_in_portions_become_what_they_become_together(monkeypatch, shape: t
     assert max(sizes) <= 3 and sum(sizes) == rows.shape[:-1].numel()
 
 
-def test_the_whole_is_taken_at_once_for_gradients_and_in_the_plain_form(monkeypatch):
-    monkeypatch.setattr(working_set, "BYTES_IN_CACHE", 1)
+def test_the_whole_is_taken_at_once_for_gradients_and_in_the_plain_form(three_rows_at_once):
     rows, sizes = torch.randn(6, 4), []
 
     def note(portion: torch.Tensor) -> torch.Tensor:
         sizes.append(len(portion))
         return portion
 
-    in_portions(note, rows, width=4)
+    in_portions(note, rows, width=16)
     with torch.no_grad(), plain_paths():
-        in_portions(note, rows, width=4)
+        in_portions(note, rows, width=16)
     assert sizes == [6, 6]

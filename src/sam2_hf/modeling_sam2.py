@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
 from .configuration_sam2 import Sam2Config, Sam2VideoConfig, Sam2VisionConfig
+from .fast_paths import suit as fast_paths_suit
 from .hiera import Hiera
 from .layers import sine_position_encoding
 from .losses import segmentation_loss
@@ -109,11 +110,13 @@ class Sam2VisionModel(Sam2PreTrainedModel):
         output_attentions: bool | None = None,
         output_position_encoding: bool = True,
         return_dict: bool | None = None,
+        narrowing: Sequence[nn.Conv2d] = (),
     ) -> Sam2VisionEncoderOutput | tuple:
         """Encodes `pixel_values` (B, 3, H, W), normalised, H and W as configured.
 
-        `output_position_encoding=False` spares callers who read the features alone the sine encodings. Raises a
-        `ValueError` for pictures of another size.
+        `output_position_encoding=False` spares callers who read the features alone the sine encodings. `narrowing` are
+        convolutions through which the finest levels go on, one each. Raises a `ValueError` for pictures of another
+        size.
         """
         expected = (self.config.backbone_config.num_channels, *self.config.backbone_config.image_size)
         if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != expected:
@@ -126,7 +129,7 @@ class Sam2VisionModel(Sam2PreTrainedModel):
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
             self.config.output_attentions if output_attentions is None else output_attentions,
         )
-        maps = self.neck(trunk.stages)
+        maps = self.neck(trunk.stages, narrowing)
         output = Sam2VisionEncoderOutput(
             last_hidden_state=trunk.stages[-1],
             fpn_hidden_states=maps,
@@ -260,17 +263,24 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
     def _encode(
         self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
     ) -> Sam2VisionEncoderOutput:
-        return self.vision_encoder(
+        """Encodes pictures; the two finer maps are narrowed as the mask decoder reads them."""
+        narrowing = (self.mask_decoder.conv_s0, self.mask_decoder.conv_s1)
+        at_once = fast_paths_suit(pixel_values) and narrowing[0].weight.device == pixel_values.device
+        vision = self.vision_encoder(
             pixel_values,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
             output_position_encoding=False,
             return_dict=True,
+            narrowing=narrowing if at_once else (),
         )
+        if not at_once:
+            vision.fpn_hidden_states = tuple(self.mask_decoder.project_high_resolution(vision.fpn_hidden_states))
+        return vision
 
     def _image_embeddings(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """The pyramid's maps as the decoder reads them, for a picture that has no memories."""
-        *fine, coarsest = self.mask_decoder.project_high_resolution(maps)
+        """The maps of `_encode` as the decoder reads them for a picture that has no memories."""
+        *fine, coarsest = maps
         return [*fine, coarsest + self.no_memory_embedding.view(1, -1, 1, 1).to(coarsest.device)]
 
     def _embed_prompts(

@@ -79,8 +79,7 @@ class Sam2VideoNetwork(Sam2PromptableModel):
 
     def encode_frame(self, pixel_values: Tensor) -> FrameFeatures:
         """A frame (1, 3, H, W) to its features, which no memory has touched."""
-        vision = self._encode(pixel_values)
-        finest, middle, coarsest = self.mask_decoder.project_high_resolution(vision.fpn_hidden_states)
+        finest, middle, coarsest = self._encode(pixel_values).fpn_hidden_states
         return FrameFeatures((finest, middle), coarsest)
 
     def without_memory(self, features: FrameFeatures) -> Tensor:
