@@ -32,7 +32,7 @@ def may_read_weights(*layers: nn.Module) -> bool:
 def suit(tensor: torch.Tensor) -> bool:
     """Whether forms that are made for CPUs may work on a tensor: one that lies there, when nothing is recorded, for
     gradients or by a compiler, and no autocast changes dtypes on the way."""
-    recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    recorded = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
     return _enabled and tensor.device.type == "cpu" and not recorded and not torch.is_autocast_enabled("cpu")
 
 
