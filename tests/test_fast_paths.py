@@ -60,9 +60,10 @@ def test_what_adapters_add_is_not_passed_over(name: str):
             setattr(model.mask_decoder.get_submodule(parent), leaf, Adapter(layer))
     points, pixels = torch.full((1, 2, 1, 2), 40.0), torch.zeros(1, 3, 128, 128)
     with torch.inference_mode():
-        masks = model(pixels, points).pred_masks
+        embeddings = model.get_image_embeddings(pixels)
+        masks = model(image_embeddings=embeddings, input_points=points).pred_masks
         with fast_paths.plain_paths():
-            plain = model(pixels, points).pred_masks
+            plain = model(image_embeddings=embeddings, input_points=points).pred_masks
     assert_close_in_scale(masks, plain, 1e-5)
 
 

@@ -11,7 +11,9 @@ from tiny import randomize_parameters, tiny_config
 from torch.nn import functional as F
 from transformers.models.sam2.modeling_sam2 import Sam2HieraDetModel
 
+from sam2_hf import working_set
 from sam2_hf.configuration_sam2 import Sam2HieraDetConfig
+from sam2_hf.fast_paths import plain_paths
 from sam2_hf.hiera import Hiera, max_pool, merge_windows, partition_windows
 
 
@@ -50,6 +52,47 @@ def test_max_pool_takes_the_largest_of_each_block():
     features = torch.tensor([[1.0, 5.0, 2.0, 0.0], [3.0, 4.0, -1.0, 7.0]]).view(1, 2, 4, 1)
     assert max_pool(features, (2, 2)).flatten().tolist() == [5, 7]
     assert max_pool(features, (1, 2)).flatten().tolist() == [5, 2, 4, 7]
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (1, 2), (3, 2)])
+@torch.no_grad()
+def test_max_pool_is_the_same_in_both_forms(stride):
+    features = torch.randn(2, 7, 5, 3, generator=torch.Generator().manual_seed(0))[..., :2]
+    fast = max_pool(features, stride)
+    with plain_paths():
+        assert torch.equal(fast, max_pool(features, stride))
+
+
+class TestFastForms:
+    """Maps in bands, windows that are filled up after the projection, a position that is added in place."""
+
+    # The 8x8 map of the second stage in windows of 6 is filled up; so are all later ones.
+    @pytest.mark.parametrize("windows", [[8, 4, 4, 2], [8, 6, 6, 4]])
+    @pytest.mark.parametrize("image_size", [64, (64, 128)])
+    @torch.no_grad()
+    def test_give_the_same_stages(self, monkeypatch, windows, image_size):
+        monkeypatch.setattr(working_set, "BYTES_IN_CACHE", 1)
+        monkeypatch.setattr(working_set, "LEAST_ROWS", 1)
+        config = trunk_config(window_size_per_stage=windows, image_size=image_size)
+        trunk, pixels = trunk_of(config), pixels_for(config)
+        before = pixels.clone()
+        fast = trunk(pixels)
+        with plain_paths():
+            plain = trunk(pixels)
+        assert torch.equal(pixels, before)
+        assert not torch.equal(fast.stages[-1], plain.stages[-1])
+        for stage, expected in zip(fast.stages, plain.stages, strict=True):
+            assert_close_in_scale(stage, expected)
+
+    @torch.no_grad()
+    def test_take_a_map_band_by_band(self, monkeypatch):
+        monkeypatch.setattr(working_set, "BYTES_IN_CACHE", 1)
+        monkeypatch.setattr(working_set, "LEAST_ROWS", 1)
+        config = trunk_config()
+        trunk, heights = trunk_of(config), []
+        trunk.blocks[0].layer_norm1.register_forward_hook(lambda _, inputs, __: heights.append(inputs[0].shape[1]))
+        trunk(pixels_for(config))
+        assert heights == [8, 8]
 
 
 class TestTrunk:

@@ -36,9 +36,9 @@ def spy_on_projections(attention: ImageAttention, monkeypatch: pytest.MonkeyPatc
 def test_tokens_read_the_same_from_the_image_in_both_forms(attention, prompts: int, num_tokens: int):
     tokens, image = draw(2, prompts, num_tokens, WIDTH), draw(2, prompts, PLACES, WIDTH, seed=1)
     positions = draw(1, 1, PLACES, WIDTH, seed=2)
-    reassociated, weights = attention.read(tokens, image, positions)
+    reassociated, weights = attention.read(tokens, image + positions, image)
     with plain_paths():
-        plain, _ = attention.read(tokens, image, positions)
+        plain, _ = attention.read(tokens, image + positions, image)
     assert weights is None
     assert_close_in_scale(reassociated, plain, 1e-5)
 
@@ -52,9 +52,9 @@ def test_the_image_is_informed_the_same_in_both_forms(attention, image_prompts: 
     if masked:
         mask = torch.ones(2, 3, 1, 5, dtype=torch.bool)
         mask[1, 2, 0, 3:] = False
-    reassociated = attention.inform(image, positions, tokens, values, mask)
+    reassociated = attention.inform(image, image + positions, tokens, values, mask)
     with plain_paths():
-        plain = attention.inform(image, positions, tokens, values, mask)
+        plain = attention.inform(image, image + positions, tokens, values, mask)
     assert reassociated.shape == (2, 3, PLACES, WIDTH)
     assert_close_in_scale(reassociated, plain, 1e-5)
 
@@ -63,15 +63,15 @@ def test_the_reassociated_form_is_used_only_while_it_saves_work(attention, monke
     seen = spy_on_projections(attention, monkeypatch)
     image, positions = draw(1, 2, PLACES, WIDTH), draw(1, 1, PLACES, WIDTH)
     fewest_that_cost_more = attention.q_proj.out_features // attention.num_heads + 1
-    attention.read(draw(1, 2, fewest_that_cost_more - 1, WIDTH), image, positions)
+    attention.read(draw(1, 2, fewest_that_cost_more - 1, WIDTH), image + positions, image)
     assert PLACES not in seen
-    attention.read(draw(1, 2, fewest_that_cost_more, WIDTH), image, positions)
+    attention.read(draw(1, 2, fewest_that_cost_more, WIDTH), image + positions, image)
     assert PLACES in seen
 
 
 def test_weights_come_from_the_plain_form(attention):
     tokens, image, positions = draw(1, 2, 4, WIDTH), draw(1, 2, PLACES, WIDTH), draw(1, 1, PLACES, WIDTH)
-    _, weights = attention.read(tokens, image, positions, need_weights=True)
+    _, weights = attention.read(tokens, image + positions, image, need_weights=True)
     assert weights.shape == (1, 2, attention.num_heads, 4, PLACES)
     torch.testing.assert_close(weights.sum(-1), torch.ones(1, 2, attention.num_heads, 4))
 
@@ -79,8 +79,9 @@ def test_weights_come_from_the_plain_form(attention):
 def test_gradients_agree_between_the_forms(attention):
     def gradients() -> list[torch.Tensor]:
         tokens, image = draw(1, 2, 4, WIDTH).requires_grad_(), draw(1, 2, PLACES, WIDTH, seed=1).requires_grad_()
-        read, _ = attention.read(tokens, image, draw(1, 1, PLACES, WIDTH))
-        informed = attention.inform(image, draw(1, 1, PLACES, WIDTH), tokens, tokens)
+        placed_image = image + draw(1, 1, PLACES, WIDTH)
+        read, _ = attention.read(tokens, placed_image, image)
+        informed = attention.inform(image, placed_image, tokens, tokens)
         loss = read.square().mean() + informed.square().mean()
         return list(torch.autograd.grad(loss, [tokens, image, *attention.parameters()], allow_unused=True))
 

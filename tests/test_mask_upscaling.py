@@ -7,6 +7,7 @@ import torch
 from closeness import assert_close_in_scale
 from torch import nn
 
+from sam2_hf import mask_upscaling
 from sam2_hf.mask_upscaling import upscale, upscale_in_blocks
 
 WIDTH = 16
@@ -22,9 +23,12 @@ def layers():
     return doublings, nn.LayerNorm(WIDTH // 2)
 
 
+@pytest.mark.parametrize("bands", ["one", "a row each"])
 @pytest.mark.parametrize(("height", "width"), [(3, 3), (2, 5), (1, 4)])
 @pytest.mark.parametrize(("leading", "fine_leading"), [((4,), (1,)), ((4,), (4,)), ((2, 3), (2, 1)), ((2, 3), (1, 1))])
-def test_both_orders_give_the_same_masks(layers, height, width, leading, fine_leading):
+def test_both_orders_give_the_same_masks(monkeypatch, layers, height, width, leading, fine_leading, bands):
+    if bands == "a row each":
+        monkeypatch.setattr(mask_upscaling, "how_many_rows", lambda rows, width: 1)
     generator = torch.Generator().manual_seed(height * width)
 
     def draw(*shape: int) -> torch.Tensor:

@@ -9,6 +9,8 @@ from tiny import randomize_parameters, tiny_config, tiny_video_model
 from torch import nn
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoMemoryAttention
 
+from sam2_hf import memory_attention, working_set
+from sam2_hf.fast_paths import plain_paths
 from sam2_hf.memory_attention import MemoryAttention, RotaryTable
 
 RECTANGLE = {"image_size": (64, 96)}  # a map of 4 rows and 6 columns
@@ -206,6 +208,59 @@ class TestKeys:
         assert not torch.allclose(keys[:, 0, :PLACES], self.attention.k_proj(self.memory)[:, :PLACES])
 
 
+class TestFastForms:
+    """What is computed in blocks and portions on a CPU equals the plain form."""
+
+    @pytest.mark.parametrize("at_once", [5, PLACES, 3 * PLACES, 512])
+    @pytest.mark.parametrize("pointer_tokens", [0, 4])
+    @pytest.mark.parametrize("shared_position", [False, True])
+    @torch.no_grad()
+    def test_of_the_whole(self, monkeypatch, at_once, pointer_tokens, shared_position):
+        monkeypatch.setattr(memory_attention, "TOKENS_AT_ONCE", at_once)
+        monkeypatch.setattr(working_set, "BYTES_IN_CACHE", 4096)
+        monkeypatch.setattr(working_set, "LEAST_ROWS", 1)
+        config = config_of()
+        attention, inputs = attention_of(config), list(inputs_of(config, pointer_tokens=pointer_tokens))
+        if shared_position:
+            inputs[3] = inputs[3][:1]
+        fast = attention(*inputs)
+        with plain_paths():
+            plain = attention(*inputs)
+        assert not torch.equal(fast, plain)
+        assert_close_in_scale(fast, plain)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    @torch.no_grad()
+    def test_of_the_rotation(self, dtype):
+        table = RotaryTable(6, 4, 8)
+        tokens = torch.randn(2, 3 * PLACES, 2, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+        fast = table(tokens)
+        with plain_paths():
+            assert_close_in_scale(fast, table(tokens), 1e-6 if dtype is torch.float32 else 1e-2)
+
+    @pytest.mark.parametrize("reason", ["eager", "heads", "width", "gradients", "autocast", "bfloat16", "training"])
+    def test_are_not_used_where_they_would_not_do(self, monkeypatch, reason):
+        def fail(*_):
+            raise AssertionError("read in blocks")
+
+        monkeypatch.setattr(memory_attention, "attend_in_blocks", fail)
+        overrides = {"heads": {"memory_attention_num_attention_heads": 2}}.get(reason, {})
+        config = config_of(**overrides)
+        attention, inputs = attention_of(config), list(inputs_of(config))
+        if reason == "width":  # a memory as wide as what reads it
+            attention = attention.layers[0].self_attn
+            assert not attention._gains_from_blocks(inputs[0])
+            return
+        if reason == "eager":
+            config._attn_implementation = "eager"
+        elif reason == "training":
+            attention.train()
+        elif reason == "bfloat16":
+            attention, inputs[:4] = attention.bfloat16(), [x.bfloat16() for x in inputs[:4]]
+        with torch.set_grad_enabled(reason == "gradients"), torch.autocast("cpu", enabled=reason == "autocast"):
+            attention(*inputs)
+
+
 class TestRotaryTable:
     def test_turns_pairs_of_channels_by_column_then_by_row(self):
         """Against the definition with complex numbers: width 6, height 4, heads of 8 channels."""
@@ -283,8 +338,9 @@ class TestTraining:
             inputs = [x.detach().clone().requires_grad_() for x in self.inputs[:4]]
             self.attention(*inputs, self.inputs[4]).square().sum().backward()
             gradients.append([p.grad.clone() for p in self.attention.parameters()] + [x.grad for x in inputs])
+        # A reentrant checkpoint computes first without gradients, when fast forms are used: the same up to rounding.
         for plain, checkpointed in zip(*gradients, strict=True):
-            torch.testing.assert_close(checkpointed, plain)
+            assert_close_in_scale(checkpointed, plain)
 
     @torch.no_grad()
     def test_dropout_acts_in_training_alone(self):

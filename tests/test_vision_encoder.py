@@ -8,6 +8,7 @@ from closeness import assert_close_in_scale
 from tiny import randomize_parameters, tiny_config
 from transformers.models.sam2.modeling_sam2 import Sam2VisionNeck
 
+from sam2_hf.fast_paths import plain_paths
 from sam2_hf.vision_encoder import FpnNeck
 
 IMAGE_SIZE = (64, 96)
@@ -64,3 +65,19 @@ def test_only_top_down_levels_hear_of_the_level_above():
     changed = [*stages[:3], stages[3] + 1]
     same = [torch.equal(a, b) for a, b in zip(neck(stages), neck(changed), strict=True)]
     assert same == [True, True, False]
+
+
+@pytest.mark.parametrize("top_down", [[2, 3], [1, 2, 3], [0, 1, 2], []])
+@torch.no_grad()
+def test_narrowed_levels_are_those_that_are_narrowed_afterwards(top_down):
+    config = vision_config(fpn_top_down_levels=top_down)
+    neck, stages = neck_of(config), stages_for(config)
+    generator = torch.Generator().manual_seed(2)
+    narrowing = [randomize_parameters(torch.nn.Conv2d(32, width, 1), generator) for width in (4, 8)]
+    with plain_paths():
+        finest, middle, coarsest = neck(stages)
+        expected = (narrowing[0](finest), narrowing[1](middle), coarsest)
+        plain = neck(stages, narrowing)
+    for level, other, reference in zip(neck(stages, narrowing), plain, expected, strict=True):
+        assert torch.equal(other, reference)
+        assert_close_in_scale(level, reference)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 _enabled = True
@@ -26,6 +27,13 @@ def may_read_weights(*layers: nn.Module) -> bool:
     Adapters (LoRA) and quantisation put modules of their own in a layer's place, past which no fast form may look.
     """
     return all(type(layer) in (nn.Linear, nn.ConvTranspose2d) for layer in layers)
+
+
+def suit(tensor: torch.Tensor) -> bool:
+    """Whether forms that are made for CPUs may work on a tensor: one that lies there, when nothing is recorded, for
+    gradients or by a compiler, and no autocast changes dtypes on the way."""
+    recorded = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return _enabled and tensor.device.type == "cpu" and not recorded and not torch.is_autocast_enabled("cpu")
 
 
 @contextmanager

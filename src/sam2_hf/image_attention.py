@@ -8,8 +8,7 @@ multiplies the projections into the tokens instead, of which there are few, and 
     output   (A v) Wo    =  A (v Wo)
 
 With N tokens and h heads, N h columns take the place of the inner width, about half as many; and the projections of
-the image, each as large as the image itself, are never written. What is added to the places as their position goes the
-same way, and once for all prompts.
+the image, each as large as the image itself, are never written.
 
 Axes: B images, P prompts, L places, N tokens, C channels, h heads, d a head's width.
 """
@@ -18,7 +17,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .fast_paths import enabled as fast_paths_enabled
 from .fast_paths import may_read_weights
@@ -31,25 +29,23 @@ class ImageAttention(PromptAttention):
     def read(
         self,
         tokens: Tensor,
+        placed_image: Tensor,
         image: Tensor,
-        positions: Tensor,
         bias: Tensor | None = None,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """What the tokens (B, P, N, C) read from the image (B, P or 1, L, C): (B, P, N, C), and weights if asked for.
 
-        `positions` (1, 1, L, C) are added to the image for the keys alone; `bias` broadcasts to (B, P, N, L).
+        Keys come from `placed_image`, the image plus its positions; `bias` broadcasts to (B, P, N, L).
         """
-        # An image that is the same for all prompts is projected once anyway, which is cheaper still.
-        differs = image.shape[1] == tokens.shape[1]
-        if differs and bias is None and not need_weights and self._is_cheaper(tokens, image):
-            return self._read_reassociated(tokens, image, positions), None
-        return self(tokens, image + positions, image, bias, need_weights)
+        if not self._is_shared(tokens, image) and bias is None and not need_weights and self._is_cheaper(tokens, image):
+            return self._read_reassociated(tokens, placed_image, image), None
+        return self(tokens, placed_image, image, bias, need_weights)
 
     def inform(
         self,
         image: Tensor,
-        positions: Tensor,
+        placed_image: Tensor,
         placed_tokens: Tensor,
         tokens: Tensor,
         mask: Tensor | None = None,
@@ -59,8 +55,13 @@ class ImageAttention(PromptAttention):
         `placed_tokens` are the keys, `tokens` the values; `mask` (B, P, 1, N) is False for tokens that are not read.
         """
         if self._is_cheaper(tokens, image):
-            return self._inform_reassociated(image, positions, placed_tokens, tokens, mask)
-        return image + self(image + positions, placed_tokens, tokens, mask)[0]
+            return self._inform_reassociated(image, placed_image, placed_tokens, tokens, mask)
+        return image + self(placed_image, placed_tokens, tokens, mask)[0]
+
+    @staticmethod
+    def _is_shared(tokens: Tensor, image: Tensor) -> bool:
+        """Whether several prompts have one image, which is projected once anyway: that is cheaper still."""
+        return image.shape[1] < tokens.shape[1]
 
     def _is_cheaper(self, tokens: Tensor, image: Tensor) -> bool:
         """As long as the tokens of all heads are fewer than the inner channels; measured on CPUs in float32."""
@@ -71,11 +72,10 @@ class ImageAttention(PromptAttention):
         fewer = tokens.shape[2] * self.num_heads <= self.q_proj.out_features
         return fewer and image.device.type == "cpu" and image.dtype is torch.float32
 
-    def _read_reassociated(self, tokens: Tensor, image: Tensor, positions: Tensor) -> Tensor:
+    def _read_reassociated(self, tokens: Tensor, placed_image: Tensor, image: Tensor) -> Tensor:
         queries = self._spread(self.q_proj(tokens) * self.scaling)
         # The bias of the keys adds the same to all scores of a query, which the softmax takes away again.
-        scores = (self.k_proj.weight.T @ queries).transpose(-2, -1) @ image.transpose(-2, -1)
-        scores = scores + queries.transpose(-2, -1) @ F.linear(positions, self.k_proj.weight).transpose(-2, -1)
+        scores = (self.k_proj.weight.T @ queries).transpose(-2, -1) @ placed_image.transpose(-2, -1)
         read = (scores.softmax(dim=-1) @ image).unflatten(2, (self.num_heads, -1))
         values = self.v_proj.weight.unflatten(0, (self.num_heads, -1))
         # Weights add up to one, so the bias of the values passes through unweighted.
@@ -83,18 +83,19 @@ class ImageAttention(PromptAttention):
         return self.o_proj(heads)
 
     def _inform_reassociated(
-        self, image: Tensor, positions: Tensor, placed_tokens: Tensor, tokens: Tensor, mask: Tensor | None
+        self, image: Tensor, placed_image: Tensor, placed_tokens: Tensor, tokens: Tensor, mask: Tensor | None
     ) -> Tensor:
         keys = self._spread(self.k_proj(placed_tokens) * self.scaling)
-        if image.shape[1] == 1:
-            scores = self.q_proj(image + positions) @ keys
+        if self._is_shared(tokens, image):
+            scores = keys.transpose(-2, -1) @ self.q_proj(placed_image).transpose(-2, -1)
         else:
-            scores = image @ (self.q_proj.weight.T @ keys)
-            scores = scores + self.q_proj(positions) @ keys
-        scores = scores.unflatten(-1, (self.num_heads, -1))
+            scores = (self.q_proj.weight.T @ keys).transpose(-2, -1) @ placed_image.transpose(-2, -1)
+            scores = scores + (self.q_proj.bias @ keys).unsqueeze(-1)
+        # Tokens before places: a softmax over the few tokens then runs along the many places.
+        scores = scores.unflatten(2, (self.num_heads, -1))
         if mask is not None:
-            scores = scores.masked_fill(~mask.unsqueeze(2), float("-inf"))
-        weights = scores.softmax(dim=-1).flatten(-2)
+            scores = scores.masked_fill(~mask.unsqueeze(-1), float("-inf"))
+        weights = scores.softmax(dim=-2).flatten(2, 3).transpose(-2, -1)
         # Each head's weights add up to one: an h-th of the bias in every row of every head adds it once.
         values = self._spread(self.v_proj(tokens)).transpose(-2, -1) @ self.o_proj.weight.T
         values = values + self.o_proj.bias / self.num_heads
@@ -103,6 +104,5 @@ class ImageAttention(PromptAttention):
 
     def _spread(self, tokens: Tensor) -> Tensor:
         """(B, P, N, h * d) to (B, P, h * d, h * N): a column for each head and token, zero outside the head's rows."""
-        heads = tokens.unflatten(-1, (self.num_heads, -1))
-        diagonal = torch.eye(self.num_heads, dtype=tokens.dtype, device=tokens.device)
-        return torch.einsum("bpnhd,hg->bphdgn", heads, diagonal).flatten(4, 5).flatten(2, 3)
+        heads = tokens.unflatten(-1, (self.num_heads, -1)).permute(0, 1, 4, 2, 3)
+        return torch.diag_embed(heads, dim1=2, dim2=4).flatten(4, 5).flatten(2, 3)

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .fast_paths import suit as fast_paths_suit
+from .working_set import how_many_rows
+
 Doublings = tuple[nn.ConvTranspose2d, nn.ConvTranspose2d]
 
 
@@ -35,7 +38,21 @@ def upscale(
 def upscale_in_blocks(
     hidden: Tensor, fine: tuple[Tensor, Tensor], doublings: Doublings, norm: nn.LayerNorm, kernels: Tensor
 ) -> Tensor:
-    """The same as `upscale`, in the order of blocks."""
+    """The same as `upscale`, in the order of blocks, and in bands of as many rows as the caches hold."""
+    row = hidden.shape[:-3].numel() * hidden.shape[-2] * 16  # places of the masks
+    count = max(1, how_many_rows(fine[1], fine[1].shape[-3]) // max(1, row))
+    if count >= hidden.shape[-3] or not fast_paths_suit(hidden):
+        return _upscale_band(hidden, fine, doublings, norm, kernels)
+    bands = zip(
+        hidden.split(count, dim=-3), fine[0].split(2 * count, dim=-2), fine[1].split(4 * count, dim=-2), strict=True
+    )
+    logits = [_upscale_band(band, (middle, finest), doublings, norm, kernels) for band, middle, finest in bands]
+    return torch.cat(logits, dim=-2)
+
+
+def _upscale_band(
+    hidden: Tensor, fine: tuple[Tensor, Tensor], doublings: Doublings, norm: nn.LayerNorm, kernels: Tensor
+) -> Tensor:
     height, width = hidden.shape[-3:-1]
     middle = _in_blocks(fine[0], (height, width), doublings[0])
     finest = _in_blocks(fine[1], (height, width), doublings[1])

@@ -10,7 +10,8 @@ rotary encoding in two dimensions: Heo et al. (arXiv 2403.13298).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,7 +19,11 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .fast_paths import may_read_weights
+from .fast_paths import suit as fast_paths_suit
 from .layers import attend
+from .narrow_attention import TOKENS_AT_ONCE, attend_in_blocks
+from .working_set import in_portions
 
 if TYPE_CHECKING:
     from .configuration_sam2 import Sam2VideoConfig
@@ -68,10 +73,23 @@ class RotaryTable(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Rotates (N, L * k, h, d): k maps one after the other, each with the same places."""
+        if fast_paths_suit(tokens):
+            return self._turn_as_complex(tokens)
         maps = tokens.unflatten(1, (-1, self.cos.shape[0])).float()
         first, second = maps.unflatten(-1, (-1, 2)).unbind(-1)
         turned = torch.stack((first * self.cos - second * self.sin, second * self.cos + first * self.sin), dim=-1)
         return turned.flatten(-2).flatten(1, 2).to(tokens.dtype)
+
+    def _turn_as_complex(self, tokens: Tensor) -> Tensor:
+        """The same, with each pair as one complex number: the product reads and writes every channel once."""
+        maps = tokens.unflatten(1, (-1, self.cos.shape[0])).float()
+        turned = torch.view_as_complex(maps.unflatten(-1, (-1, 2))) * torch.complex(self.cos, self.sin)
+        return torch.view_as_real(turned).flatten(-2).flatten(1, 2).to(tokens.dtype)
+
+    def blocks(self, size: int) -> list[Tensor]:
+        """The table as complex numbers (<= `size`, d/2), block by block: of a part of a map, or of some whole maps."""
+        table = torch.complex(self.cos, self.sin)[:, 0]
+        return list(table.repeat(max(1, size // len(table)), 1).split(size))
 
 
 class RotaryAttention(nn.Module):
@@ -122,6 +140,56 @@ class RotaryAttention(nn.Module):
         result, _ = attend(self, queries, keys, values, self.scaling, mask=mask, dropout=self.dropout)
         return self.o_proj(result.flatten(2))
 
+    def read(
+        self,
+        hidden: Tensor,
+        key_source: Tensor,
+        value_source: Tensor,
+        rotary: RotaryTable,
+        num_unplaced: int = 0,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """What the places (1 or N, L, C) read, (N, L, C); the other arguments as in the methods above."""
+        queries = self.queries(hidden, rotary)
+        if mask is None and self._gains_from_blocks(value_source):
+            return self._read_in_blocks(queries, key_source, value_source, rotary.blocks(TOKENS_AT_ONCE), num_unplaced)
+        return self.attend(queries, *self.keys_and_values(key_source, value_source, rotary, num_unplaced), mask=mask)
+
+    def _gains_from_blocks(self, value_source: Tensor) -> bool:
+        is_narrow = self.num_heads == 1 and value_source.shape[-1] < self.v_proj.out_features
+        stock = (getattr(self.config, "_attn_implementation", None) or "sdpa") == "sdpa" and not self.training
+        weights = may_read_weights(self.k_proj, self.v_proj, self.o_proj)
+        return is_narrow and stock and weights and value_source.dtype is torch.float32 and fast_paths_suit(value_source)
+
+    def _read_in_blocks(
+        self, queries: Tensor, key_source: Tensor, value_source: Tensor, turns: list[Tensor], num_unplaced: int
+    ) -> Tensor:
+        """Reads the values before they are projected (`narrow_attention`); keys exist for a block at a time."""
+        count = value_source.shape[0]
+        sources = zip(key_source.expand(count, -1, -1), value_source, strict=True)
+        heads = (queries[:, 0] * self.scaling).expand(count, -1, -1)
+        read = [
+            attend_in_blocks(head, self._blocks(*source, turns, num_unplaced))
+            for head, source in zip(heads, sources, strict=True)
+        ]
+        return self.o_proj(self.v_proj(torch.stack(read)))
+
+    def _blocks(
+        self, key_source: Tensor, value_source: Tensor, turns: list[Tensor], num_unplaced: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Keys and unprojected values of one object, from (M, D) each, in blocks; `turns` are `RotaryTable.blocks`."""
+        num_placed = len(key_source) - num_unplaced
+        start, table = 0, cycle(turns)
+        while start < num_placed:
+            turn = next(table)
+            stop = min(start + len(turn), num_placed)
+            keys = self.k_proj(key_source[start:stop])
+            torch.view_as_complex(keys.unflatten(-1, (-1, 2))).mul_(turn[: stop - start])
+            yield keys, value_source[start:stop]
+            start = stop
+        if num_unplaced:
+            yield self.k_proj(key_source[num_placed:]), value_source[num_placed:]
+
     def _split_heads(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(-1, (self.num_heads, -1))
 
@@ -156,16 +224,15 @@ class MemoryAttentionLayer(GradientCheckpointingLayer):
         What is shared by the objects stays so up to the cross-attention: in the first layer the self-attention sees
         the image alone and runs once for all of them.
         """
-        hidden = hidden + self.dropout(self._attend_to_image(self.layer_norm1(hidden), rotary))
-        queries = self.cross_attn_image.queries(self.layer_norm2(hidden), rotary)
-        memory = self.cross_attn_image.keys_and_values(key_source, value_source, rotary, num_pointer_tokens)
-        hidden = hidden + self.dropout(self.cross_attn_image.attend(queries, *memory, mask=mask))
+        normed = self.layer_norm1(hidden)
+        hidden = hidden + self.dropout(self.self_attn.read(normed, normed, normed, rotary))
+        sources = (key_source, value_source, rotary, num_pointer_tokens, mask)
+        hidden = hidden + self.dropout(self.cross_attn_image.read(self.layer_norm2(hidden), *sources))
+        return in_portions(self._feed_forward, hidden, self.linear1.out_features)
+
+    def _feed_forward(self, hidden: Tensor) -> Tensor:
         inner = self.dropout(self.activation(self.linear1(self.layer_norm3(hidden))))
         return hidden + self.dropout(self.linear2(inner))
-
-    def _attend_to_image(self, normed: Tensor, rotary: RotaryTable) -> Tensor:
-        queries = self.self_attn.queries(normed, rotary)
-        return self.self_attn.attend(queries, *self.self_attn.keys_and_values(normed, normed, rotary))
 
 
 class MemoryAttention(nn.Module):

@@ -12,10 +12,11 @@ from transformers import initialization as init
 
 from .compilation import Programs, compilable, points_bucket, runs_compiled
 from .configuration_sam2 import Sam2Config, Sam2VideoConfig, Sam2VisionConfig
+from .fast_paths import suit as fast_paths_suit
 from .hiera import Hiera
 from .layers import sine_position_encoding
 from .losses import segmentation_loss
-from .mask_decoder import DecodedPrompts, MaskDecoder, MaskPrediction
+from .mask_decoder import DecodedPrompts, MaskDecoder, MaskPrediction, join_predictions
 from .outputs import Sam2ImageSegmentationOutput, Sam2VisionEncoderOutput
 from .prompt_encoder import (
     NOT_A_POINT_LABEL,
@@ -27,7 +28,7 @@ from .prompt_encoder import (
     join_points,
 )
 from .vision_encoder import FpnNeck
-from .working_set import how_many_fit
+from .working_set import how_many_fit, keep_freed_memory
 
 # Points, labels, boxes and masks.
 PromptTensors = tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]
@@ -58,6 +59,7 @@ class Sam2PreTrainedModel(PreTrainedModel):
     def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any):
         super().__init__(config, *args, **kwargs)
         _pass_on_attention_implementation(config)
+        keep_freed_memory()
 
     def set_attn_implementation(self, attn_implementation: str | dict, *args: Any, **kwargs: Any) -> None:
         """As in transformers, of which older versions do not reach the trunk, two levels deep in the configuration."""
@@ -115,11 +117,13 @@ class Sam2VisionModel(Sam2PreTrainedModel):
         output_attentions: bool | None = None,
         output_position_encoding: bool = True,
         return_dict: bool | None = None,
+        narrowing: Sequence[nn.Conv2d] = (),
     ) -> Sam2VisionEncoderOutput | tuple:
         """Encodes `pixel_values` (B, 3, H, W), normalised, H and W as configured.
 
-        `output_position_encoding=False` spares callers who read the features alone the sine encodings. Raises a
-        `ValueError` for pictures of another size.
+        `output_position_encoding=False` spares callers who read the features alone the sine encodings. `narrowing` are
+        convolutions through which the finest levels go on, one each. Raises a `ValueError` for pictures of another
+        size.
         """
         expected = (self.config.backbone_config.num_channels, *self.config.backbone_config.image_size)
         if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != expected:
@@ -132,7 +136,7 @@ class Sam2VisionModel(Sam2PreTrainedModel):
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
             self.config.output_attentions if output_attentions is None else output_attentions,
         )
-        maps = self.neck(trunk.stages)
+        maps = self.neck(trunk.stages, narrowing)
         output = Sam2VisionEncoderOutput(
             last_hidden_state=trunk.stages[-1],
             fpn_hidden_states=maps,
@@ -309,18 +313,25 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
     def _encode(
         self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
     ) -> Sam2VisionEncoderOutput:
-        return self.vision_encoder(
+        """Encodes pictures; the two finer maps are narrowed as the mask decoder reads them."""
+        narrowing = (self.mask_decoder.conv_s0, self.mask_decoder.conv_s1)
+        at_once = fast_paths_suit(pixel_values) and narrowing[0].weight.device == pixel_values.device
+        vision = self.vision_encoder(
             pixel_values,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
             output_position_encoding=False,
             return_dict=True,
+            narrowing=narrowing if at_once else (),
         )
+        if not at_once:
+            vision.fpn_hidden_states = tuple(self.mask_decoder.project_high_resolution(vision.fpn_hidden_states))
+        return vision
 
     @compilable("b", pixel_values="b")
     def _encode_maps(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
         """The pyramid's maps of pictures, the finer ones narrowed as the decoder reads them."""
-        return self.mask_decoder.project_high_resolution(self._encode(pixel_values).fpn_hidden_states)
+        return list(self._encode(pixel_values).fpn_hidden_states)
 
     def _image_embeddings(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Maps of `_encode_maps` as the decoder reads them for a picture that has no memories."""
@@ -433,7 +444,7 @@ class Sam2Model(Sam2PromptableModel):
         if pixel_values is not None and image_embeddings is None:
             if output_hidden_states or output_attentions:
                 vision = self._encode(pixel_values, output_hidden_states, output_attentions)
-                maps = self.mask_decoder.project_high_resolution(vision.fpn_hidden_states)
+                maps = list(vision.fpn_hidden_states)
             else:
                 maps = self._encode_maps(pixel_values)
             image_embeddings = self._image_embeddings(maps)
@@ -492,10 +503,7 @@ class Sam2Model(Sam2PromptableModel):
             few = slice(start, start + at_once)
             some_masks = masks if masks is None or masks.shape[1] == 1 else masks[:, few]
             parts.append(self._predict(image_embeddings, points[:, few], labels[:, few], some_masks, multimask))
-        if len(parts) == 1:
-            return parts[0]
-        logits, ious, presence = (torch.cat(each, dim=1) for each in zip(*(part[:3] for part in parts), strict=True))
-        return MaskPrediction(logits, ious, presence, attentions=())
+        return join_predictions(parts)
 
     @compilable("b", "p", image_embeddings="b", points="bp", labels="bp", masks="bp")
     def _predict(

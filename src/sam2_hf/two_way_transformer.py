@@ -52,14 +52,15 @@ class TwoWayAttentionBlock(GradientCheckpointingLayer):
             tokens = tokens + self.self_attn(placed, placed, tokens, token_mask)[0]
         tokens = self.layer_norm1(tokens)
 
+        placed_image = image + image_positions
         read, weights = self.cross_attn_token_to_image.read(
-            tokens + token_positions, image, image_positions, image_bias, need_weights
+            tokens + token_positions, placed_image, image, image_bias, need_weights
         )
         tokens = self.layer_norm2(tokens + read)
         tokens = self.layer_norm3(tokens + self.mlp(tokens))
 
         placed = tokens + token_positions
-        image = self.cross_attn_image_to_token.inform(image, image_positions, placed, tokens, token_mask)
+        image = self.cross_attn_image_to_token.inform(image, placed_image, placed, tokens, token_mask)
         return tokens, self.layer_norm4(image), weights
 
 
@@ -100,7 +101,7 @@ class TwoWayTransformer(nn.Module):
             )
             attentions.append(weights)
         read, weights = self.final_attn_token_to_image.read(
-            tokens + positions, image, image_positions, need_weights=need_weights
+            tokens + positions, image + image_positions, image, need_weights=need_weights
         )
         attentions.append(weights)
         return self.layer_norm_final_attn(tokens + read), image, tuple(attentions) if need_weights else ()
