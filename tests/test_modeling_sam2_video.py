@@ -246,9 +246,11 @@ class TestSizesAndPrecisions:
         assert session.tracks["a"].results[1].memory.pointer.dtype == dtype
 
     def test_autocast_gives_nearly_the_same_masks(self) -> None:
-        expected = track(tiny_model(), give(open_session(5), 0, "a"))
+        # Of several candidates the best is taken; in this model none is so close to another that bfloat16 could decide.
+        model = tiny_video_model(3)
+        expected = track(model, give(open_session(5), 0, "a"))
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            masks = track(tiny_model(), give(open_session(5), 0, "a"))
+            masks = track(model, give(open_session(5), 0, "a"))
         for frame, mask in expected.items():
             found, truth = masks[frame]["a"] > 0, mask["a"] > 0
             assert (found & truth).sum() / (found | truth).sum() > 0.95
