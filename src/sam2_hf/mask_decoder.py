@@ -62,6 +62,14 @@ class MaskPrediction(NamedTuple):
     attentions: tuple[torch.Tensor, ...]
 
 
+def join_predictions(parts: Sequence[MaskPrediction]) -> MaskPrediction:
+    """One prediction of several that were made for some of the prompts each; of several, without attentions."""
+    if len(parts) == 1:
+        return parts[0]
+    logits, ious, presence = (torch.cat(each, dim=1) for each in zip(*(part[:3] for part in parts), strict=True))
+    return MaskPrediction(logits, ious, presence, attentions=())
+
+
 class MaskDecoder(nn.Module):
     """Predicts masks, their quality and the object's presence from image features and prompt embeddings."""
 
@@ -121,14 +129,7 @@ class MaskDecoder(nn.Module):
             decoded = self.decode(coarsest, image_positions, group, *guidance)
             masks, scores = (self.multimasks if multimask else self.single_mask)(decoded, image_embeddings)
             parts.append(MaskPrediction(masks, scores, decoded.object_score_logits, decoded.attentions))
-        if len(parts) == 1:
-            return parts[0]
-        return MaskPrediction(
-            torch.cat([part.logits for part in parts], dim=1),
-            torch.cat([part.iou_scores for part in parts], dim=1),
-            torch.cat([part.object_score_logits for part in parts], dim=1),
-            attentions=(),
-        )
+        return join_predictions(parts)
 
     def decode(
         self,
