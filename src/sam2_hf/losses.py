@@ -125,7 +125,7 @@ def mask_iou(logits: Tensor, foreground: Tensor, known: Tensor) -> Tensor:
 def _judge(masks: Tensor, truth: _Labels, weights: LossWeights) -> tuple[Tensor, Tensor]:
     """Of M masks the number of the one with the lowest loss, (K,), and the true IoU of all, (K, M).
 
-    A few objects at a time: all masks at the labels' size at once would fill no cache, and on a CPU cost twice the time.
+    A few objects at a time: what fits into no cache costs a CPU twice the time.
     """
     each = how_many_fit(masks.shape[1] * truth.foreground[0].numel() * masks.element_size(), masks.device)
     columns = (masks, *truth)

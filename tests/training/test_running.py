@@ -66,6 +66,27 @@ def write_recipe(folder):
     return path
 
 
+def test_a_stage_may_train_at_another_size_and_with_muon(recipe, tmp_path):
+    content = yaml.safe_load(recipe.read_text())
+    content["stages"][0].update(image_size=SIZE // 2, muon=True)
+    recipe.write_text(yaml.safe_dump(content))
+    folder = train(load_recipe(recipe), tmp_path / "out")
+    stages = [Sam2VideoModel.from_pretrained(tmp_path / "out" / name) for name in ("pictures", "clips")]
+    assert [model.config.image_size for model in stages] == [SIZE // 2, SIZE]
+    assert Sam2VideoProcessor.from_pretrained(tmp_path / "out" / "pictures").image_processor.size["height"] == SIZE // 2
+    assert Sam2VideoProcessor.from_pretrained(folder).image_processor.size["height"] == SIZE
+
+
+def test_the_size_of_a_stage_is_kept_where_a_training_resumes_behind_it(recipe, tmp_path):
+    content = yaml.safe_load(recipe.read_text())
+    content["stages"][0]["image_size"] = content["stages"][1]["image_size"] = SIZE // 2
+    recipe.write_text(yaml.safe_dump(content))
+    train(load_recipe(recipe), tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "clips")
+    folder = train(load_recipe(recipe), tmp_path / "out", resume=True)
+    assert Sam2VideoModel.from_pretrained(folder).config.image_size == SIZE
+
+
 @pytest.fixture
 def recipe(tmp_path):
     return write_recipe(tmp_path)

@@ -101,6 +101,7 @@ class StageRecipe:
         freeze: a preset of `freeze`.
         lora: adapters; they are made part of the weights at the end.
         learning_rates: for parts of the model, where it differs from the arguments'.
+        muon: steps matrices with Muon; see `MuonWithAdamW`.
         evaluation: what is measured on the way.
     """
 
@@ -116,6 +117,7 @@ class StageRecipe:
     freeze: Preset = "nothing"
     lora: LoraRecipe | None = None
     learning_rates: dict[str, float] = field(default_factory=dict)
+    muon: bool = False
     evaluation: EvaluationRecipe | None = None
 
 

@@ -103,21 +103,30 @@ def _with_image_size(
 ) -> tuple[Sam2VideoForTraining, Sam2VideoProcessor]:
     """The same weights and the same settings for another input size; the same objects where the size is theirs."""
     config = model.config.with_image_size(size)
-    if config.image_size == model.config.image_size:
-        return model, processor
-    resized = Sam2VideoForTraining(config)
-    resized.load_state_dict(model.state_dict())
-    return resized, Sam2VideoProcessor(_resized(processor.image_processor, config))
+    if config.image_size != model.config.image_size:
+        resized = Sam2VideoForTraining(config)
+        resized.load_state_dict(model.state_dict())
+        model = resized
+    image_processor = processor.image_processor
+    if (image_processor.size["height"], image_processor.size["width"]) != _input_size(config):
+        processor = Sam2VideoProcessor(_resized(image_processor, config))
+    return model, processor
 
 
 def _resized(image_processor: Sam2ImageProcessor, config: Sam2VideoConfig) -> Sam2ImageProcessor:
     """The settings of a processor for the input size of a model, and for its masks, a quarter of that."""
-    height, width = config.vision_config.backbone_config.image_size
+    height, width = _input_size(config)
     sizes = {
         "size": {"height": height, "width": width},
         "mask_size": {"height": height // 4, "width": width // 4},
     }
     return Sam2ImageProcessor.from_dict({**image_processor.to_dict(), **sizes})
+
+
+def _input_size(config: Sam2VideoConfig) -> tuple[int, int]:
+    """Height and width in pixels."""
+    height, width = config.vision_config.backbone_config.image_size
+    return height, width
 
 
 def _run_stage(
@@ -168,6 +177,7 @@ def _trainer(
         compute_metrics=clip_metrics if evaluation else None,
         processing_class=image_processor,  # `Trainer` looks for a tokenizer in a whole processor
         learning_rates=stage.learning_rates,
+        muon=stage.muon,
     )
 
 

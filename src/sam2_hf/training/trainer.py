@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import EvalPrediction, Trainer
 
 from ..losses import IGNORED_LABEL
+from .muon import MuonWithAdamW
 
 
 class Sam2Trainer(Trainer):
@@ -23,20 +24,30 @@ class Sam2Trainer(Trainer):
     Args:
         learning_rates: for parts of the model, such as {"vision_encoder": 3e-6}, other peak rates than that of the
             training arguments. All follow the same schedule.
+        muon: step matrices with Muon instead of the optimizer that the training arguments name; see `MuonWithAdamW`.
         args, kwargs: as `Trainer`.
 
     Beside "loss", the log holds its terms without their weights: "loss_focal", "loss_dice", "loss_iou" and
     "loss_presence", each averaged over the steps since the last entry, on the process that writes the log.
     """
 
-    def __init__(self, *args: Any, learning_rates: Mapping[str, float] | None = None, **kwargs: Any):
+    optimizer: torch.optim.Optimizer | None
+
+    def __init__(
+        self, *args: Any, learning_rates: Mapping[str, float] | None = None, muon: bool = False, **kwargs: Any
+    ):
         super().__init__(*args, **kwargs)
-        self.learning_rates = dict(learning_rates or {})
+        self.learning_rates, self.muon = dict(learning_rates or {}), muon
         self._terms: dict[str, list[Tensor]] = defaultdict(list)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The optimizer of `Trainer`, with groups of their own for parts that have a learning rate of their own."""
         is_new = self.optimizer is None
+        if is_new and self.muon:
+            args = self.args
+            self.optimizer = MuonWithAdamW(
+                self.model, args.learning_rate, args.weight_decay, (args.adam_beta1, args.adam_beta2), args.adam_epsilon
+            )
         optimizer = super().create_optimizer(model)
         if is_new:
             names = {id(parameter): name for name, parameter in (model or self.model).named_parameters()}

@@ -78,10 +78,10 @@ class ClipUnrolling:
         kind = self.plan.first_frames.get(frame)
         labels = self.labels[:, frame].flatten(0, 1)
         result = self._take_masks(features, labels) if kind == "mask" else self._predict(frame, features, labels, kind)
-        memory = Memory(self.call(self._remember, features, result, kind is not None), result.pointer)
-        keep = self._conditioning if self._is_conditioning(frame) else self._tracked
-        keep[frame] = memory
         self.results[frame] = result
+        if frame != self.frames_in_order()[-1]:  # what comes last is read by nobody
+            keep = self._conditioning if self._is_conditioning(frame) else self._tracked
+            keep[frame] = Memory(self.call(self._remember, features, result, kind is not None), result.pointer)
 
     def _is_conditioning(self, frame: int) -> bool:
         corrected = frame in self.plan.corrected and self.model.config.add_all_frames_to_correct_as_cond

@@ -1,0 +1,78 @@
+"""Muon for the matrices of a model, AdamW for all else, as one optimizer.
+
+Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024), with the step size of Liu et
+al., "Muon is Scalable for LLM Training" (arXiv 2502.16982), under which learning rates are those of AdamW.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Muon, Optimizer
+
+
+class MuonWithAdamW(Optimizer):
+    """Steps the weights of linear layers with Muon, everything else with AdamW.
+
+    A narrow model that starts from nothing learns about twice as much from every example this way. Biases, norms and
+    embeddings are not decayed.
+
+    Args:
+        model: whose parameters learn, as far as they are not frozen.
+        lr, weight_decay: of both.
+        betas, eps: of AdamW.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ):
+        matrices = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
+        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        hidden = [parameter for parameter in learning if id(parameter) in matrices]
+        kernels = [parameter for parameter in learning if id(parameter) not in matrices and parameter.ndim > 2]
+        others = [parameter for parameter in learning if id(parameter) not in matrices and parameter.ndim <= 2]
+        self.parts: list[Optimizer] = []
+        if hidden:
+            self.parts.append(Muon(hidden, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+        decayed = [
+            {"params": group, "weight_decay": decay}
+            for group, decay in ((kernels, weight_decay), (others, 0.0))
+            if group
+        ]
+        if decayed:
+            self.parts.append(AdamW(decayed, lr=lr, betas=betas, eps=eps))
+        super().__init__([{"params": group["params"]} for group in self._groups()], {})
+        # The very groups of the parts: who changes a learning rate here changes it there.
+        self.param_groups = self._groups()
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for part in self.parts for group in part.param_groups]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step of each part."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of the parts."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the states of the parts."""
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = self._groups()
