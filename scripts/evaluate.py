@@ -61,6 +61,7 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, float], list[dict[st
 
 def main(arguments: list[str] | None = None) -> int:
     """Measures and prints a table; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = parse_arguments(arguments)
     try:
         averages, objects = measure(options)
@@ -70,7 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name, value in averages.items():
         print(f"{name:>10}  {value:.4f}")
     if options.json:
-        options.json.write_text(json.dumps({"averages": averages, "objects": objects}, indent=1), encoding="utf-8")
+        found = {"arguments": list(arguments), "averages": averages, "objects": objects}
+        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return 0
 
 

@@ -1,0 +1,71 @@
+"""The scripts that make the model in the box what it is: the log of its training, and the figures in its card."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_log_holds_the_steps_of_all_stages_in_the_order_in_which_they_ran(tmp_path):
+    for name, losses in (("first", [3.0, 2.0]), ("another", [1.5])):
+        (tmp_path / "out" / name).mkdir(parents=True)
+        entries = [{"step": 25 * (i + 1), "loss": loss, "loss_dice": loss / 4} for i, loss in enumerate(losses)]
+        state = {"log_history": [*entries, {"step": 99, "train_runtime": 1.0}]}
+        path = tmp_path / "out" / name / "trainer_state.json"
+        path.write_text(json.dumps(state))
+    assert load("training_log").main([str(tmp_path / "out"), str(tmp_path / "log.csv")]) == 0
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert [(row["stage"], row["step"], row["loss"]) for row in rows] == [
+        ("first", "25", "3.0"),
+        ("first", "50", "2.0"),
+        ("another", "25", "1.5"),
+    ]
+
+
+def test_a_folder_without_a_training_is_named(tmp_path, capsys):
+    assert load("training_log").main([str(tmp_path), str(tmp_path / "log.csv")]) == 1
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_scores_stand_in_the_card_under_their_command(tmp_path):
+    card = tmp_path / "README.md"
+    card.write_text("# Title\n\n<!-- scores -->\nold\n<!-- end of scores -->\n\nEnd.\n")
+    scores = tmp_path / "clicks.json"
+    arguments = ["somewhere", "clicks", "synthetic", "count=3", "--json", str(scores)]
+    scores.write_text(json.dumps({"arguments": arguments, "averages": {"1 click": 0.81234}, "objects": []}))
+    for _ in range(2):  # again and again
+        assert load("fill_card").main([str(tmp_path), str(scores)]) == 0
+    text = card.read_text()
+    assert "| 1 click | 0.812 |" in text and "old" not in text and text.endswith("\n\nEnd.\n")
+    assert "`python scripts/evaluate.py CHECKPOINT clicks synthetic count=3`" in text
+    (kept,) = json.loads((tmp_path / "evaluation.json").read_text())
+    assert kept["scores"] == {"1 click": 0.81234}
+
+
+def test_a_card_without_a_place_for_scores_is_left_alone(tmp_path, capsys):
+    (tmp_path / "README.md").write_text("# Title\n")
+    scores = tmp_path / "scores.json"
+    scores.write_text(json.dumps({"arguments": ["x", "clicks"], "averages": {}, "objects": []}))
+    assert load("fill_card").main([str(tmp_path), str(scores)]) == 1
+    assert "scores" in capsys.readouterr().err
+    assert (tmp_path / "README.md").read_text() == "# Title\n"
+
+
+@pytest.mark.parametrize("name", ["sam2.1-hiera-micro.csv"])
+def test_the_log_of_the_model_in_the_box_falls(name):
+    rows = list(csv.DictReader((SCRIPTS.parent / "configs" / name).open()))
+    first, last = (float(rows[index]["loss_dice"]) for index in (0, -1))
+    assert last < 0.5 * first
