@@ -73,6 +73,10 @@ def test_a_stage_may_train_at_another_size_and_with_muon(recipe, tmp_path):
     folder = train(load_recipe(recipe), tmp_path / "out")
     stages = [Sam2VideoModel.from_pretrained(tmp_path / "out" / name) for name in ("pictures", "clips")]
     assert [model.config.image_size for model in stages] == [SIZE // 2, SIZE]
+    windows = [model.config.vision_config.backbone_config.window_size_per_stage for model in stages]
+    full = json.loads((recipe.parent / "model.json").read_text())["vision_config"]["backbone_config"]
+    assert list(windows[1]) == full["window_size_per_stage"]
+    assert all(window <= SIZE // 2 // 4 // 2**stage for stage, window in enumerate(windows[0]))
     assert Sam2VideoProcessor.from_pretrained(tmp_path / "out" / "pictures").image_processor.size["height"] == SIZE // 2
     assert Sam2VideoProcessor.from_pretrained(folder).image_processor.size["height"] == SIZE
 

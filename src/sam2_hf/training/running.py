@@ -54,16 +54,16 @@ def train(recipe: Recipe, output: str | Path, resume: bool = False) -> Path:
         raise FileExistsError(f"{output / started[0]} exists: resume, or choose another folder")
     set_seed(recipe.seed)
     model, processor = _start(recipe)
-    full_size = model.config.image_size
+    full = model.config
     for stage in recipe.stages:
         folder = output / stage.name
         if (folder / "model.safetensors").is_file():
             model = Sam2VideoForTraining.from_pretrained(folder, dtype=torch.float32)
         else:
-            model, processor = _with_image_size(model, processor, stage.image_size or full_size)
+            model, processor = _with_config(model, processor, _resized_config(full, stage.image_size))
             model = _run_stage(model, processor, stage, recipe.seed, folder, resume)
         gc.collect()
-    model, processor = _with_image_size(model, processor, full_size)
+    model, processor = _with_config(model, processor, full)
     if PartialState().is_main_process:
         export(model, processor, output / "model", recipe.half_precision)
     return output / "model"
@@ -98,11 +98,26 @@ def _start(recipe: Recipe) -> tuple[Sam2VideoForTraining, Sam2VideoProcessor]:
     return model, Sam2VideoProcessor(_resized(Sam2ImageProcessor(), config))
 
 
-def _with_image_size(
-    model: Sam2VideoForTraining, processor: Sam2VideoProcessor, size: int | tuple[int, int]
+def _resized_config(full: Sam2VideoConfig, size: int | None) -> Sam2VideoConfig:
+    """The configuration for another input size; None leaves it as it is.
+
+    Windows grow no larger than their maps: what would fill them up takes part in attention, which costs time and is
+    not so at full size.
+    """
+    if size is None:
+        return full
+    config = full.with_image_size(size)
+    backbone = config.vision_config.backbone_config
+    sides = [min(backbone.image_size) // min(backbone.patch_stride) // 2**stage for stage in range(4)]
+    windows = zip(backbone.window_size_per_stage, sides, strict=True)
+    backbone.window_size_per_stage = [min(window, side) for window, side in windows]
+    return config
+
+
+def _with_config(
+    model: Sam2VideoForTraining, processor: Sam2VideoProcessor, config: Sam2VideoConfig
 ) -> tuple[Sam2VideoForTraining, Sam2VideoProcessor]:
     """The same weights and the same settings for another input size; the same objects where the size is theirs."""
-    config = model.config.with_image_size(size)
     if config.image_size != model.config.image_size:
         resized = Sam2VideoForTraining(config)
         resized.load_state_dict(model.state_dict())
