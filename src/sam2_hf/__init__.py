@@ -13,6 +13,7 @@ from .auto import register, unregister
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .bundled import bundled_checkpoint
     from .configuration_sam2 import (
         Sam2Config,
         Sam2HieraDetConfig,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .video_session import Sam2VideoInferenceSession
 
 _NAMES = {
+    "bundled": ("bundled_checkpoint",),
     "configuration_sam2": (
         "Sam2Config",
         "Sam2HieraDetConfig",
