@@ -1,7 +1,7 @@
 # Everything from a fresh clone, with Python and nothing else:
 #
-#   make demo                                   segment a picture, results in outputs/
-#   make demo IMAGE=photo.jpg                   the same on a picture of yours
+#   make demo                                   segment a picture, follow objects through a clip: outputs/
+#   make demo IMAGE=photo.jpg                   on a picture of yours
 #   make demo VIDEO=clip.mp4                    a click on a clip's first frame, followed
 #   make demo CHECKPOINT=facebook/sam2.1-hiera-tiny    with trained weights: a folder or a name on the Hub
 #   make test                                   format, lint, types and tests

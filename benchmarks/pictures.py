@@ -1,4 +1,4 @@
-"""Pictures and clips to measure on: a real picture, or the one that the demo draws."""
+"""Pictures and clips to measure on: a real picture, or a drawn one."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
 def load_picture(path: Path | None) -> Image.Image:
-    """The picture at `path`; without one, the demo's scene at the size of a photograph."""
+    """The picture at `path`; without one, a drawn scene at the size of a photograph."""
     if path is not None:
         return ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    from sam2_hf.demo.scene import draw_scene
+    from .scene import draw_scene
 
     return draw_scene().resize(DRAWN_SIZE, Image.Resampling.BICUBIC)
 

@@ -47,7 +47,8 @@ def make_checkpoint(preset: str, image_size: int, picture: Path | None, folder: 
     import torch
 
     from sam2_hf import Sam2Config, Sam2ImageProcessor, Sam2VideoConfig, Sam2VideoModel
-    from sam2_hf.demo.weights import random_model
+
+    from .random_model import random_model
 
     torch.manual_seed(0)
     image_model = random_model(Sam2Config.from_preset(preset, image_size=image_size))

@@ -1,18 +1,15 @@
-"""The demo: every promise of its two command line options, on a tiny checkpoint."""
+"""The demo: every promise of its command line options, on a tiny checkpoint and on the one in the box."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import tiny_config
 from tiny_checkpoint import save_tiny_checkpoint
 
-from sam2_hf.demo import clips, images
+from sam2_hf.demo import images, world
 from sam2_hf.demo.__main__ import main
-from sam2_hf.demo.scene import CLICK, SIZE, draw_scene
-from sam2_hf.demo.weights import random_model
-from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
+from sam2_hf.demo.world import SIZE, draw_clip, draw_picture
 from sam2_hf.video_source import open_video
 from sam2_hf.video_writing import write_video
 
@@ -29,52 +26,57 @@ def photo(tmp_path):
     return str(path)
 
 
-@pytest.fixture
-def small_random_model(monkeypatch):
-    """Puts a tiny architecture in the place of the full-size one that the demo draws random weights for."""
-    size = {"height": 128, "width": 128}
-    monkeypatch.setattr(images.Sam2Config, "from_preset", lambda name: tiny_config())
-    monkeypatch.setattr(images, "Sam2ImageProcessor", lambda: Sam2ImageProcessor(size=size))
-    # Logits are sums over the model's width, and so are smaller in a narrow model.
-    monkeypatch.setitem(images.RANDOM_CUTTING, "mask_threshold", 0.2)
-
-
-def test_without_arguments_it_draws_a_picture_and_says_that_weights_are_random(small_random_model, tmp_path, capsys):
-    assert main(["--output", str(tmp_path / "new" / "folder"), "--points-per-side", "3"]) == 0
+def test_without_arguments_the_model_in_the_box_finds_what_the_demo_draws(tmp_path, capsys):
+    output = tmp_path / "new" / "folder"
+    assert main(["--output", str(output)]) == 0
     printed = capsys.readouterr().out
-    assert "RANDOM WEIGHTS" in printed and "drawn by the demo" in printed
-    everything = next(line for line in printed.splitlines() if line.startswith("Everything"))
-    assert int(everything.split()[1]) > 0
-    for name in ("everything.png", "click.png"):
-        with Image.open(tmp_path / "new" / "folder" / name) as result:
-            assert result.size == SIZE
-            assert np.abs(np.asarray(result, dtype=int) - np.asarray(draw_scene(), dtype=int)).max() > 50
+    assert "in the box" in printed and printed.count("drawn by the demo") == 2
+    for name in ("everything.png", "clicks.png"):
+        with Image.open(output / name) as result:
+            assert result.size == SIZE[::-1]
+            assert np.abs(np.asarray(result, dtype=int) - draw_picture().frames[0].astype(int)).max() > 50
+    with open_video(output / "tracked.mp4") as clip, Image.open(output / "tracked.png") as strip:
+        assert len(clip) == len(draw_clip().frames)
+        assert strip.width > 5 * strip.height
+
+
+def test_what_the_demo_draws_has_an_object_under_every_click():
+    for drawn in (draw_picture(), draw_clip()):
+        assert len(drawn.points) >= 2
+        assert drawn.frames.shape[1:3] == SIZE
+
+
+def test_the_clip_that_the_demo_draws_hides_objects_and_shows_them_again():
+    masks = world.videos(objects=(3, 4))[world.CLIP].render(range(40))
+    seen = masks.visible[:, masks.visible[0]]
+    comes_back = (~seen).any(axis=0) & seen[-1]
+    assert comes_back.any()
 
 
 def test_photo_and_checkpoint_are_those_given(checkpoint, photo, tmp_path, capsys):
     assert main(["--image", photo, "--checkpoint", checkpoint, "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert photo in printed and checkpoint in printed and "90 x 70" in printed
-    assert "RANDOM WEIGHTS" not in printed
-    assert "One click at x=45, y=35" in printed
-    with Image.open(tmp_path / "click.png") as result:
+    assert "Clicks at (45, 35)" in printed
+    assert not (tmp_path / "tracked.mp4").exists()
+    with Image.open(tmp_path / "clicks.png") as result:
         assert result.size == (90, 70)
 
 
 def test_click_is_where_it_was_asked_for(checkpoint, photo, tmp_path, capsys):
     arguments = ["--image", photo, "--checkpoint", checkpoint, "--output", str(tmp_path), "--points-per-side", "2"]
-    main([*arguments, "--click", "10", "60"])
-    assert "from 4 clicks" in (printed := capsys.readouterr().out) and "x=10, y=60" in printed
-    with Image.open(tmp_path / "click.png") as result:
-        red, green, blue = result.getpixel((10, 60))
-    assert green > red and green > blue
+    main([*arguments, "--click", "10", "60", "--click", "70", "20"])
+    assert "from 4 clicks" in (printed := capsys.readouterr().out) and "(10, 60), (70, 20)" in printed
+    with Image.open(tmp_path / "clicks.png") as result:
+        for point in ((10, 60), (70, 20)):
+            red, green, blue = result.getpixel(point)
+            assert green > red and green > blue
 
 
 def test_table_holds_what_the_model_said(checkpoint, photo):
     subject = images.load_subject(checkpoint)
-    found = images.segment_click(subject, Image.open(photo), (45, 35))
-    assert found.masks.shape == (3, 70, 90) and found.masks.dtype == bool
-    assert found.scores == sorted(found.scores, reverse=True)
+    found = images.segment_clicks(subject, Image.open(photo), [(45, 35), (20, 60)])
+    assert found.masks.shape == (2, 70, 90) and found.masks.dtype == bool
     for (number, score, area, box), mask in zip(found.rows(), found.masks, strict=True):
         assert score == found.scores[number - 1] and area == mask.sum()
         if box is not None:
@@ -87,7 +89,7 @@ def test_table_holds_what_the_model_said(checkpoint, photo):
     ("arguments", "complaint"),
     [
         (["--image", "no_such_picture.jpg"], "no_such_picture.jpg"),
-        (["--click", "5000", "3"], "outside the picture of 960 x 640"),
+        (["--click", "5000", "3"], "outside the picture of 512 x 512"),
         (["--checkpoint", "./no_such_folder"], "no_such_folder"),
     ],
 )
@@ -98,26 +100,6 @@ def test_mistakes_are_named_and_nothing_is_written(arguments, complaint, tmp_pat
     assert stopped.value.code == 2
     assert complaint in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_scene_is_the_same_every_time_and_has_an_object_under_the_click():
-    scene = draw_scene()
-    assert scene.size == SIZE and scene.mode == "RGB"
-    assert np.array_equal(scene, draw_scene())
-    assert not np.array_equal(scene, draw_scene(seed=1))
-    red, green, blue = scene.getpixel(CLICK)
-    assert red > 2 * green and red > 2 * blue
-
-
-def test_random_model_is_seeded_and_leaves_the_callers_generator_alone():
-    import torch
-
-    torch.manual_seed(5)
-    state = torch.random.get_rng_state()
-    first, again, other = (random_model(tiny_config(), seed).state_dict() for seed in (0, 0, 1))
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
 @pytest.fixture
@@ -135,7 +117,7 @@ def test_clip_is_written_with_the_mask_of_the_click(clip, tmp_path, capsys):
     checkpoint = str(save_tiny_checkpoint(tmp_path / "video", video=True))
     assert main(["--video", clip, "--checkpoint", checkpoint, "--output", str(tmp_path), "--click", "45", "30"]) == 0
     printed = capsys.readouterr().out
-    assert "first of 6 frames" in printed and "RANDOM WEIGHTS" not in printed
+    assert "1 object clicked on the first of 6 frames" in printed
     rows = [line.split() for line in printed.splitlines() if line.split() and line.split()[0].isdigit()]
     with open_video(clip) as before, open_video(tmp_path / "tracked.mp4") as after:
         assert (len(after), after.size, after.fps) == (6, before.size, before.fps)
@@ -143,13 +125,13 @@ def test_clip_is_written_with_the_mask_of_the_click(clip, tmp_path, capsys):
     assert difference.sum() > 0 and int(rows[-1][1]) > 0
 
 
-def test_clip_with_random_weights_says_so_and_stops_early(clip, tmp_path, capsys, monkeypatch):
-    size = {"height": 128, "width": 128}
-    monkeypatch.setattr(clips.Sam2VideoConfig, "from_preset", lambda name: tiny_config(video=True))
-    monkeypatch.setattr(clips, "Sam2ImageProcessor", lambda: Sam2ImageProcessor(size=size))
-    assert main(["--video", clip, "--output", str(tmp_path), "--frames", "3"]) == 0
-    printed = capsys.readouterr().out
-    assert "RANDOM WEIGHTS" in printed and "first of 3 frames" in printed
+def test_several_clicks_follow_several_objects_as_far_as_asked_for(clip, tmp_path, capsys):
+    checkpoint = str(save_tiny_checkpoint(tmp_path / "video", video=True))
+    clicks = ["--click", "45", "30", "--click", "5", "60"]
+    assert main(["--video", clip, "--checkpoint", checkpoint, "--output", str(tmp_path), "--frames", "3", *clicks]) == 0
+    assert "2 objects clicked on the first of 3 frames" in capsys.readouterr().out
+    with open_video(tmp_path / "tracked.mp4") as tracked:
+        assert len(tracked) == 3
 
 
 def test_missing_clip_is_named(checkpoint, tmp_path, capsys):

@@ -1,140 +1,141 @@
-"""The command line: `python -m sam2_hf.demo [--image photo.jpg | --video clip.mp4] [--checkpoint FOLDER_OR_NAME]`."""
+"""The command line: `python -m sam2_hf.demo [--image photo.jpg] [--video clip.mp4] [--checkpoint FOLDER_OR_NAME]`."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image, ImageOps
 from transformers.utils import logging
 
+from ..bundled import BUNDLED_NAME, bundled_checkpoint
 from ..version import __version__
-from .clips import RANDOM_FRAMES, Tracker, load_tracker, track_click
-from .images import Found, Subject, load_subject, save_click, save_everything, segment_click, segment_everything
-from .scene import CLICK, draw_scene
+from .clips import Tracked, Tracker, load_tracker, track_clicks
+from .images import (
+    Found,
+    Point,
+    Subject,
+    load_subject,
+    save_clicks,
+    save_everything,
+    segment_clicks,
+    segment_everything,
+)
+from .world import draw_clip, draw_picture
 
 _SHOWN_ROWS = 12
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Segments everything in a picture, and one click, or follows a click through a clip; writes the results and
-    prints tables. Returns the exit status."""
+    """Segments everything in a picture, and what clicks select there; follows clicks through a clip. Writes pictures
+    and a clip, and prints tables. Returns the exit status."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    if given.video is not None:
-        return _show_clip(parser, given)
-    return _show_picture(parser, given)
+    print(f"sam2_hf {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    shows_all = given.image is None and given.video is None
+    if given.image is not None or shows_all:
+        _show_picture(parser, given)
+    if given.video is not None or shows_all:
+        _show_clip(parser, given)
+    return 0
 
 
-def _show_picture(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
-    try:
-        image = draw_scene() if given.image is None else ImageOps.exif_transpose(Image.open(given.image)).convert("RGB")
-    except OSError as error:
-        parser.error(f"--image {given.image}: {error}")
-    point = _choose_point(parser, given, image)
-    try:
-        subject = load_subject(given.checkpoint)
-    except (OSError, ValueError) as error:
-        parser.error(f"--checkpoint {given.checkpoint}: {error}")
+def _show_picture(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    if given.image is None:
+        world = draw_picture()
+        image, points = world.first, world.points
+    else:
+        try:
+            image = ImageOps.exif_transpose(Image.open(given.image)).convert("RGB")
+        except OSError as error:
+            parser.error(f"--image {given.image}: {error}")
+        points = [(image.width // 2, image.height // 2)]
+    points = _read_clicks(parser, given.click, image.size) or points
+    subject = _load(parser, given, load_subject)
+    _introduce(subject, f"Picture: {given.image or 'drawn by the demo'}, {image.width} x {image.height}")
+
     given.output.mkdir(parents=True, exist_ok=True)
-    _introduce(subject, image, given.image)
-
-    points_per_side = given.points_per_side or (8 if subject.is_random else 16)
-    found = segment_everything(subject, image, points_per_side)
+    found = segment_everything(subject, image, given.points_per_side)
     path = given.output / "everything.png"
     save_everything(found, image, path)
-    clicks = points_per_side**2
+    clicks = given.points_per_side**2
     _report(f"Everything: {len(found.scores)} masks from {clicks} clicks in {found.seconds:.1f} s -> {path}", found)
 
-    found = segment_click(subject, image, point)
-    path = given.output / "click.png"
-    save_click(found, image, point, path)
-    _report(f"One click at x={point[0]}, y={point[1]}: best of three in {found.seconds:.1f} s -> {path}", found)
-    return 0
+    found = segment_clicks(subject, image, points)
+    path = given.output / "clicks.png"
+    save_clicks(found, image, points, path)
+    where = ", ".join(f"({x}, {y})" for x, y in points)
+    _report(f"Clicks at {where}: the best mask of each in {found.seconds:.1f} s -> {path}", found)
 
 
-def _show_clip(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
-    try:
-        tracker = load_tracker(given.checkpoint)
-    except (OSError, ValueError) as error:
-        parser.error(f"--checkpoint {given.checkpoint}: {error}")
-    given.output.mkdir(parents=True, exist_ok=True)
-    _introduce_tracker(tracker, given.video)
+def _show_clip(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     path = given.output / "tracked.mp4"
-    if path.resolve() == Path(given.video).resolve():
-        parser.error(f"--video {given.video} would be overwritten; give another --output")
-    point = None if given.click is None else tuple(given.click)
-    frames = given.frames or (RANDOM_FRAMES if tracker.is_random else None)
+    clip: Any = given.video
+    points = None if given.click is None else [tuple(point) for point in given.click]
+    if clip is None:
+        world = draw_clip()
+        clip, points = list(world.frames), points or world.points
+    elif path.resolve() == Path(clip).resolve():
+        parser.error(f"--video {clip} would be overwritten; give another --output")
+    tracker = _load(parser, given, load_tracker)
+    _introduce(tracker, f"Clip:    {given.video or 'drawn by the demo'}")
+
+    given.output.mkdir(parents=True, exist_ok=True)
     try:
-        tracked = track_click(tracker, given.video, point, path, frames)
+        tracked = track_clicks(tracker, clip, points, path, given.frames)
     except (OSError, ValueError) as error:
         parser.error(f"--video {given.video}: {error}")
-    count = len(tracked.areas)
-    print(f"\nOne click on the first of {count} frames, {tracked.seconds / count:.2f} s a frame -> {path}")
-    print(f"{'frame':>6} {'area':>9} {'object score':>13}")
-    for frame in range(0, count, -(-count // _SHOWN_ROWS)):
-        print(f"{frame:>6} {tracked.areas[frame]:>9} {tracked.scores[frame]:>13.2f}")
-    return 0
+    _report_clip(tracked, path)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sam2_hf.demo", description=main.__doc__)
     parser.add_argument("--image", help="a picture; without it, the demo draws one")
-    parser.add_argument("--video", help="a clip, in place of a picture: a file, a folder of pictures, an address")
+    parser.add_argument("--video", help="a clip: a file, a folder of pictures, an address; without it, one is drawn")
     parser.add_argument(
         "--checkpoint",
-        help="a folder or a name on the Hub, e.g. facebook/sam2.1-hiera-tiny; without it, random weights",
+        default=bundled_checkpoint(),
+        help=f"a folder or a name on the Hub, e.g. facebook/sam2.1-hiera-tiny; by default {BUNDLED_NAME}, in the box",
     )
     parser.add_argument("--output", type=Path, default=Path("outputs"), help="folder for the results")
-    parser.add_argument("--click", type=int, nargs=2, metavar=("X", "Y"), help="in pixels; by default the middle")
     parser.add_argument(
-        "--points-per-side", type=int, help="of the grid clicked for everything; 16, or 8 with random weights"
+        "--click",
+        type=int,
+        nargs=2,
+        action="append",
+        metavar=("X", "Y"),
+        help="on an object, in pixels; repeatable; by default the middle",
     )
-    parser.add_argument("--frames", type=int, help=f"of the clip; all, or {RANDOM_FRAMES} with random weights")
+    parser.add_argument("--points-per-side", type=int, default=16, help="of the grid clicked for everything")
+    parser.add_argument("--frames", type=int, help="of the clip; by default all")
     return parser
 
 
-def _choose_point(parser: argparse.ArgumentParser, given: argparse.Namespace, image: Image.Image) -> tuple[int, int]:
-    """Where to click, (x, y): as asked for, else on the drawn scene's largest ball, else in the middle."""
-    if given.click is None:
-        return CLICK if given.image is None else (image.width // 2, image.height // 2)
-    x, y = given.click
-    if not (0 <= x < image.width and 0 <= y < image.height):
-        parser.error(f"--click {x} {y} lies outside the picture of {image.width} x {image.height} pixels")
-    return x, y
+def _read_clicks(
+    parser: argparse.ArgumentParser, clicks: Sequence[Sequence[int]] | None, size: tuple[int, int]
+) -> list[Point]:
+    width, height = size
+    for x, y in clicks or ():
+        if not (0 <= x < width and 0 <= y < height):
+            parser.error(f"--click {x} {y} lies outside the picture of {width} x {height} pixels")
+    return [(x, y) for x, y in clicks or ()]
 
 
-def _introduce(subject: Subject, image: Image.Image, path: str | None) -> None:
-    parameters = sum(parameter.numel() for parameter in subject.model.parameters()) / 1e6
-    device = subject.model.device
-    print(f"sam2_hf {__version__}, torch {torch.__version__}, {device}, {torch.get_num_threads()} threads")
-    print(f"Model:   {subject.name}, {parameters:.1f} million parameters")
-    print(f"Picture: {path or 'drawn by the demo'}, {image.width} x {image.height}")
-    if subject.is_random:
-        chosen = ", ".join(f"{name}={value:g}" for name, value in {**subject.choosing, **subject.cutting}.items())
-        print(
-            "\nRANDOM WEIGHTS: no checkpoint was given. The masks show that every part runs at full size, and nothing\n"
-            "of what a trained model finds; their scores are noise. So that there is something to see at all, the\n"
-            f"defaults give way to {chosen}.\n"
-            "With trained weights: make demo CHECKPOINT=facebook/sam2.1-hiera-tiny"
-        )
+def _load(parser: argparse.ArgumentParser, given: argparse.Namespace, load: Any) -> Any:
+    try:
+        return load(given.checkpoint)
+    except (OSError, ValueError) as error:
+        parser.error(f"--checkpoint {given.checkpoint}: {error}")
 
 
-def _introduce_tracker(tracker: Tracker, path: str) -> None:
-    parameters = sum(parameter.numel() for parameter in tracker.model.parameters()) / 1e6
-    print(
-        f"sam2_hf {__version__}, torch {torch.__version__}, {tracker.model.device}, {torch.get_num_threads()} threads"
-    )
-    print(f"Model:   {tracker.name}, {parameters:.1f} million parameters")
-    print(f"Clip:    {path}")
-    if tracker.is_random:
-        print(
-            "\nRANDOM WEIGHTS: no checkpoint was given. The clip shows that every part runs at full size, and nothing\n"
-            "of what a trained model follows. With trained weights:\n"
-            f"make demo VIDEO={path} CHECKPOINT=facebook/sam2.1-hiera-tiny"
-        )
+def _introduce(shown: Subject | Tracker, material: str) -> None:
+    parameters = sum(parameter.numel() for parameter in shown.model.parameters()) / 1e6
+    name = f"{BUNDLED_NAME}, in the box" if shown.name == bundled_checkpoint() else shown.name
+    print(f"\nModel:   {name}, {parameters:.1f} million parameters, on {shown.model.device}")
+    print(material)
 
 
 def _report(title: str, found: Found) -> None:
@@ -144,6 +145,18 @@ def _report(title: str, found: Found) -> None:
         print(f"{number:>6} {score:>14.3f} {area:>9}   {'empty' if box is None else ' '.join(f'{x:>4}' for x in box)}")
     if len(found.scores) > _SHOWN_ROWS:
         print(f"   ... and {len(found.scores) - _SHOWN_ROWS} more")
+
+
+def _report_clip(tracked: Tracked, path: Path) -> None:
+    count, objects = len(tracked.areas), len(tracked.areas[0])
+    print(
+        f"\n{objects} object{'s' * (objects > 1)} clicked on the first of {count} frames, "
+        f"{tracked.seconds / count:.2f} s a frame -> {path}, {path.with_suffix('.png').name}"
+    )
+    print(f"{'frame':>6}   area in pixels of each, - where it is judged hidden")
+    for frame in range(0, count, -(-count // _SHOWN_ROWS)):
+        pairs = zip(tracked.areas[frame], tracked.scores[frame], strict=True)
+        print(f"{frame:>6} " + " ".join(f"{area if score > 0 else '-':>9}" for area, score in pairs))
 
 
 if __name__ == "__main__":

@@ -1,84 +1,119 @@
-"""Clips: one object clicked on the first frame and followed to the end."""
+"""Clips: objects clicked on the first frame and followed to the end."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from ..configuration_sam2 import Sam2VideoConfig
-from ..image_processing_sam2 import Sam2ImageProcessor
 from ..modeling_sam2_video import Sam2VideoModel
 from ..processing_sam2_video import Sam2VideoProcessor
 from ..video_source import VideoSource, open_video
 from ..video_writing import write_video
-from ..visualize import overlay_masks
-from .images import RANDOM_PRESET
-from .weights import random_model
+from ..visualize import draw_prompts, overlay_masks
+from .images import Point
 
-# With random weights a clip shows that every part runs, which some frames show as well as all.
-RANDOM_FRAMES = 8
 DEFAULT_FPS = 25.0
+_STRIP_FRAMES, _STRIP_HEIGHT = 6, 240
 
 
 @dataclass(frozen=True)
 class Tracker:
-    """A video model with its processor."""
+    """A video model with its processor, and what to call it."""
 
     name: str
     model: Sam2VideoModel
     processor: Sam2VideoProcessor
-    is_random: bool = False
 
 
 @dataclass
 class Tracked:
-    """What was seen of the object in each frame: its area in pixels, and the model's object score (logit)."""
+    """What was seen of N objects: for each frame their areas in pixels and their object scores (logits), N each; and
+    some of the frames with their masks, small."""
 
-    areas: list[int] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
+    areas: list[list[int]] = field(default_factory=list)
+    scores: list[list[float]] = field(default_factory=list)
     seconds: float = 0.0
+    strip: list[Image.Image] = field(default_factory=list)
 
 
-def load_tracker(checkpoint: str | None) -> Tracker:
-    """The model to show: a checkpoint, or a full-size one with random weights."""
+def load_tracker(checkpoint: str) -> Tracker:
+    """The model to show: a folder, or a name on the Hub."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if checkpoint is not None:
-        model = Sam2VideoModel.from_pretrained(checkpoint).to(device).eval()
-        return Tracker(checkpoint, model, Sam2VideoProcessor.from_pretrained(checkpoint))
-    model = random_model(Sam2VideoConfig.from_preset(RANDOM_PRESET), model_class=Sam2VideoModel).to(device)
-    return Tracker(RANDOM_PRESET, model, Sam2VideoProcessor(Sam2ImageProcessor()), is_random=True)
+    model = Sam2VideoModel.from_pretrained(checkpoint).to(device).eval()
+    return Tracker(checkpoint, model, Sam2VideoProcessor.from_pretrained(checkpoint))
 
 
-def track_click(
-    tracker: Tracker, clip: str, point: tuple[int, int] | None, path: Path, max_frames: int | None = None
+def track_clicks(
+    tracker: Tracker, clip: Any, points: Sequence[Point] | None, path: Path, max_frames: int | None = None
 ) -> Tracked:
-    """Follows what lies at `point` (x, y) of the first frame, by default its middle; writes the clip with its mask."""
+    """Follows what lies at `points` (x, y) of the first frame, by default at its middle.
+
+    `clip` is whatever `open_video` takes. Writes the clip with the objects' masks to `path`, and some frames of it,
+    one beside the other, to the same name with the suffix ".png".
+    """
     tracked = Tracked()
     with open_video(clip) as video:
-        frames = _overlaid_frames(tracker, video, point, tracked, max_frames)
+        chosen = list(points or [(video.width // 2, video.height // 2)])
+        shown = _shown_frames(len(video), max_frames)
+        frames = _overlaid_frames(tracker, video, chosen, tracked, max_frames, shown)
         write_video(path, frames, fps=video.fps or DEFAULT_FPS)
+    _join(tracked.strip).save(path.with_suffix(".png"))
     return tracked
 
 
+def _shown_frames(length: int, max_frames: int | None) -> set[int]:
+    last = min(length, max_frames or length) - 1
+    return {round(last * step / (_STRIP_FRAMES - 1)) for step in range(_STRIP_FRAMES)}
+
+
 def _overlaid_frames(
-    tracker: Tracker, video: VideoSource, point: tuple[int, int] | None, tracked: Tracked, max_frames: int | None
+    tracker: Tracker,
+    video: VideoSource,
+    points: list[Point],
+    tracked: Tracked,
+    max_frames: int | None,
+    shown: set[int],
 ) -> Iterator[np.ndarray]:
     model, processor = tracker.model, tracker.processor
-    x, y = point or (video.width // 2, video.height // 2)
     session = processor.init_video_session(video, inference_device=model.device, retention="readable")
-    processor.add_inputs_to_inference_session(session, 0, [1], input_points=[[[[x, y]]]], input_labels=[[[1]]])
+    processor.add_inputs_to_inference_session(
+        session,
+        frame_idx=0,
+        obj_ids=list(range(1, len(points) + 1)),
+        input_points=[[[list(point)] for point in points]],
+        input_labels=[[[1] for _ in points]],
+    )
     beyond_the_first = None if max_frames is None else max_frames - 1
     start = time.perf_counter()
     for output in model.propagate_in_video_iterator(session, 0, beyond_the_first):
         masks = processor.post_process_masks([output.pred_masks.cpu()], [[video.height, video.width]])[0][:, 0]
-        tracked.areas.append(int(masks.sum()))
-        tracked.scores.append(float(output.object_score_logits[0]))
+        tracked.areas.append(masks.flatten(1).sum(dim=1).tolist())
+        tracked.scores.append(output.object_score_logits.flatten().tolist())
         tracked.seconds = time.perf_counter() - start
-        picture = Image.fromarray(video[output.frame_idx].permute(1, 2, 0).numpy())
-        yield np.asarray(overlay_masks(picture, masks))
+        picture = overlay_masks(Image.fromarray(video[output.frame_idx].permute(1, 2, 0).numpy()), masks)
+        if output.frame_idx in shown:
+            tracked.strip.append(_small(draw_prompts(picture, points if output.frame_idx == 0 else ())))
+        yield np.asarray(picture)
+
+
+def _small(picture: Image.Image) -> Image.Image:
+    height = min(_STRIP_HEIGHT, picture.height)
+    return picture.resize((max(1, round(picture.width * height / picture.height)), height), Image.Resampling.LANCZOS)
+
+
+def _join(pictures: Sequence[Image.Image], gap: int = 4) -> Image.Image:
+    """Pictures of one height, one beside the other."""
+    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
+    joined = Image.new("RGB", (width, pictures[0].height), "white")
+    left = 0
+    for picture in pictures:
+        joined.paste(picture, (left, 0))
+        left += picture.width + gap
+    return joined

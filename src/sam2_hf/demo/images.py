@@ -1,49 +1,41 @@
-"""Pictures: everything in one segmented, and what one click selects."""
+"""Pictures: everything in one segmented, and what clicks select."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from ..configuration_sam2 import Sam2Config
-from ..image_processing_sam2 import Sam2ImageProcessor
+from ..bundled import bundled_checkpoint
 from ..mask_generation import Sam2MaskGenerationPipeline
 from ..modeling_sam2 import Sam2Model
 from ..processing_sam2 import Sam2Processor
 from ..visualize import draw_prompts, overlay_masks
-from .weights import random_model
 
-RANDOM_PRESET = "sam2.1-hiera-tiny"
-RANDOM_CUTTING = {"mask_threshold": 2.0, "max_hole_area": 400, "max_sprinkle_area": 400}
-RANDOM_CHOOSING = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
-"""What a random model scores means nothing, so the filters are open. Its masks are cut out at a higher logit, where
-they are smaller than half the picture, and cleaned of specks."""
+Point = tuple[int, int]
+
+# What the small model in the box predicts for its good masks is lower than for those of Meta's models, to which the
+# pipeline's defaults are fitted.
+BUNDLED_CHOOSING = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7}
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model with its processor, and how masks are to be cut out and chosen.
-
-    `cutting` are arguments that the pipeline and `post_process_masks` share, `choosing` those of the pipeline alone.
-    """
+    """A model with its processor, and what to call it."""
 
     name: str
     model: Sam2Model
     processor: Sam2Processor
-    is_random: bool = False
-    cutting: dict[str, Any] = field(default_factory=dict)
-    choosing: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Found:
-    """Masks (N, H, W) bool of a picture, what the model says about each of them, and how long it took."""
+    """Masks (N, H, W) bool of a picture, the IoU that the model predicts for each of them, and how long it took."""
 
     masks: np.ndarray
     scores: list[float]
@@ -57,28 +49,19 @@ class Found:
         ]
 
 
-def load_subject(checkpoint: str | None) -> Subject:
-    """The model to show: a checkpoint, or a full-size one with random weights."""
+def load_subject(checkpoint: str) -> Subject:
+    """The model to show: a folder, or a name on the Hub."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if checkpoint is not None:
-        model = Sam2Model.from_pretrained(checkpoint).to(device)
-        return Subject(checkpoint, model, Sam2Processor.from_pretrained(checkpoint))
-    model = random_model(Sam2Config.from_preset(RANDOM_PRESET)).to(device)
-    return Subject(
-        RANDOM_PRESET,
-        model,
-        Sam2Processor(Sam2ImageProcessor()),
-        is_random=True,
-        cutting=RANDOM_CUTTING,
-        choosing=RANDOM_CHOOSING,
-    )
+    model = Sam2Model.from_pretrained(checkpoint).to(device).eval()
+    return Subject(checkpoint, model, Sam2Processor.from_pretrained(checkpoint))
 
 
 def segment_everything(subject: Subject, image: Image.Image, points_per_side: int) -> Found:
     """All masks that a grid of clicks finds, by descending predicted IoU."""
     generator = Sam2MaskGenerationPipeline(model=subject.model, image_processor=subject.processor.image_processor)
     start = time.perf_counter()
-    found = generator(image, points_per_crop=points_per_side, **subject.choosing, **subject.cutting)
+    choosing = BUNDLED_CHOOSING if subject.name == bundled_checkpoint() else {}
+    found = generator(image, points_per_crop=points_per_side, **choosing)
     seconds = time.perf_counter() - start
     masks = np.zeros((0, image.height, image.width), dtype=bool)
     if len(found["masks"]):
@@ -86,18 +69,17 @@ def segment_everything(subject: Subject, image: Image.Image, points_per_side: in
     return Found(masks, found["scores"].tolist(), seconds)
 
 
-def segment_click(subject: Subject, image: Image.Image, point: tuple[int, int]) -> Found:
-    """The three masks that the model offers for a click at `point` (x, y), by descending predicted IoU."""
+def segment_clicks(subject: Subject, image: Image.Image, points: Sequence[Point]) -> Found:
+    """The best of the three masks that the model offers for each click (x, y), all in one batch."""
     start = time.perf_counter()
-    inputs = subject.processor(image, input_points=[[[list(point)]]], input_labels=[[[1]]], return_tensors="pt")
+    clicks, labels = [[[list(point)] for point in points]], [[[1] for _ in points]]
+    inputs = subject.processor(image, input_points=clicks, input_labels=labels, return_tensors="pt")
     with torch.inference_mode():
         outputs = subject.model(**inputs.to(subject.model.device))
-    (masks,) = subject.processor.post_process_masks(
-        outputs.pred_masks.cpu(), inputs["original_sizes"], **subject.cutting
-    )
-    seconds = time.perf_counter() - start
-    order = outputs.iou_scores[0, 0].argsort(descending=True).cpu()
-    return Found(masks[0][order].numpy(), outputs.iou_scores[0, 0].cpu()[order].tolist(), seconds)
+    scores, best = outputs.iou_scores[0].max(dim=-1)
+    chosen = outputs.pred_masks.take_along_dim(best[None, :, None, None, None], dim=2)
+    (masks,) = subject.processor.post_process_masks(chosen.cpu(), inputs["original_sizes"])
+    return Found(masks[:, 0].numpy(), scores.tolist(), time.perf_counter() - start)
 
 
 def save_everything(found: Found, image: Image.Image, path: Path) -> None:
@@ -105,9 +87,9 @@ def save_everything(found: Found, image: Image.Image, path: Path) -> None:
     overlay_masks(image, found.masks).save(path)
 
 
-def save_click(found: Found, image: Image.Image, point: tuple[int, int], path: Path) -> None:
-    """Writes the picture with the best mask of the click, and the click."""
-    draw_prompts(overlay_masks(image, found.masks[:1]), [point]).save(path)
+def save_clicks(found: Found, image: Image.Image, points: Sequence[Point], path: Path) -> None:
+    """Writes the picture with the mask of every click, and the clicks."""
+    draw_prompts(overlay_masks(image, found.masks), points).save(path)
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int] | None:

@@ -1,4 +1,4 @@
-"""A still life that the demo draws itself, so that it needs no picture from anywhere."""
+"""A still life, drawn, for when no photograph is given."""
 
 from __future__ import annotations
 

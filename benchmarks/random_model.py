@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedConfig
 
-from ..modeling_sam2 import Sam2Model, Sam2PromptableModel
+from sam2_hf.modeling_sam2 import Sam2Model, Sam2PromptableModel
 
 
 def random_model(
