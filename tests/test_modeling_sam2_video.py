@@ -246,8 +246,10 @@ class TestSizesAndPrecisions:
         assert session.tracks["a"].results[1].memory.pointer.dtype == dtype
 
     def test_autocast_gives_nearly_the_same_masks(self) -> None:
-        # Of several candidates the best is taken; in this model none is so close to another that bfloat16 could decide.
-        model = tiny_video_model(3)
+        model = tiny_video_model(0)
+        # Of masks whose scores lie closer than bfloat16 tells them apart, rounding picks one: here none is picked.
+        model.config.multimask_output_for_tracking = False
+        model.mask_decoder.config.dynamic_multimask_via_stability = False
         expected = track(model, give(open_session(5), 0, "a"))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             masks = track(model, give(open_session(5), 0, "a"))
