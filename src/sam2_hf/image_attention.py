@@ -69,8 +69,6 @@ class ImageAttention(PromptAttention):
             return False
         if torch.compiler.is_compiling():
             return False  # inductor takes these products for attention of another kind, and fails on their shapes
-        if torch.is_autocast_enabled("cpu"):
-            return False  # in half precision the products have other speeds, and this order rounds more often
         fewer = tokens.shape[2] * self.num_heads <= self.q_proj.out_features
         return fewer and image.device.type == "cpu" and image.dtype is torch.float32
 
