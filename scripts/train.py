@@ -1,9 +1,9 @@
 """Trains a model as a recipe says.
 
-python scripts/train.py configs/boxed.yaml outputs/boxed
-python scripts/train.py configs/boxed.yaml outputs/boxed --resume
-python scripts/train.py configs/boxed.yaml outputs/try --set stages.0.arguments.max_steps=10
-accelerate launch scripts/train.py configs/boxed.yaml outputs/boxed
+python scripts/train.py configs/sam2.1-hiera-micro.yaml outputs/micro
+python scripts/train.py configs/sam2.1-hiera-micro.yaml outputs/micro --resume
+python scripts/train.py configs/sam2.1-hiera-micro.yaml outputs/try --set stages.0.arguments.max_steps=10
+accelerate launch scripts/train.py configs/sam2.1-hiera-micro.yaml outputs/micro
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def initialise(model: Sam2PromptableModel) -> None:
 
     Attention between tokens and image starts with the same projection for queries and keys. A click and the place it
     points at have the same position encoding, so that way they find each other from the first step on; with two
-    projections drawn apart, that is the first thing to be learnt, and takes hundreds of steps of empty masks.
+    projections drawn apart, that is the first thing to be learnt, through hundreds of steps of empty masks.
     """
     for module in model.modules():
         if isinstance(module, _LAYERS):
