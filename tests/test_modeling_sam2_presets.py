@@ -19,11 +19,7 @@ COMPILED = 1e-4  # of the largest value, in float32
 REMEMBERED = 2e-3
 
 
-@pytest.fixture(autouse=True)
-def fresh_compiler():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
+pytestmark = pytest.mark.usefixtures("fresh_compiler")
 
 
 @pytest.fixture(scope="module")
