@@ -7,6 +7,7 @@ import torch
 from closeness import assert_close_in_scale
 from tiny import randomize_parameters, tiny_config
 
+from sam2_hf import image_attention
 from sam2_hf.fast_paths import plain_paths
 from sam2_hf.image_attention import ImageAttention
 
@@ -74,6 +75,29 @@ def test_weights_come_from_the_plain_form(attention):
     _, weights = attention.read(tokens, image + positions, image, need_weights=True)
     assert weights.shape == (1, 2, attention.num_heads, 4, PLACES)
     torch.testing.assert_close(weights.sum(-1), torch.ones(1, 2, attention.num_heads, 4))
+
+
+@pytest.mark.parametrize("form", ["read", "inform"])
+def test_attention_so_sharp_that_weights_vanish_multiplies_no_subnormal_numbers(attention, monkeypatch, form: str):
+    """They would make no difference, but for the time that they take."""
+    seen: list[torch.Tensor] = []
+    weigh = image_attention._weigh
+
+    def watch(scores: torch.Tensor, dim: int) -> torch.Tensor:
+        seen.append(weigh(scores, dim))
+        return seen[-1]
+
+    monkeypatch.setattr(image_attention, "_weigh", watch)
+    tokens, image = draw(1, 2, 4, WIDTH) * 40, draw(1, 2, PLACES, WIDTH, seed=1)
+    arguments = (tokens, image, image) if form == "read" else (image, image, tokens, tokens)
+    fast = getattr(attention, form)(*arguments)
+    with plain_paths():
+        plain = getattr(attention, form)(*arguments)
+    fast, plain = (result[0] if form == "read" else result for result in (fast, plain))
+    (weights,) = seen
+    smallest = torch.finfo(torch.float32).smallest_normal
+    assert (weights == 0).any() and not ((weights > 0) & (weights < smallest)).any()
+    assert_close_in_scale(fast, plain, 1e-5)
 
 
 def test_gradients_agree_between_the_forms(attention):
