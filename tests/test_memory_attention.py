@@ -216,7 +216,7 @@ class TestFastForms:
     @pytest.mark.parametrize("shared_position", [False, True])
     @torch.no_grad()
     def test_of_the_whole(self, monkeypatch, at_once, pointer_tokens, shared_position):
-        monkeypatch.setattr(memory_attention, "TOKENS_AT_ONCE", at_once)
+        monkeypatch.setattr(memory_attention, "_KEYS_AT_ONCE", at_once)
         monkeypatch.setattr(working_set, "BYTES_IN_CACHE", 4096)
         monkeypatch.setattr(working_set, "LEAST_ROWS", 1)
         config = config_of()

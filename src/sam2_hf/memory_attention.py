@@ -22,7 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .fast_paths import may_read_weights
 from .fast_paths import suit as fast_paths_suit
 from .layers import attend
-from .narrow_attention import TOKENS_AT_ONCE, attend_in_blocks
+from .narrow_attention import attend_in_blocks, objects_at_once
 from .working_set import in_portions
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # How much of the image's position encoding is added to its features before the first layer.
 POSITION_WEIGHT = 0.1
+# Memory tokens, of all objects together, whose keys exist at once where they are built in blocks: 2 MiB.
+_KEYS_AT_ONCE = 2048
 
 
 class RotaryTable(nn.Module):
@@ -152,7 +154,7 @@ class RotaryAttention(nn.Module):
         """What the places (1 or N, L, C) read, (N, L, C); the other arguments as in the methods above."""
         queries = self.queries(hidden, rotary)
         if mask is None and self._gains_from_blocks(value_source):
-            return self._read_in_blocks(queries, key_source, value_source, rotary.blocks(TOKENS_AT_ONCE), num_unplaced)
+            return self._read_in_blocks(queries, key_source, value_source, rotary, num_unplaced)
         return self.attend(queries, *self.keys_and_values(key_source, value_source, rotary, num_unplaced), mask=mask)
 
     def _gains_from_blocks(self, value_source: Tensor) -> bool:
@@ -162,33 +164,35 @@ class RotaryAttention(nn.Module):
         return is_narrow and stock and weights and value_source.dtype is torch.float32 and fast_paths_suit(value_source)
 
     def _read_in_blocks(
-        self, queries: Tensor, key_source: Tensor, value_source: Tensor, turns: list[Tensor], num_unplaced: int
+        self, queries: Tensor, key_source: Tensor, value_source: Tensor, rotary: RotaryTable, num_unplaced: int
     ) -> Tensor:
         """Reads the values before they are projected (`narrow_attention`); keys exist for a block at a time."""
-        count = value_source.shape[0]
-        sources = zip(key_source.expand(count, -1, -1), value_source, strict=True)
-        heads = (queries[:, 0] * self.scaling).expand(count, -1, -1)
-        read = [
-            attend_in_blocks(head, self._blocks(*source, turns, num_unplaced))
-            for head, source in zip(heads, sources, strict=True)
+        heads = (queries[:, 0] * self.scaling).expand(len(value_source), -1, -1)
+        groups = [
+            tensor.expand(len(value_source), -1, -1).split(objects_at_once(heads.shape[1]))
+            for tensor in (heads, key_source, value_source)
         ]
-        return self.o_proj(self.v_proj(torch.stack(read)))
+        read = [
+            attend_in_blocks(head, self._blocks(keys, values, rotary, num_unplaced))
+            for head, keys, values in zip(*groups, strict=True)
+        ]
+        return self.o_proj(self.v_proj(torch.cat(read)))
 
     def _blocks(
-        self, key_source: Tensor, value_source: Tensor, turns: list[Tensor], num_unplaced: int
+        self, key_source: Tensor, value_source: Tensor, rotary: RotaryTable, num_unplaced: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Keys and unprojected values of one object, from (M, D) each, in blocks; `turns` are `RotaryTable.blocks`."""
-        num_placed = len(key_source) - num_unplaced
-        start, table = 0, cycle(turns)
+        """Keys and unprojected values of some objects, from (N, M, D) each, in blocks."""
+        num_placed = key_source.shape[1] - num_unplaced
+        start, turns = 0, cycle(rotary.blocks(max(1, _KEYS_AT_ONCE // len(key_source))))
         while start < num_placed:
-            turn = next(table)
+            turn = next(turns)
             stop = min(start + len(turn), num_placed)
-            keys = self.k_proj(key_source[start:stop])
+            keys = self.k_proj(key_source[:, start:stop])
             torch.view_as_complex(keys.unflatten(-1, (-1, 2))).mul_(turn[: stop - start])
-            yield keys, value_source[start:stop]
+            yield keys, value_source[:, start:stop]
             start = stop
         if num_unplaced:
-            yield self.k_proj(key_source[num_placed:]), value_source[num_placed:]
+            yield self.k_proj(key_source[:, num_placed:]), value_source[:, num_placed:]
 
     def _split_heads(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(-1, (self.num_heads, -1))
