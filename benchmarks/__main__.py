@@ -39,7 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = Report(
         describe_machine(),
         describe_versions(),
-        {"group": _group(given), "picture": given.picture and given.picture.name, "threads": given.threads},
+        {
+            "group": _group(given),
+            "picture": given.picture and given.picture.name,
+            "threads": given.threads,
+            "dtype": given.dtype,
+        },
         datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     _run_all(chosen, given, report)

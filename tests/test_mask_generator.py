@@ -147,7 +147,7 @@ def test_what_is_held_at_once_does_not_grow_with_the_points(monkeypatch):
         settings = MaskGenerationSettings(points_per_crop=side, points_per_batch=None)
         find_masks(model, model.get_image_embeddings(torch.zeros(1, 3, *INPUT)), INPUT, WHOLE, PICTURE, settings)
         largest.append((max(model.decoded), max(model.upscaled)))
-    assert largest[0] == largest[1] == (8, 12)
+    assert largest[0] == largest[1] == (8, 3)
 
 
 def disc_table(settings, size=PICTURE):

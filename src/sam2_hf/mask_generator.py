@@ -21,6 +21,7 @@ from .mask_generation_settings import MaskGenerationSettings
 from .working_set import how_many_fit
 
 _REFINEMENT_LIMIT = 32.0  # logits of masks that are given back as prompts stay within, as in the official predictor
+_MASKS_A_PROMPT = 4
 
 
 class _Candidates(NamedTuple):
@@ -157,7 +158,8 @@ def _of_prompts(decoded: Any, prompts: torch.Tensor) -> Any:
 def _prompts_at_a_time(wanted: torch.Tensor, embeddings: list[torch.Tensor]) -> Iterator[torch.Tensor]:
     """Indices of the wanted (P,) prompts, as many at once as are upscaled together."""
     indices = wanted.nonzero().squeeze(1)
-    upscaled_bytes = 2 * embeddings[-1].nbytes  # 16 times the pixels, an eighth of the channels
+    # What is in between is made a band at a time, and the finer maps are laid out once for all of them.
+    upscaled_bytes = _MASKS_A_PROMPT * 16 * embeddings[-1][0, 0].nbytes
     if len(indices):
         yield from indices.split(how_many_fit(upscaled_bytes, wanted.device))
 
