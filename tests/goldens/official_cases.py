@@ -62,6 +62,8 @@ ONE_CLICK = [click(0, 1, 36, 44), propagate()]
 LONG = [click(0, 1, 36, 44), propagate(record=[6, 7, 8, 15, 16, 17, 19])]
 FOUR_FRAMES = [click(0, 1, 36, 44), click(2, 1, 44, 48), click(4, 1, 52, 52), click(7, 1, 64, 58), propagate()]
 CORRECTED = [click(0, 1, 36, 44), propagate(record=[]), click(4, 1, 70, 60, label=0), propagate()]
+# With the click above, SAM 2.0 gives a logit within rounding of zero, and so a memory that is a pixel larger or not.
+CORRECTED_ELSEWHERE = [click(0, 1, 36, 44), propagate(record=[]), click(4, 1, 74, 56, label=0), propagate()]
 
 VIDEO_CASES: dict[str, dict[str, Any]] = {
     "one_click": video(ONE_CLICK),
@@ -90,7 +92,7 @@ VIDEO_CASES: dict[str, dict[str, Any]] = {
     "reverse_2.0": video([click(7, 1, 64, 58), propagate(reverse=True)], "sam2"),
     "both_directions": video([click(3, 1, 48, 50), propagate(), propagate(start=3, reverse=True)]),
     "corrected": video(CORRECTED, add_all_frames_to_correct_as_cond=True),
-    "corrected_2.0": video(CORRECTED, "sam2", add_all_frames_to_correct_as_cond=True),
+    "corrected_2.0": video(CORRECTED_ELSEWHERE, "sam2", add_all_frames_to_correct_as_cond=True),
     # Without the flag the correction is overwritten by the next propagation.
     "corrected_not_conditioning": video(CORRECTED),
     "corrected_by_box_and_mask": video(
