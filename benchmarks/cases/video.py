@@ -88,7 +88,7 @@ def _register_growth(
 
 
 _register_growth("growth-256-1", 1, 256, 24, groups("quick", "full"))
-_register_growth("growth-256-4", 4, 256, 24, groups("full"))
+_register_growth("growth-256-8", 8, 256, 24, groups("full"))
 _register_growth("growth-1024-1", 1, 1024, 24, groups("full"))
 # Only where it is asked for: it takes long, and transformers would hold 12 GiB at the end.
 _register_growth("growth-1024-1-long", 1, 1024, 1000, groups(), sides=("ours",))
