@@ -29,9 +29,17 @@ def test_equals_the_softmax_over_everything(monkeypatch, block: int, at_once: in
     assert_close_in_scale(attend_in_blocks(queries, in_blocks(keys, values, block)), expected, 1e-5)
 
 
+@pytest.mark.parametrize("first", [-500.0, -80.0, -20.0, 0.0])
 @pytest.mark.parametrize("largest", [20.0, 80.0, 500.0])
-def test_scores_that_grow_from_block_to_block_neither_overflow_nor_vanish(largest: float):
-    queries, keys = torch.ones(1, 2, 1), torch.tensor([-largest, 0.0, largest, largest - 1]).view(1, 4, 1)
+def test_scores_that_grow_from_block_to_block_neither_overflow_nor_vanish(first: float, largest: float):
+    queries, keys = torch.ones(1, 2, 1), torch.tensor([first, 0.0, largest, largest - 1]).view(1, 4, 1)
+    values = torch.arange(4.0).view(1, 4, 1)
+    expected = ((queries @ keys.mT).double().softmax(dim=-1) @ values.double()).float()
+    torch.testing.assert_close(attend_in_blocks(queries, in_blocks(keys, values, 1)), expected)
+
+
+def test_scores_far_below_zero_count_like_others():
+    queries, keys = torch.ones(1, 2, 1), torch.tensor([-150.0, -149.0, -151.0, -200.0]).view(1, 4, 1)
     values = torch.arange(4.0).view(1, 4, 1)
     expected = ((queries @ keys.mT).double().softmax(dim=-1) @ values.double()).float()
     torch.testing.assert_close(attend_in_blocks(queries, in_blocks(keys, values, 1)), expected)

@@ -10,8 +10,8 @@ scores exist for some queries and some tokens at a time.
 
 A softmax stays the same if all scores of a query are shifted alike, so that no exponential overflows. Fused kernels
 shift by the largest score so far, and bring what they have read to a new scale with every block (Milakov and
-Gimelshein, arXiv 1805.02867). Here the largest of the first few scores has to do, for as long as it does: floating
-point is as exact far above it as near it.
+Gimelshein, arXiv 1805.02867). Here the largest of the first few scores has to do, or none if that is near zero, for as
+long as sums stay in bounds: floating point is as exact far from one as near it.
 
 Axes: N objects, L queries, M tokens, d the head's width, D the tokens' width.
 """
@@ -29,6 +29,8 @@ from torch import Tensor
 QUERIES_AT_ONCE = 4096
 TOKENS_AT_ONCE = 256
 _TOKENS_TO_GUESS_FROM = 32
+# Scores whose exponentials are in no danger; subtracting something from all others is a pass over all of them.
+_NEAR_ZERO = 30.0
 # Sums of so much, and their products with values, are far from the largest float32, which is near 2 ** 128.
 _LARGEST_SUM = 2.0**64
 
@@ -56,12 +58,13 @@ def attend_in_blocks(queries: Tensor, blocks: Iterable[tuple[Tensor, Tensor]]) -
 
 class _Reader:
     """Some queries and what they have read: `total` (N, L, D) and `weight` (N, L, 1) are the sums of
-    exp(score - shift) with and without the values, where `shift` (N, L, 1) is near the largest score."""
+    exp(score - shift) with and without the values, where `shift` (N, L, 1) is near the largest score, None for zero."""
 
     def __init__(self, queries: Tensor, keys: Tensor, values: Tensor):
         self.queries = queries
-        self.shift = self._largest_score(keys[:, :_TOKENS_TO_GUESS_FROM])
-        self.weight = torch.zeros_like(self.shift)
+        guess = self._largest_score(keys[:, :_TOKENS_TO_GUESS_FROM])
+        self.shift = None if guess.abs().amax() < _NEAR_ZERO else guess
+        self.weight = torch.zeros_like(guess)
         self.total = queries.new_zeros(*queries.shape[:2], values.shape[-1])
 
     def read(self, keys: Tensor, values: Tensor) -> None:
@@ -75,15 +78,17 @@ class _Reader:
         self.total.baddbmm_(weights, values)
 
     def _weigh(self, keys: Tensor) -> Tensor:
-        return (self.queries @ keys.mT).sub_(self.shift).exp_()
+        scores = self.queries @ keys.mT
+        return (scores if self.shift is None else scores.sub_(self.shift)).exp_()
 
     def _largest_score(self, keys: Tensor) -> Tensor:
         return (self.queries @ keys.mT).amax(dim=-1, keepdim=True)
 
     def _raise_shift(self, largest: Tensor) -> None:
         """Brings what has been read to the scale of a larger score."""
-        shift = torch.maximum(self.shift, largest)
-        factor = (self.shift - shift).exp_()
+        before = torch.zeros_like(largest) if self.shift is None else self.shift
+        shift = torch.maximum(before, largest)
+        factor = (before - shift).exp_()
         self.weight.mul_(factor)
         self.total.mul_(factor)
         self.shift = shift
