@@ -21,7 +21,6 @@ from .mask_generation_settings import MaskGenerationSettings
 from .working_set import how_many_fit
 
 _REFINEMENT_LIMIT = 32.0  # logits of masks that are given back as prompts stay within, as in the official predictor
-_MASKS_A_PROMPT = 4
 
 
 class _Candidates(NamedTuple):
@@ -113,7 +112,7 @@ def _multimasks(model: Any, embeddings: list[torch.Tensor], decoded: Any, thresh
     scores = decoded.iou_scores
     passing = _passes(scores, threshold)
     passing[..., 0] = False
-    for prompts in _prompts_at_a_time(passing[0].any(dim=-1), embeddings):
+    for prompts in _prompts_at_a_time(passing[0], embeddings):
         chosen = torch.zeros_like(passing)
         chosen[0, prompts] = passing[0, prompts]
         logits = model.upscale_masks(decoded, embeddings, chosen)
@@ -126,7 +125,7 @@ def _single_masks(model: Any, embeddings: list[torch.Tensor], decoded: Any, thre
     Which of a prompt's masks that is depends on how stable number 0 is; a prompt without any mask that passes is out
     before.
     """
-    for prompts in _prompts_at_a_time(_passes(decoded.iou_scores[0], threshold).any(dim=-1), embeddings):
+    for prompts in _prompts_at_a_time(_passes(decoded.iou_scores[0], threshold), embeddings):
         few = _of_prompts(decoded, prompts)
         logits, scores = model.mask_decoder.single_mask(few, embeddings)
         passing = _passes(scores[0, :, 0], threshold)
@@ -155,13 +154,14 @@ def _of_prompts(decoded: Any, prompts: torch.Tensor) -> Any:
     return decoded._replace(**{name: tensor[:, prompts] for name, tensor in tensors.items()})
 
 
-def _prompts_at_a_time(wanted: torch.Tensor, embeddings: list[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Indices of the wanted (P,) prompts, as many at once as are upscaled together."""
-    indices = wanted.nonzero().squeeze(1)
-    # What is in between is made a band at a time, and the finer maps are laid out once for all of them.
-    upscaled_bytes = _MASKS_A_PROMPT * 16 * embeddings[-1][0, 0].nbytes
+def _prompts_at_a_time(passing: torch.Tensor, embeddings: list[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Indices of the prompts with a mask that passes, of `passing` (P, M), as many at once as are upscaled together."""
+    indices = passing.any(dim=-1).nonzero().squeeze(1)
+    # All masks of a prompt are made, at 16 times the pixels. What is in between is made a band at a time, and the finer
+    # maps are laid out once for all of them.
+    upscaled_bytes = passing.shape[-1] * 16 * embeddings[-1][0, 0].nbytes
     if len(indices):
-        yield from indices.split(how_many_fit(upscaled_bytes, wanted.device))
+        yield from indices.split(how_many_fit(upscaled_bytes, passing.device))
 
 
 def _compress(

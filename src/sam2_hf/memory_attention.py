@@ -167,25 +167,25 @@ class RotaryAttention(nn.Module):
         self, queries: Tensor, key_source: Tensor, value_source: Tensor, rotary: RotaryTable, num_unplaced: int
     ) -> Tensor:
         """Reads the values before they are projected (`narrow_attention`); keys exist for a block at a time."""
-        heads = (queries[:, 0] * self.scaling).expand(len(value_source), -1, -1)
-        groups = [
-            tensor.expand(len(value_source), -1, -1).split(objects_at_once(heads.shape[1]))
-            for tensor in (heads, key_source, value_source)
-        ]
+        heads, count = queries[:, 0] * self.scaling, len(value_source)
+        together = min(count, objects_at_once(heads.shape[1]))
+        turns = rotary.blocks(max(1, _KEYS_AT_ONCE // together))
+        groups = [tensor.expand(count, -1, -1).split(together) for tensor in (heads, key_source, value_source)]
         read = [
-            attend_in_blocks(head, self._blocks(keys, values, rotary, num_unplaced))
+            attend_in_blocks(head, self._blocks(keys, values, turns, num_unplaced))
             for head, keys, values in zip(*groups, strict=True)
         ]
         return self.o_proj(self.v_proj(torch.cat(read)))
 
     def _blocks(
-        self, key_source: Tensor, value_source: Tensor, rotary: RotaryTable, num_unplaced: int
+        self, key_source: Tensor, value_source: Tensor, turns: list[Tensor], num_unplaced: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Keys and unprojected values of some objects, from (N, M, D) each, in blocks."""
+        """Keys and unprojected values of some objects, from (N, M, D) each, in blocks; `turns` are
+        `RotaryTable.blocks`."""
         num_placed = key_source.shape[1] - num_unplaced
-        start, turns = 0, cycle(rotary.blocks(max(1, _KEYS_AT_ONCE // len(key_source))))
+        start, table = 0, cycle(turns)
         while start < num_placed:
-            turn = next(turns)
+            turn = next(table)
             stop = min(start + len(turn), num_placed)
             keys = self.k_proj(key_source[:, start:stop])
             torch.view_as_complex(keys.unflatten(-1, (-1, 2))).mul_(turn[: stop - start])
