@@ -125,6 +125,24 @@ class TestAttention:
             rtol=0,
         )
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    @pytest.mark.parametrize("learns", [True, False])
+    def test_half_precision_learns_on_a_cpu_without_the_slow_backward_pass(self, dtype, learns):
+        query, key, value = (x.to(dtype).requires_grad_(learns) for x in heads(5, 7, 7))
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+            result, _ = attend(attention_module("sdpa"), query, key, value, scaling=0.5)
+        fused = any("scaled_dot_product" in event.key for event in profiled.key_averages())
+        assert fused == (dtype == torch.float32 or not learns)
+        expected = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), scale=0.5).transpose(1, 2)
+        torch.testing.assert_close(result.float(), expected, atol=2e-2 if dtype == torch.bfloat16 else 1e-5, rtol=0)
+
+    def test_many_scores_stay_with_the_fused_form_even_so(self, monkeypatch):
+        monkeypatch.setattr("sam2_hf.layers._MOST_SCORES", 34)
+        query, key, value = (x.to(torch.bfloat16).requires_grad_() for x in heads(5, 7, 7))
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+            attend(attention_module("sdpa"), query, key, value, scaling=0.5)
+        assert any("scaled_dot_product" in event.key for event in profiled.key_averages())
+
 
 class TestFlash:
     """A stand-in for flash kernels, which run on GPUs alone: it marks its results and takes no mask."""

@@ -16,6 +16,9 @@ from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+# Of a head, as far as they are spelled out in training: those of a thousand places with each other.
+_MOST_SCORES = 2**20
+
 
 class FeedForward(nn.Module):
     """A multi-layer perceptron of `num_layers` linear layers; `sigmoid_output` maps the result into (0, 1)."""
@@ -93,7 +96,7 @@ def attend(
     sdpa or eager.
     """
     name = getattr(module.config, "_attn_implementation", None) or "sdpa"
-    if need_weights:
+    if need_weights or (name == "sdpa" and _learns_in_half_on_cpu(query, key)):
         name = "eager"
     elif mask is not None and "flash" in name:
         name = "sdpa"
@@ -103,6 +106,15 @@ def attend(
     dropout = dropout if module.training else 0.0
     result, weights = function(module, query, key, value, mask, scaling=scaling, dropout=dropout, is_causal=False)
     return result, weights if need_weights else None
+
+
+def _learns_in_half_on_cpu(query: torch.Tensor, key: torch.Tensor) -> bool:
+    """Whether sdpa's backward pass would be the slowest part of a training by far, as it is on CPUs in half precision:
+    with windows of 64 places, 16 times its forward pass, where the spelled-out form takes twice. Scores that would
+    fill the memory are left to it all the same."""
+    is_half = query.dtype in (torch.float16, torch.bfloat16)
+    is_small = query.shape[-2] * key.shape[-2] <= _MOST_SCORES
+    return query.requires_grad and query.device.type == "cpu" and is_half and is_small
 
 
 class PromptAttention(nn.Module):

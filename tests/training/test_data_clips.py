@@ -83,6 +83,24 @@ class TestSampling:
         data = ClipDataset(videos, ClipSampling(1), num_clips=7)
         assert [number_of(clip.frames) for clip in data] == [0, 1, 2, 0, 1, 2, 0]
 
+    def test_views_in_a_row_are_of_one_video_which_is_opened_once(self):
+        class Videos(list):
+            opened = 0
+
+            def __getitem__(self, index):
+                self.opened += 1
+                return super().__getitem__(index)
+
+        videos = Videos(Blocks(8, name) for name in "ab")
+        for number, video in enumerate(videos):
+            video.picture = lambda frame, number=number: picture(number)
+        videos.opened = 0
+        data = ClipDataset(videos, ClipSampling(1, max_objects=1), num_clips=12, views=3)
+        clips = list(data)
+        assert [number_of(clip.frames) for clip in clips] == [0, 0, 0, 1, 1, 1] * 2
+        assert videos.opened == 4
+        assert any((clips[0].masks.shape != c.masks.shape) or (clips[0].masks != c.masks).any() for c in clips[1:3])
+
     def test_another_video_takes_the_place_of_one_without_objects(self):
         class Empty(Blocks):
             def masks(self, frame):
@@ -109,6 +127,8 @@ class TestSampling:
     def test_refuses_nothing_and_what_is_beyond(self):
         with pytest.raises(ValueError, match="videos is empty"):
             ClipDataset([])
+        with pytest.raises(ValueError, match="views must be at least 1, got 0"):
+            ClipDataset([Blocks()], views=0)
         with pytest.raises(IndexError, match=r"0\.\.0"):
             ClipDataset([Blocks()])[1]
 

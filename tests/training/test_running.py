@@ -81,6 +81,22 @@ def test_a_stage_may_train_at_another_size_and_with_muon(recipe, tmp_path):
     assert Sam2VideoProcessor.from_pretrained(folder).image_processor.size["height"] == SIZE
 
 
+def test_a_stage_may_teach_the_image_encoder_alone_by_grouping(recipe, tmp_path):
+    content = yaml.safe_load(recipe.read_text())
+    content["stages"] = [{**content["stages"][0], "name": name} for name in ("pictures", "grouping")]
+    content["stages"][1].update(seeds=8, views=2)
+    recipe.write_text(yaml.safe_dump(content))
+    folder = train(load_recipe(recipe), tmp_path / "out")
+    before, after = (weights(tmp_path / "out" / name) for name in ("pictures", "grouping"))
+    assert before.keys() == after.keys()
+    changed = {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
+    assert {"vision_encoder", "mask_decoder"} <= changed
+    assert not changed & {"memory_attention", "memory_encoder", "prompt_encoder"}
+    log = json.loads((tmp_path / "out" / "grouping" / "trainer_state.json").read_text())["log_history"]
+    assert {"loss_focal", "loss_dice"} <= set(log[0])
+    Sam2VideoModel.from_pretrained(folder)
+
+
 def test_the_size_of_a_stage_is_kept_where_a_training_resumes_behind_it(recipe, tmp_path):
     content = yaml.safe_load(recipe.read_text())
     content["stages"][0]["image_size"] = content["stages"][1]["image_size"] = SIZE // 2

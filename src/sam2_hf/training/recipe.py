@@ -92,7 +92,7 @@ class StageRecipe:
         name: of the folder that it writes.
         data: what it learns from.
         clips: which clips are cut out of it. With one frame, they are pictures.
-        num_clips: how many different ones; see `ClipDataset`.
+        num_clips, views: how many different ones, and how many of them in a row from the same video; see `ClipDataset`.
         image_size: pixels of the model's input in this stage, where it differs from that of the finished model. Half
             the side is a quarter of the work, and most of what is learnt stays true.
         arguments: of transformers' `TrainingArguments`.
@@ -103,12 +103,15 @@ class StageRecipe:
         learning_rates: for parts of the model, where it differs from the arguments'.
         muon: steps matrices with Muon; see `MuonWithAdamW`.
         evaluation: what is measured on the way.
+        seeds: with a number, the image encoder is taught what belongs together, by so many places of each picture and
+            without clicks; see `GroupingForTraining`.
     """
 
     name: str
     data: tuple[DataRecipe, ...]
     clips: ClipSampling = field(default_factory=ClipSampling)
     num_clips: int | None = None
+    views: int = 1
     image_size: int | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     interaction: Interaction = field(default_factory=Interaction)
@@ -119,6 +122,7 @@ class StageRecipe:
     learning_rates: dict[str, float] = field(default_factory=dict)
     muon: bool = False
     evaluation: EvaluationRecipe | None = None
+    seeds: int | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -22,6 +23,7 @@ from .data.collation import ClipCollator
 from .data.sampling import ClipDataset
 from .data_sets import Joined, open_data
 from .freezing import freeze
+from .grouping import GroupingForTraining
 from .initialisation import initialise
 from .interaction import evaluation_plan
 from .lora import add_lora
@@ -155,8 +157,10 @@ def _run_stage(
     """Trains; leaves the finished model in the folder, beside the log and the last checkpoints."""
     model.interaction = stage.interaction
     model.loss_weights = LossWeights(**vars(stage.loss))
+    if stage.evaluation is not None:
+        model.evaluation = evaluation_plan(stage.evaluation.prompt, stage.evaluation.corrections)
     freeze(model, stage.freeze)
-    trainer = _trainer(model, processor, stage, seed, folder)
+    trainer = _trainer(_learner(model, stage), processor, stage, seed, folder)
     last = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
     trainer.train(resume_from_checkpoint=last)
     trained = trainer.model.merge_and_unload() if stage.lora else model
@@ -169,25 +173,33 @@ def _run_stage(
     return trained
 
 
+def _learner(model: Sam2VideoForTraining, stage: StageRecipe) -> nn.Module:
+    """What the trainer trains: the model, or what is put around it for a stage."""
+    if stage.lora:
+        return add_lora(model, **vars(stage.lora))
+    if stage.seeds:
+        return GroupingForTraining(model, stage.seeds, model.loss_weights)
+    return model
+
+
 def _trainer(
-    model: Sam2VideoForTraining, processor: Sam2VideoProcessor, stage: StageRecipe, seed: int, folder: Path
+    model: nn.Module, processor: Sam2VideoProcessor, stage: StageRecipe, seed: int, folder: Path
 ) -> Sam2Trainer:
     image_processor = processor.image_processor
     size = (image_processor.size["height"], image_processor.size["width"])
     augmentation = standard_augmentation(size, stage.augmentation.crop_area) if stage.augmentation else None
     evaluation = stage.evaluation
     if evaluation is not None:
-        model.evaluation = evaluation_plan(evaluation.prompt, evaluation.corrections)
         # Batches that are evaluated are joined, and so must be alike.
         collator = ClipCollator(image_processor, stage.clips.max_objects)
     else:
         collator = ClipCollator(image_processor)
     arguments = {"seed": seed, **_ARGUMENTS, **stage.arguments}
     return Sam2Trainer(
-        model=add_lora(model, **vars(stage.lora)) if stage.lora else model,
+        model=model,
         args=TrainingArguments(output_dir=str(folder), **arguments),
         data_collator=collator,
-        train_dataset=ClipDataset(_videos(stage.data), stage.clips, augmentation, stage.num_clips, seed),
+        train_dataset=ClipDataset(_videos(stage.data), stage.clips, augmentation, stage.num_clips, seed, stage.views),
         eval_dataset=ClipDataset(_videos(evaluation.data), stage.clips) if evaluation else None,
         compute_metrics=clip_metrics if evaluation else None,
         processing_class=image_processor,  # `Trainer` looks for a tokenizer in a whole processor

@@ -69,6 +69,8 @@ class ClipDataset(Dataset[Clip]):
         num_clips: how many different ones there are, the first of every video, then the second, and so on; by default
             one of each video. A training that shall see no clip twice needs as many as its steps have room for.
         seed: other ones are other clips.
+        views: so many clips in a row are of the same video, which is opened once for all of them. It pays where opening
+            is dear and clips are taken in order ("train_sampling_strategy" of the training arguments: "sequential").
 
     Where no object is in the first frame of a clip, another one is drawn, and after some attempts from another video.
     """
@@ -80,11 +82,16 @@ class ClipDataset(Dataset[Clip]):
         augmentation: Augmentation | None = None,
         num_clips: int | None = None,
         seed: int = 0,
+        views: int = 1,
     ):
         if len(videos) == 0:
             raise ValueError("videos is empty: expected at least one to cut clips from")
+        if views < 1:
+            raise ValueError(f"views must be at least 1, got {views}")
         self.videos, self.sampling, self.augmentation = videos, sampling or ClipSampling(), augmentation
         self.num_clips, self.seed = len(videos) if num_clips is None else num_clips, seed
+        self.views = views
+        self._opened: tuple[int, AnnotatedVideo] | None = None
 
     def __len__(self) -> int:
         return self.num_clips
@@ -94,15 +101,21 @@ class ClipDataset(Dataset[Clip]):
             raise IndexError(f"index must lie in 0..{self.num_clips - 1}, got {index}")
         # A generator of its own: the clip then depends neither on the process that loads it nor on what went before.
         rng = np.random.default_rng([self.seed, index])
-        number = index % len(self.videos)
+        number = index // self.views % len(self.videos)
         for _ in range(_ATTEMPTS):
-            video = self.videos[number]
+            video = self._open(number)
             for _ in range(_ATTEMPTS):
                 clip = self._draw(video, rng)
                 if clip is not None:
                     return clip
             number = int(rng.integers(len(self.videos)))
         raise ValueError(f"no objects were found in clips of {_ATTEMPTS} videos, the last of them {video.name}")
+
+    def _open(self, number: int) -> AnnotatedVideo:
+        """A video; the one that was asked for last is kept."""
+        if self._opened is None or self._opened[0] != number:
+            self._opened = number, self.videos[number]
+        return self._opened[1]
 
     def _draw(self, video: AnnotatedVideo, rng: np.random.Generator) -> Clip | None:
         """A clip, None if there is no object in its first frame."""

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import tiny_config
+
+from sam2_hf.losses import IGNORED_LABEL, LossWeights
+from sam2_hf.training.clip_model import Sam2VideoForTraining
+from sam2_hf.training.grouping import GroupingForTraining, draw_seeds
+from sam2_hf.training.initialisation import initialise
+
+SIZE = 64
+
+
+def two_objects(count=2):
+    """Pictures of one frame with a bright object on the left and a dark one on the right, and their labels."""
+    pixels = torch.zeros(count, 1, 3, SIZE, SIZE)
+    labels = torch.zeros(count, 1, 2, SIZE, SIZE, dtype=torch.int8)
+    for row in range(count):
+        top = 4 + 8 * row
+        pixels[row, ..., top : top + 24, 4:24], labels[row, :, 0, top : top + 24, 4:24] = 1.0, 1
+        pixels[row, ..., top : top + 24, 36:60], labels[row, :, 1, top : top + 24, 36:60] = -1.0, 1
+    return pixels, labels
+
+
+@pytest.fixture
+def learner():
+    torch.manual_seed(0)
+    model = Sam2VideoForTraining(tiny_config(video=True, image_size=SIZE))
+    initialise(model)
+    return GroupingForTraining(model, num_seeds=16).train()
+
+
+class TestSeeds:
+    def test_lie_on_the_objects_whose_rows_they_give(self):
+        labels = (torch.rand(3, 4, 6, 8, generator=torch.Generator().manual_seed(0)) > 0.7).to(torch.int8)
+        labels[1, 2] = IGNORED_LABEL
+        objects, places = draw_seeds(labels, 200)
+        assert objects.shape == places.shape == (3, 200)
+        for row in range(3):
+            assert (labels[row].flatten(1)[objects[row], places[row]] == 1).all()
+        assert 2 not in objects[1]
+
+    def test_take_small_objects_as_often_as_large_ones(self):
+        labels = torch.zeros(1, 2, 16, 16, dtype=torch.int8)
+        labels[0, 0, :15], labels[0, 1, 15, :2] = 1, 1
+        torch.manual_seed(0)
+        objects, _ = draw_seeds(labels, 2000)
+        assert abs(objects.float().mean() - 0.5) < 0.05
+
+    def test_come_where_no_object_is_left_at_this_size(self):
+        objects, places = draw_seeds(torch.zeros(2, 3, 4, 4, dtype=torch.int8), 5)
+        assert objects.max() < 3 and places.max() < 16
+
+
+def test_learns_which_places_belong_together(learner):
+    pixels, labels = two_objects()
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(60):
+        loss = learner(pixels, labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.4 * losses[0]
+
+
+def test_teaches_the_image_encoder_and_the_enlarging_layers_alone(learner):
+    pixels, labels = two_objects()
+    learner(pixels, labels).loss.backward()
+    learnt = {name for name, p in learner.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    parts = {
+        ".".join(name.split(".")[:2]) if name.startswith("mask_decoder") else name.split(".")[0] for name in learnt
+    }
+    enlarging = ("conv_s0", "conv_s1", "upscale_conv1", "upscale_conv2", "upscale_layer_norm")
+    assert parts == {"vision_encoder", "no_memory_embedding", *(f"mask_decoder.{name}" for name in enlarging)}
+
+
+def test_says_what_the_loss_is_made_of(learner):
+    pixels, labels = two_objects()
+    learner.loss_weights = LossWeights(focal=3.0, dice=2.0)
+    result = learner(pixels, labels)
+    assert set(result.loss_terms) == {"focal", "dice"}
+    torch.testing.assert_close(result.loss, 3 * result.loss_terms["focal"] + 2 * result.loss_terms["dice"])
+
+
+def test_unknown_pixels_do_not_count(learner):
+    pixels, labels = two_objects(1)
+    labels = labels[:, :, :1]
+    learner(pixels, labels.masked_fill(labels == 0, IGNORED_LABEL)).loss.backward()
+    assert learner.question[-1].bias.grad[-1] < 0  # all that is known belongs to the object: more is better
+    learner.zero_grad()
+    learner(pixels, labels).loss.backward()
+    assert learner.question[-1].bias.grad[-1] > 0  # and less is better where most of the picture is known not to
