@@ -69,6 +69,23 @@ def test_schedules_reach_both_parts():
     assert {group["lr"] for part in optimizer.parts for group in part.param_groups} == {0.5}
 
 
+def test_groups_that_are_split_off_learn_at_their_own_rate():
+    model = small_model()
+    optimizer = MuonWithAdamW(model, lr=1e-2)
+    for group, parameter in zip(optimizer.param_groups, (model[4].weight, model[0].weight, model[2].bias), strict=True):
+        group["params"] = [other for other in group["params"] if other is not parameter]
+        optimizer.add_param_group({**group, "params": [parameter], "lr": 0.0})
+    before = copy.deepcopy(model.state_dict())
+    run(model, optimizer, 2)
+    still = {name for name, value in model.state_dict().items() if torch.equal(before[name], value)}
+    assert still == {"4.weight", "0.weight", "2.bias"}
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-2
+    before = copy.deepcopy(model.state_dict())
+    run(model, optimizer, 2)
+    assert not any(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
 @pytest.mark.parametrize("steps", [1, 5])
 def test_a_training_that_was_saved_goes_on_as_if_nothing_had_been(steps):
     model = small_model()

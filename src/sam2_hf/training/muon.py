@@ -56,6 +56,15 @@ class MuonWithAdamW(Optimizer):
     def _groups(self) -> list[dict[str, Any]]:
         return [group for part in self.parts for group in part.param_groups]
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Gives a group to the part whose settings it has, as one has that was split off a group of that part."""
+        part = next((part for part in self.parts if set(part.defaults) <= set(param_group)), None)
+        if part is None:
+            super().add_param_group(param_group)  # as `Optimizer` sets itself up, with parameters alone
+            return
+        part.add_param_group(param_group)
+        self.param_groups = self._groups()
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step of each part."""
