@@ -99,11 +99,11 @@ def focal_loss(logits: Tensor, foreground: Tensor, known: Tensor) -> Tensor:
 
     All (..., H, W), which broadcast; `foreground` and `known` are 0 or 1. Returns (...).
     """
-    # Towards the right side: for a target of 0 or 1, every form of the loss is a function of this one number.
-    margin = torch.where(foreground > 0, logits, -logits)
-    alpha = torch.where(foreground > 0, FOCAL_ALPHA, 1 - FOCAL_ALPHA)
-    loss = alpha * F.softplus(-margin) * torch.sigmoid(-margin) ** FOCAL_GAMMA
-    return (loss * known).sum((-2, -1)) / known.sum((-2, -1)).clamp(min=1)
+    # Towards the wrong side: for a target of 0 or 1, every form of the loss is a function of this one number.
+    doubt = logits * (1 - 2 * foreground)
+    weight = known * (1 - FOCAL_ALPHA - (1 - 2 * FOCAL_ALPHA) * foreground)
+    loss = F.softplus(doubt) * doubt.sigmoid() ** FOCAL_GAMMA * weight
+    return loss.sum((-2, -1)) / known.sum((-2, -1)).clamp(min=1)
 
 
 def dice_loss(logits: Tensor, foreground: Tensor, known: Tensor) -> Tensor:
