@@ -6,7 +6,7 @@ from tiny import tiny_config
 
 from sam2_hf.losses import IGNORED_LABEL, LossWeights
 from sam2_hf.training.clip_model import Sam2VideoForTraining
-from sam2_hf.training.grouping import GroupingForTraining, draw_seeds
+from sam2_hf.training.grouping import GroupingForTraining, draw_objects, draw_seeds
 from sam2_hf.training.initialisation import initialise
 
 SIZE = 64
@@ -79,10 +79,45 @@ def test_teaches_the_image_encoder_and_the_enlarging_layers_alone(learner):
 
 def test_says_what_the_loss_is_made_of(learner):
     pixels, labels = two_objects()
-    learner.loss_weights = LossWeights(focal=3.0, dice=2.0)
+    learner.model.loss_weights = LossWeights(focal=3.0, dice=2.0)
     result = learner(pixels, labels)
     assert set(result.loss_terms) == {"focal", "dice"}
     torch.testing.assert_close(result.loss, 3 * result.loss_terms["focal"] + 2 * result.loss_terms["dice"])
+
+
+class TestClicksBesideIt:
+    def test_add_their_loss_and_teach_the_whole_model(self, learner):
+        pixels, labels = two_objects()
+        learner.clicked_objects = 2
+        torch.manual_seed(0)
+        both = learner(pixels, labels)
+        assert set(both.loss_terms) == {"focal", "dice", "iou", "presence", "grouping"}
+        learner.clicked_objects = 0
+        torch.manual_seed(0)
+        alone = learner(pixels, labels).loss
+        torch.testing.assert_close(both.loss_terms["grouping"], alone.detach())
+        clicks = sum(w * both.loss_terms[n] for n, w in learner.model.loss_weights._asdict().items())
+        torch.testing.assert_close(both.loss.detach(), alone.detach() + clicks)
+        both.loss.backward()
+        assert learner.model.mask_decoder.iou_prediction_head.proj_in.weight.grad.abs().sum() > 0
+
+    def test_are_the_same_as_without_it(self, learner):
+        pixels, labels = two_objects()
+        model = learner.model.eval()
+        with torch.no_grad():
+            encoded = model.encode_frame(pixels.flatten(0, 1))
+            torch.testing.assert_close(model(pixels, labels, encoded=encoded).loss, model(pixels, labels).loss)
+
+    def test_go_to_different_objects_every_time(self):
+        labels = torch.zeros(2, 3, 4, 2, 2, dtype=torch.int8)
+        labels[0] += torch.arange(1, 5, dtype=torch.int8)[:, None, None]
+        labels[1, :, 2:] = IGNORED_LABEL
+        drawn = [draw_objects(labels, 2) for _ in range(30)]
+        assert all(objects.shape == (2, 3, 2, 2, 2) for objects in drawn)
+        pairs = {tuple(objects[0, 0, :, 0, 0].tolist()) for objects in drawn}
+        assert len(pairs) == 6  # all there are, each in order
+        assert all((objects[1] == 0).all() for objects in drawn)  # never one that fills up
+        assert torch.equal(draw_objects(labels, 9), labels)
 
 
 def test_unknown_pixels_do_not_count(learner):

@@ -84,7 +84,7 @@ def test_a_stage_may_train_at_another_size_and_with_muon(recipe, tmp_path):
 def test_a_stage_may_teach_the_image_encoder_alone_by_grouping(recipe, tmp_path):
     content = yaml.safe_load(recipe.read_text())
     content["stages"] = [{**content["stages"][0], "name": name} for name in ("pictures", "grouping")]
-    content["stages"][1].update(seeds=8, views=2)
+    content["stages"][1].update(grouping={"seeds": 8}, views=2)
     recipe.write_text(yaml.safe_dump(content))
     folder = train(load_recipe(recipe), tmp_path / "out")
     before, after = (weights(tmp_path / "out" / name) for name in ("pictures", "grouping"))

@@ -66,7 +66,11 @@ class Sam2VideoForTraining(Sam2VideoModel):
         self.loss_weights = loss_weights or LossWeights()
 
     def forward(  # type: ignore[override]  # clips take the place of sessions
-        self, pixel_values: Tensor, labels: Tensor, plan: InteractionPlan | None = None
+        self,
+        pixel_values: Tensor,
+        labels: Tensor,
+        plan: InteractionPlan | None = None,
+        encoded: FrameFeatures | None = None,
     ) -> Sam2ClipOutput:
         """Segments B clips of T frames, N objects in each, and says how wrong that was.
 
@@ -75,6 +79,7 @@ class Sam2VideoForTraining(Sam2VideoModel):
             labels: (B, T, N, H, W) of the same size: above 0 is the object, 0 is not, -100 is unknown. Objects that
                 fill up the batch are -100 throughout.
             plan: what the person does; drawn from `interaction` in training, else `evaluation`.
+            encoded: of the frames, B * T rows, where they are known already.
 
         The plan is drawn from torch's CPU generator: whoever seeds that, as `Trainer` does, repeats a training.
         Raises a `ValueError` for shapes that do not fit.
@@ -82,7 +87,7 @@ class Sam2VideoForTraining(Sam2VideoModel):
         _check(pixel_values, labels)
         num_frames = pixel_values.shape[1]
         unrolling = ClipUnrolling(self, labels, plan or self._plan(num_frames), self.loss_weights, self._call)
-        features = self._encode_frames(pixel_values)
+        features = self._encode_frames(pixel_values) if encoded is None else _by_frame(encoded, pixel_values.shape[:2])
         for frame in unrolling.frames_in_order():
             unrolling.step(frame, features(frame))
         return _output(unrolling, labels)
@@ -97,9 +102,7 @@ class Sam2VideoForTraining(Sam2VideoModel):
         """The features of any frame: of all frames in one batch, or one at a time where memory is dear."""
         if self._recomputes():
             return lambda frame: self._call(self.encode_frame, pixel_values[:, frame])
-        encoded = self.encode_frame(pixel_values.flatten(0, 1))
-        maps = [level.unflatten(0, pixel_values.shape[:2]) for level in (*encoded.fine, encoded.coarsest)]
-        return lambda frame: FrameFeatures((maps[0][:, frame], maps[1][:, frame]), maps[2][:, frame])
+        return _by_frame(self.encode_frame(pixel_values.flatten(0, 1)), pixel_values.shape[:2])
 
     def _call(self, function: Callable[..., Any], *args: Any) -> Any:
         return self._gradient_checkpointing_func(function, *args) if self._recomputes() else function(*args)
@@ -120,6 +123,12 @@ class Sam2VideoForTraining(Sam2VideoModel):
         self.config.architectures = [Sam2VideoModel.__name__]
         if kwargs.get("is_main_process", True):
             self.config.save_pretrained(save_directory)
+
+
+def _by_frame(encoded: FrameFeatures, layout: tuple[int, ...]) -> Callable[[int], FrameFeatures]:
+    """The features of any frame, from those of B * T frames, `layout` (B, T)."""
+    maps = [level.unflatten(0, layout) for level in (*encoded.fine, encoded.coarsest)]
+    return lambda frame: FrameFeatures((maps[0][:, frame], maps[1][:, frame]), maps[2][:, frame])
 
 
 def _output(unrolling: ClipUnrolling, labels: Tensor) -> Sam2ClipOutput:

@@ -17,47 +17,63 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..losses import IGNORED_LABEL, LossWeights, dice_loss, focal_loss
+from ..feature_cache import FrameFeatures
+from ..losses import IGNORED_LABEL, dice_loss, focal_loss
 from ..mask_upscaling import upscale
-from ..modeling_sam2_video import Sam2VideoModel
 from ..pictures import resize_nearest
-from .clip_model import Sam2ClipOutput
+from .clip_model import Sam2ClipOutput, Sam2VideoForTraining
 
 
 class GroupingForTraining(nn.Module):
-    """Trains the image encoder of a model, and the layers in which the decoder enlarges its map.
+    """Trains the image encoder of a model, and the layers in which the decoder enlarges its map; or all of it, at once.
 
     Args:
         model: learns in place. What it computes otherwise is not touched.
         num_seeds: places of each picture that are asked.
-        loss_weights: those of "focal" and "dice" count.
+        clicked_objects: of each clip, so many objects are prompted and followed as well, drawn anew every time. The
+            pictures are encoded once for both.
     """
 
-    def __init__(self, model: Sam2VideoModel, num_seeds: int = 64, loss_weights: LossWeights | None = None):
+    def __init__(self, model: Sam2VideoForTraining, num_seeds: int = 64, clicked_objects: int = 0):
         super().__init__()
-        self.model, self.num_seeds, self.loss_weights = model, num_seeds, loss_weights or LossWeights()
+        self.model, self.num_seeds, self.clicked_objects = model, num_seeds, clicked_objects
         width = model.config.mask_decoder_config.hidden_size
-        narrow = width // 8
-        self.question = nn.Sequential(nn.Linear(width + narrow, width), nn.GELU(), nn.Linear(width, narrow + 1))
-        self.num_channels = narrow
+        self.num_channels = width // 8
+        self.question = nn.Sequential(
+            nn.Linear(width + self.num_channels, width), nn.GELU(), nn.Linear(width, self.num_channels + 1)
+        )
 
     def forward(self, pixel_values: Tensor, labels: Tensor) -> Sam2ClipOutput:
-        """The loss of B clips, whose frames are taken as pictures; arguments as those of `Sam2VideoForTraining`."""
-        finest, coarsest = self._maps(pixel_values.flatten(0, 1))
-        targets = resize_nearest(labels.flatten(0, 1), (finest.shape[-2], finest.shape[-1]))
+        """The loss of B clips, whose frames are taken as pictures; arguments as those of `Sam2VideoForTraining`.
+
+        Where objects are clicked as well, it is the sum of both losses, and the terms are those of the clicks, beside
+        "grouping".
+        """
+        encoded = self.model.encode_frame(pixel_values.flatten(0, 1))
+        focal, dice = self._ask(encoded, labels.flatten(0, 1))
+        weights = self.model.loss_weights
+        loss = weights.focal * focal + weights.dice * dice
+        if not self.clicked_objects:
+            return Sam2ClipOutput(loss=loss, loss_terms={"focal": focal.detach(), "dice": dice.detach()})
+        result = self.model(pixel_values, draw_objects(labels, self.clicked_objects), encoded=encoded)
+        result.loss_terms["grouping"] = loss.detach()
+        result.loss = result.loss + loss
+        return result
+
+    def _ask(self, encoded: FrameFeatures, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The focal and the dice loss of seeds on labels (B, N, H, W)."""
+        finest, coarsest = self._maps(encoded)
+        targets = resize_nearest(labels, (finest.shape[-2], finest.shape[-1]))
         objects, places = draw_seeds(targets, self.num_seeds)
         logits = self._answers(finest, coarsest, places)
         truth = targets.flatten(2).gather(1, objects[..., None].expand(-1, -1, targets[0, 0].numel()))
         truth = truth.unflatten(-1, targets.shape[-2:])
         foreground, known = (truth > 0).float(), (truth != IGNORED_LABEL).float()
-        focal = focal_loss(logits, foreground, known).mean()
-        dice = dice_loss(logits, foreground, known).mean()
-        loss = self.loss_weights.focal * focal + self.loss_weights.dice * dice
-        return Sam2ClipOutput(loss=loss, loss_terms={"focal": focal.detach(), "dice": dice.detach()})
+        return focal_loss(logits, foreground, known).mean(), dice_loss(logits, foreground, known).mean()
 
-    def _maps(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def _maps(self, features: FrameFeatures) -> tuple[Tensor, Tensor]:
         """The decoder's finest map, (B, C, h, w), as no prompt has touched it, and the encoder's coarsest one."""
-        features, decoder = self.model.encode_frame(pictures), self.model.mask_decoder
+        decoder = self.model.mask_decoder
         embedding = self.model.without_memory(features)
         finest = upscale(
             embedding.movedim(1, -1),
@@ -89,3 +105,14 @@ def draw_seeds(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
     weights = torch.where(weights.sum(dim=1, keepdim=True) > 0, weights, torch.ones_like(weights))
     drawn = torch.multinomial(weights.cpu(), count, replacement=True).to(labels.device)
     return drawn // inside.shape[-1], drawn % inside.shape[-1]
+
+
+def draw_objects(labels: Tensor, count: int) -> Tensor:
+    """Up to `count` objects of each clip of labels (B, T, N, H, W), from torch's CPU generator.
+
+    Of clips with fewer, those that only fill up the batch make up the number.
+    """
+    is_real = (labels != IGNORED_LABEL).flatten(3).any(dim=-1).any(dim=1)
+    order = torch.rand(is_real.shape, device="cpu").to(labels.device) + is_real
+    rows = order.topk(min(count, labels.shape[2]), dim=1).indices.sort(dim=1).values
+    return labels.take_along_dim(rows[:, None, :, None, None], dim=2)

@@ -75,6 +75,14 @@ class LoraRecipe:
 
 
 @dataclass(frozen=True)
+class GroupingRecipe:
+    """By how many places of each picture, and how many objects are clicked as well; see `GroupingForTraining`."""
+
+    seeds: int = 64
+    clicked_objects: int = 0
+
+
+@dataclass(frozen=True)
 class EvaluationRecipe:
     """What is measured on the way: clips of `data`, cut as in training, the same every time. The first frame gets a
     prompt, and corrections."""
@@ -103,8 +111,7 @@ class StageRecipe:
         learning_rates: for parts of the model, where it differs from the arguments'.
         muon: steps matrices with Muon; see `MuonWithAdamW`.
         evaluation: what is measured on the way.
-        seeds: with a number, the image encoder is taught what belongs together, by so many places of each picture and
-            without clicks; see `GroupingForTraining`.
+        grouping: the image encoder is taught what belongs together, in place of clicks or beside them.
     """
 
     name: str
@@ -122,7 +129,7 @@ class StageRecipe:
     learning_rates: dict[str, float] = field(default_factory=dict)
     muon: bool = False
     evaluation: EvaluationRecipe | None = None
-    seeds: int | None = None
+    grouping: GroupingRecipe | None = None
 
 
 @dataclass(frozen=True)

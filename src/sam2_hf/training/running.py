@@ -177,8 +177,8 @@ def _learner(model: Sam2VideoForTraining, stage: StageRecipe) -> nn.Module:
     """What the trainer trains: the model, or what is put around it for a stage."""
     if stage.lora:
         return add_lora(model, **vars(stage.lora))
-    if stage.seeds:
-        return GroupingForTraining(model, stage.seeds, model.loss_weights)
+    if stage.grouping:
+        return GroupingForTraining(model, stage.grouping.seeds, stage.grouping.clicked_objects)
     return model
 
 
