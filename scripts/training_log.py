@@ -14,7 +14,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("loss", "loss_focal", "loss_dice", "loss_iou", "loss_presence", "grad_norm", "learning_rate")
+COLUMNS = (
+    "loss",
+    "loss_focal",
+    "loss_dice",
+    "loss_iou",
+    "loss_presence",
+    "loss_grouping",
+    "grad_norm",
+    "learning_rate",
+)
 
 
 def read_stages(output: Path) -> dict[str, list[dict[str, Any]]]:

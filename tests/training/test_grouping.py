@@ -66,8 +66,16 @@ def test_learns_which_places_belong_together(learner):
     assert losses[-1] < 0.4 * losses[0]
 
 
+def test_leaves_an_encoder_in_peace_until_its_questions_mean_something(learner):
+    pixels, labels = two_objects()
+    learner(pixels, labels).loss.backward()
+    assert all(p.grad is None or not p.grad.any() for p in learner.model.parameters())
+    assert learner.question[-1].weight.grad.any()
+
+
 def test_teaches_the_image_encoder_and_the_enlarging_layers_alone(learner):
     pixels, labels = two_objects()
+    torch.nn.init.normal_(learner.question[-1].weight)
     learner(pixels, labels).loss.backward()
     learnt = {name for name, p in learner.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     parts = {

@@ -85,6 +85,8 @@ def test_a_stage_may_teach_the_image_encoder_alone_by_grouping(recipe, tmp_path)
     content = yaml.safe_load(recipe.read_text())
     content["stages"] = [{**content["stages"][0], "name": name} for name in ("pictures", "grouping")]
     content["stages"][1].update(grouping={"seeds": 8}, views=2)
+    content["stages"][1]["arguments"] = {**content["stages"][1]["arguments"], "bf16": True}
+    del content["stages"][1]["arguments"]["use_cpu"]  # what there is
     recipe.write_text(yaml.safe_dump(content))
     folder = train(load_recipe(recipe), tmp_path / "out")
     before, after = (weights(tmp_path / "out" / name) for name in ("pictures", "grouping"))

@@ -39,9 +39,11 @@ class GroupingForTraining(nn.Module):
         self.model, self.num_seeds, self.clicked_objects = model, num_seeds, clicked_objects
         width = model.config.mask_decoder_config.hidden_size
         self.num_channels = width // 8
-        self.question = nn.Sequential(
-            nn.Linear(width + self.num_channels, width), nn.GELU(), nn.Linear(width, self.num_channels + 1)
-        )
+        last = nn.Linear(width, self.num_channels + 1)
+        self.question = nn.Sequential(nn.Linear(width + self.num_channels, width), nn.GELU(), last)
+        # Nothing is asked at first: answers to random questions would shake an encoder that has learnt already.
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, pixel_values: Tensor, labels: Tensor) -> Sam2ClipOutput:
         """The loss of B clips, whose frames are taken as pictures; arguments as those of `Sam2VideoForTraining`.

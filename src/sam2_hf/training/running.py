@@ -194,7 +194,9 @@ def _trainer(
         collator = ClipCollator(image_processor, stage.clips.max_objects)
     else:
         collator = ClipCollator(image_processor)
-    arguments = {"seed": seed, **_ARGUMENTS, **stage.arguments}
+    # `TrainingArguments` refuses bfloat16 on a CPU that it was not told to use.
+    device = {"use_cpu": not torch.accelerator.is_available()}
+    arguments = {"seed": seed, **_ARGUMENTS, **device, **stage.arguments}
     return Sam2Trainer(
         model=model,
         args=TrainingArguments(output_dir=str(folder), **arguments),
