@@ -62,7 +62,7 @@ def draw_curve(stages: dict[str, list[dict[str, Any]]], path: Path) -> None:
         passed = steps[-1]
     axes.set(xlabel="steps", ylabel="dice loss", ylim=(0, 1))
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(ncols=3, fontsize="small", loc="upper right")
     figure.tight_layout()
     figure.savefig(path)
 

@@ -86,11 +86,11 @@ class TestPictures:
     # What is asked for lies a little under what its card says of many more pictures.
     def test_prompts_find_what_they_point_at_and_refining_clicks_make_masks_better(self):
         scores = evaluate_prompts(*image_model(), pictures(24))
-        assert scores["1 click"] > 0.65 and scores["box"] > 0.7
-        assert scores["3 clicks"] > scores["1 click"] + 0.02
+        assert scores["1 click"] > 0.75 and scores["box"] > 0.77
+        assert scores["3 clicks"] > scores["1 click"] + 0.01
         assert scores["5 clicks"] > scores["3 clicks"] - 0.01
 
-    def test_the_pipeline_finds_more_than_half_of_the_objects(self):
+    def test_the_pipeline_finds_most_of_the_objects(self):
         generator = pipeline("mask-generation", model=str(FOLDER), points_per_crop=24, **BUNDLED_CHOOSING)
         assert isinstance(generator, sam2_hf.Sam2MaskGenerationPipeline)
         found_all = []
@@ -99,13 +99,13 @@ class TestPictures:
             found = [np.asarray(mask) for mask in generator(Image.fromarray(video.picture(0)))["masks"]]
             truths = video.read([0]).masks[0]
             found_all += [max((iou(mask, truth) for mask in found), default=0.0) for truth in truths if truth.any()]
-        assert np.mean(np.array(found_all) > 0.7) > 0.5
+        assert np.mean(np.array(found_all) > 0.7) > 0.7
 
 
 class TestClips:
     def test_objects_are_followed(self):
         scores = summarise(evaluate_tracking(*video_model(), SyntheticVideos(4, split="test")))
-        assert scores["J&F"] > 0.5 and scores["presence"] > 0.8
+        assert scores["J&F"] > 0.7 and scores["presence"] > 0.88
 
     def test_an_object_that_was_hidden_is_found_again(self):
         truth, masks = clip(OCCLUSION), follow()
