@@ -109,6 +109,23 @@ def test_the_size_of_a_stage_is_kept_where_a_training_resumes_behind_it(recipe, 
     assert Sam2VideoModel.from_pretrained(folder).config.image_size == SIZE
 
 
+def test_the_trunk_may_become_deeper_on_the_way_and_stays_so(recipe, tmp_path):
+    content = yaml.safe_load(recipe.read_text())
+    before = json.loads((recipe.parent / "model.json").read_text())["vision_config"]["backbone_config"]
+    blocks = [count + 1 for count in before["blocks_per_stage"]]
+    content["stages"].append({**content["stages"][0], "name": "last"})
+    content["stages"][1]["blocks_per_stage"] = blocks
+    recipe.write_text(yaml.safe_dump(content))
+    train(load_recipe(recipe), tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "last")
+    train(load_recipe(recipe), tmp_path / "out", resume=True)
+    models = [
+        Sam2VideoModel.from_pretrained(tmp_path / "out" / name) for name in ("pictures", "clips", "last", "model")
+    ]
+    depths = [list(model.config.vision_config.backbone_config.blocks_per_stage) for model in models]
+    assert depths == [before["blocks_per_stage"], blocks, blocks, blocks]
+
+
 @pytest.fixture
 def recipe(tmp_path):
     return write_recipe(tmp_path)

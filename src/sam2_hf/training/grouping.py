@@ -65,7 +65,7 @@ class GroupingForTraining(nn.Module):
     def _ask(self, encoded: FrameFeatures, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The focal and the dice loss of seeds on labels (B, N, H, W)."""
         finest, coarsest = self._maps(encoded)
-        targets = resize_nearest(labels, (finest.shape[-2], finest.shape[-1]))
+        targets = shrink_labels(labels, (finest.shape[-2], finest.shape[-1]))
         objects, places = draw_seeds(targets, self.num_seeds)
         logits = self._answers(finest, coarsest, places)
         truth = targets.flatten(2).gather(1, objects[..., None].expand(-1, -1, targets[0, 0].numel()))
@@ -94,6 +94,17 @@ class GroupingForTraining(nn.Module):
         question = self.question(seeds.transpose(1, 2))
         logits = question[..., :-1] @ finest.flatten(2).to(question.dtype) + question[..., -1:]
         return logits.float().unflatten(-1, finest.shape[-2:])
+
+
+def shrink_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Labels (B, N, H, W) of a smaller size, which divides theirs: an object's is a place of which it has the half.
+
+    A label at one pixel instead would stand off the place's centre, and teach the maps outlines that are half a pixel
+    off. A place is unknown where the pixel at its centre is.
+    """
+    covered = F.adaptive_avg_pool2d((labels > 0).float(), size) >= 0.5
+    unknown = resize_nearest(labels, size) == IGNORED_LABEL
+    return covered.to(labels.dtype).masked_fill(unknown, IGNORED_LABEL)
 
 
 def draw_seeds(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:

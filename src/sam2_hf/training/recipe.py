@@ -103,6 +103,7 @@ class StageRecipe:
         num_clips, views: how many different ones, and how many of them in a row from the same video; see `ClipDataset`.
         image_size: pixels of the model's input in this stage, where it differs from that of the finished model. Half
             the side is a quarter of the work, and most of what is learnt stays true.
+        blocks_per_stage: of the image trunk, from this training on, where it is to become deeper; see `deepen`.
         arguments: of transformers' `TrainingArguments`.
         interaction, loss: how people act, and what counts.
         augmentation: None leaves clips as they are.
@@ -120,6 +121,7 @@ class StageRecipe:
     num_clips: int | None = None
     views: int = 1
     image_size: int | None = None
+    blocks_per_stage: tuple[int, ...] | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     interaction: Interaction = field(default_factory=Interaction)
     loss: LossRecipe = field(default_factory=LossRecipe)

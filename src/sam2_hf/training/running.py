@@ -24,6 +24,7 @@ from .data.sampling import ClipDataset
 from .data_sets import Joined, open_data
 from .freezing import freeze
 from .grouping import GroupingForTraining
+from .growth import deepen, deepened_config
 from .initialisation import initialise
 from .interaction import evaluation_plan
 from .lora import add_lora
@@ -59,9 +60,13 @@ def train(recipe: Recipe, output: str | Path, resume: bool = False) -> Path:
     full = model.config
     for stage in recipe.stages:
         folder = output / stage.name
+        if stage.blocks_per_stage is not None:
+            full = deepened_config(full, stage.blocks_per_stage)
         if (folder / "model.safetensors").is_file():
             model = Sam2VideoForTraining.from_pretrained(folder, dtype=torch.float32)
         else:
+            if stage.blocks_per_stage is not None:
+                model = deepen(model, stage.blocks_per_stage)
             model, processor = _with_config(model, processor, _resized_config(full, stage.image_size))
             model = _run_stage(model, processor, stage, recipe.seed, folder, resume)
         gc.collect()
