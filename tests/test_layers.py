@@ -136,6 +136,28 @@ class TestAttention:
         expected = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), scale=0.5).transpose(1, 2)
         torch.testing.assert_close(result.float(), expected, atol=2e-2 if dtype == torch.bfloat16 else 1e-5, rtol=0)
 
+    @pytest.mark.parametrize("kind", ["nothing", "boolean", "additive"])
+    def test_half_precision_learns_the_same_as_spelled_out_in_float32(self, kind):
+        mask = torch.rand(2, 1, 5, 7, generator=generator(1)) < 0.7 if kind == "boolean" else None
+        if kind == "additive":
+            mask = torch.randn(2, 1, 5, 7, generator=generator(1))
+        gradients = []
+        for dtype, implementation in ((torch.bfloat16, "sdpa"), (torch.float32, "eager")):
+            inputs = [x.to(dtype).requires_grad_() for x in heads(5, 7, 7)]
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+                result, _ = attend(attention_module(implementation), *inputs, scaling=0.5, mask=mask)
+            gradients.append(torch.autograd.grad(result.float().square().sum(), inputs))
+        for half, full in zip(*gradients, strict=True):
+            # 8 bits of precision, through two products and a softmax
+            torch.testing.assert_close(half.float(), full, atol=0.03 * full.abs().max().item(), rtol=0)
+
+    def test_half_precision_drops_weights_in_training_alone(self):
+        inputs = [x.to(torch.bfloat16).requires_grad_() for x in heads(5, 7, 7)]
+        module = attention_module("sdpa").eval()
+        plain, _ = attend(module, *inputs, scaling=0.5)
+        assert torch.equal(attend(module, *inputs, scaling=0.5, dropout=0.5)[0], plain)
+        assert not torch.equal(attend(module.train(), *inputs, scaling=0.5, dropout=0.5)[0], plain)
+
     def test_many_scores_stay_with_the_fused_form_even_so(self, monkeypatch):
         monkeypatch.setattr("sam2_hf.layers._MOST_SCORES", 34)
         query, key, value = (x.to(torch.bfloat16).requires_grad_() for x in heads(5, 7, 7))

@@ -81,3 +81,21 @@ def test_narrowed_levels_are_those_that_are_narrowed_afterwards(top_down):
     for level, other, reference in zip(neck(stages, narrowing), plain, expected, strict=True):
         assert torch.equal(other, reference)
         assert_close_in_scale(level, reference)
+
+
+def test_narrowed_levels_learn_the_same_merged_or_not():
+    config = vision_config()
+    neck, stages = neck_of(config), stages_for(config)
+    generator = torch.Generator().manual_seed(2)
+    narrowing = torch.nn.ModuleList(randomize_parameters(torch.nn.Conv2d(32, w, 1), generator) for w in (4, 8))
+    learning = [*neck.convs[1:].parameters(), *narrowing.parameters()]
+
+    def gradients():
+        return torch.autograd.grad(sum(level.square().mean() for level in neck(stages, narrowing)), learning)
+
+    merged = gradients()
+    with plain_paths():
+        plain = gradients()
+    for one, other in zip(merged, plain, strict=True):
+        assert_close_in_scale(one, other)
+    assert any(not torch.equal(one, other) for one, other in zip(merged, plain, strict=True))  # two forms, then

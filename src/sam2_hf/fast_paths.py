@@ -29,11 +29,15 @@ def may_read_weights(*layers: nn.Module) -> bool:
     return all(type(layer) in (nn.Linear, nn.ConvTranspose2d) for layer in layers)
 
 
-def suit(tensor: torch.Tensor) -> bool:
+def suit(tensor: torch.Tensor, keeps_gradients: bool = False) -> bool:
     """Whether forms that are made for CPUs may work on a tensor: one that lies there, when nothing is recorded, for
-    gradients or by a compiler, and no autocast changes dtypes on the way."""
-    recorded = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
-    return _enabled and tensor.device.type == "cpu" and not recorded and not torch.is_autocast_enabled("cpu")
+    gradients or by a compiler, and no autocast changes dtypes on the way.
+
+    A form that `keeps_gradients` writes over nothing and builds no tensors of a dtype of its own: it learns as well.
+    """
+    trains = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu")
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return _enabled and tensor.device.type == "cpu" and not recorded and (keeps_gradients or not trains)
 
 
 @contextmanager

@@ -315,7 +315,9 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
     ) -> Sam2VisionEncoderOutput:
         """Encodes pictures; the two finer maps are narrowed as the mask decoder reads them."""
         narrowing = (self.mask_decoder.conv_s0, self.mask_decoder.conv_s1)
-        at_once = fast_paths_suit(pixel_values) and narrowing[0].weight.device == pixel_values.device
+        at_once = (
+            fast_paths_suit(pixel_values, keeps_gradients=True) and narrowing[0].weight.device == pixel_values.device
+        )
         vision = self.vision_encoder(
             pixel_values,
             output_hidden_states=output_hidden_states,

@@ -77,7 +77,7 @@ def _both(first: nn.Conv2d, second: nn.Conv2d, features: torch.Tensor) -> torch.
 
 def _may_merge(first: nn.Conv2d, second: nn.Conv2d, features: torch.Tensor) -> bool:
     """Whether both are 1x1 convolutions with biases, whose weights may be read where the map lies."""
-    return fast_paths_suit(features) and all(
+    return fast_paths_suit(features, keeps_gradients=True) and all(
         type(conv) is nn.Conv2d
         and conv.kernel_size == conv.stride == (1, 1)
         and conv.padding == (0, 0)
