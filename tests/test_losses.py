@@ -77,6 +77,19 @@ def test_teaches_only_the_best_mask_but_the_estimates_of_all():
     assert (ious.grad.abs() > 0).all()
 
 
+def test_teaches_the_mask_that_is_chosen_as_far_as_asked():
+    logits, ious, scores, labels = random_case(masks=2)
+    logits[:, 1] = 6 * F.interpolate(labels[:, None].float(), size=(8, 8), mode="area")[:, 0] - 3  # the best
+    ious = torch.tensor([[0.9, 0.1]]).expand(3, -1)  # which chooses the other
+    alone = [segmentation_loss(logits[:, [row]], ious[:, [row]], scores, labels) for row in (0, 1)]
+    for share in (0.0, 0.25, 1.0):
+        loss = segmentation_loss(logits, ious, scores, labels, LossWeights(chosen=share))
+        torch.testing.assert_close(loss.focal, share * alone[0].focal + (1 - share) * alone[1].focal)
+        torch.testing.assert_close(loss.dice, share * alone[0].dice + (1 - share) * alone[1].dice)
+    single = segmentation_loss(logits[:, :1], ious[:, :1], scores, labels, LossWeights(chosen=0.5))
+    torch.testing.assert_close(single.total, alone[0].total)
+
+
 def test_teaches_nothing_but_absence_where_there_is_no_object():
     logits, ious, scores, labels = random_case()
     labels.zero_()
@@ -145,7 +158,7 @@ def test_stays_finite_for_extreme_logits():
 def test_weights_scale_their_terms():
     case = random_case(masks=1)
     plain = segmentation_loss(*case)
-    for name in LossWeights._fields:
+    for name in ("focal", "dice", "iou", "presence"):
         weights = LossWeights(0, 0, 0, 0)._replace(**{name: 2.5})
         assert float(segmentation_loss(*case, weights).total) == pytest.approx(2.5 * float(getattr(plain, name)))
 

@@ -25,12 +25,18 @@ DICE_SMOOTHING = 1.0
 
 
 class LossWeights(NamedTuple):
-    """How much each term counts, as in the paper."""
+    """How much each term counts, as in the paper.
+
+    `chosen` is no term: it is the share of focal and dice loss that goes to the mask which the model's own estimates
+    choose, of several. The rest goes to the one that is best. The paper has none; it makes what users get better, and
+    what they might have got worse.
+    """
 
     focal: float = 20.0
     dice: float = 1.0
     iou: float = 1.0
     presence: float = 1.0
+    chosen: float = 0.0
 
 
 class SegmentationLoss(NamedTuple):
@@ -62,8 +68,8 @@ def segmentation_loss(
     """The loss of K predictions, averaged over the objects that count; in float32, whatever comes in.
 
     Of M masks, only the one with the lowest mask loss (focal and dice, weighted) is taught, so that the others stay
-    free to mean something else; the estimates of IoU are taught for all of them, so that the model learns when a mask
-    is bad. Where the object is absent, nothing is taught but its absence.
+    free to mean something else (but see `LossWeights`); the estimates of IoU are taught for all of them, so that the
+    model learns when a mask is bad. Where the object is absent, nothing is taught but its absence.
 
     Args:
         masks: logits (..., M, h, w), *before* any of them is blanked because the model thinks the object absent: it
@@ -80,13 +86,15 @@ def segmentation_loss(
     masks, iou_scores = masks.float().flatten(0, -4), iou_scores.float().flatten(0, -2)
     truth = _read_labels(labels.flatten(0, -3))
     best, true_ious = _judge(masks.detach(), truth, weights)
-    taught = _resize(masks.take_along_dim(best[:, None, None, None], dim=1), truth)
 
     def mean(values: Tensor, where: Tensor) -> Tensor:
         return (values * where).sum() / truth.counted.sum().clamp(min=1)
 
-    focal = mean(focal_loss(taught, truth.foreground, truth.known)[:, 0], truth.present)
-    dice = mean(dice_loss(taught, truth.foreground, truth.known)[:, 0], truth.present)
+    focal = dice = masks.new_zeros(())
+    for rows, share in _taught(best, iou_scores, weights.chosen):
+        taught = _resize(masks.take_along_dim(rows[:, None, None, None], dim=1), truth)
+        focal = focal + share * mean(focal_loss(taught, truth.foreground, truth.known)[:, 0], truth.present)
+        dice = dice + share * mean(dice_loss(taught, truth.foreground, truth.known)[:, 0], truth.present)
     iou = mean((iou_scores - true_ious).abs().mean(dim=-1), truth.present)
     presence = F.binary_cross_entropy_with_logits(object_scores.float().flatten(), truth.present, reduction="none")
     presence = mean(presence, truth.counted)
@@ -119,6 +127,13 @@ def mask_iou(logits: Tensor, foreground: Tensor, known: Tensor) -> Tensor:
     overlap = (predicted * foreground).sum((-2, -1))
     union = predicted.sum((-2, -1)) + (foreground * known).sum((-2, -1)) - overlap
     return overlap / union.clamp(min=1)
+
+
+def _taught(best: Tensor, iou_scores: Tensor, chosen: float) -> list[tuple[Tensor, float]]:
+    """The masks that are taught, each a number for K objects, and their shares of the loss."""
+    if chosen == 0 or iou_scores.shape[-1] == 1:
+        return [(best, 1.0)]
+    return [(best, 1 - chosen), (iou_scores.argmax(dim=-1), chosen)]
 
 
 @torch.no_grad()

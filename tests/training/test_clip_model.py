@@ -209,45 +209,6 @@ def test_training_draws_a_plan_and_evaluation_does_not():
     assert model.eval()._plan(4) == evaluation_plan()
 
 
-class TestStills:
-    def test_are_all_frames_prompted_on_their_own(self):
-        model = training_model()
-        model.interaction = Interaction(mask=0.0, click=1.0, corrections=0, max_first_frames=1, stills=1.0)
-        pixels, labels = clips(batch=2, frames=3)
-        singles = pixels.flatten(0, 1).unsqueeze(1), labels.flatten(0, 1).unsqueeze(1)
-        encoded = model.encode_frame(pixels.flatten(0, 1))
-        losses = []
-        for arguments in ((pixels, labels), (pixels, labels, None, encoded), singles):
-            torch.manual_seed(0)
-            losses.append(model(*arguments).loss)
-        torch.testing.assert_close(losses[1], losses[0])
-        torch.testing.assert_close(losses[2], losses[0])
-        assert model(pixels, labels).mask_ious.shape == (6, 2, 1)
-
-    def test_do_not_ask_for_what_is_hidden(self):
-        model = training_model()
-        model.interaction = Interaction(mask=0.0, click=1.0, corrections=0, stills=1.0)
-        pixels, labels = clips(frames=3)
-        labels[:, 1, 0] = 0
-        ious = model(pixels, labels).mask_ious
-        assert (ious[:, 0, 0] == IGNORED_LABEL).tolist() == [False, True, False]
-        assert (ious[:, 1] != IGNORED_LABEL).all()
-
-    def test_are_for_training_and_for_plans_that_are_drawn(self):
-        model = training_model()
-        model.interaction = Interaction(stills=1.0)
-        pixels, labels = clips(frames=3)
-        assert model(pixels, labels, PLANS["masks"]).mask_ious.shape == (1, 2, 3)
-        assert model.eval()(pixels, labels).mask_ious.shape == (1, 2, 3)
-
-    def test_are_as_frequent_as_asked(self):
-        model = training_model()
-        model.interaction = Interaction(mask=1.0, click=0.0, stills=0.5)
-        torch.manual_seed(0)
-        took = [model._takes_stills() for _ in range(200)]
-        assert 80 < sum(took) < 120
-
-
 def test_half_precision_trains():
     model = training_model().eval()  # without dropout
     plan = InteractionPlan({0: "click"}, {0: (False,)}, where="centre")

@@ -126,6 +126,24 @@ def test_the_trunk_may_become_deeper_on_the_way_and_stays_so(recipe, tmp_path):
     assert depths == [before["blocks_per_stage"], blocks, blocks, blocks]
 
 
+def test_pictures_may_be_mixed_into_clips(recipe, tmp_path, monkeypatch):
+    content = yaml.safe_load(recipe.read_text())
+    content["stages"] = content["stages"][1:]
+    del content["stages"][0]["evaluation"]
+    content["stages"][0]["pictures"] = {"data": content["stages"][0]["data"], "max_objects": 1, "augmentation": {}}
+    content["stages"][0]["arguments"].update(train_sampling_strategy="sequential", eval_strategy="no")
+    recipe.write_text(yaml.safe_dump(content))
+    seen, forward = [], Sam2VideoForTraining.forward
+
+    def spy(self, pixel_values, labels, *args, **kwargs):
+        seen.append(tuple(labels.shape[:3]))
+        return forward(self, pixel_values, labels, *args, **kwargs)
+
+    monkeypatch.setattr(Sam2VideoForTraining, "forward", spy)
+    train(load_recipe(recipe), tmp_path / "out")
+    assert seen == [(2, 3, 2), (6, 1, 1)]
+
+
 @pytest.fixture
 def recipe(tmp_path):
     return write_recipe(tmp_path)

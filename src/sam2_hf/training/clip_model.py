@@ -81,13 +81,10 @@ class Sam2VideoForTraining(Sam2VideoModel):
             plan: what the person does; drawn from `interaction` in training, else `evaluation`.
             encoded: of the frames, B * T rows, where they are known already.
 
-        The plan is drawn from torch's CPU generator: whoever seeds that, as `Trainer` does, repeats a training. Where
-        frames are taken as stills (see `Interaction`), the result is that of B * T clips with one frame.
+        The plan is drawn from torch's CPU generator: whoever seeds that, as `Trainer` does, repeats a training.
         Raises a `ValueError` for shapes that do not fit.
         """
         _check(pixel_values, labels)
-        if plan is None and self._takes_stills():
-            pixel_values, labels = _as_stills(pixel_values, labels)
         num_frames = pixel_values.shape[1]
         unrolling = ClipUnrolling(self, labels, plan or self._plan(num_frames), self.loss_weights, self._call)
         features = self._encode_frames(pixel_values) if encoded is None else _by_frame(encoded, pixel_values.shape[:2])
@@ -100,10 +97,6 @@ class Sam2VideoForTraining(Sam2VideoModel):
             return self.evaluation
         seed = int(torch.randint(2**31, (1,), device="cpu"))
         return plan_interaction(self.interaction, num_frames, np.random.default_rng(seed))
-
-    def _takes_stills(self) -> bool:
-        share = self.interaction.stills
-        return self.training and share > 0 and float(torch.rand((), device="cpu")) < share
 
     def _encode_frames(self, pixel_values: Tensor) -> Callable[[int], FrameFeatures]:
         """The features of any frame: of all frames in one batch, or one at a time where memory is dear."""
@@ -130,13 +123,6 @@ class Sam2VideoForTraining(Sam2VideoModel):
         self.config.architectures = [Sam2VideoModel.__name__]
         if kwargs.get("is_main_process", True):
             self.config.save_pretrained(save_directory)
-
-
-def _as_stills(pixel_values: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Every frame as a clip of its own. Objects that are not seen there do not count: nobody could click them."""
-    labels = labels.flatten(0, 1).unsqueeze(1)
-    hidden = ~(labels > 0).flatten(3).any(dim=-1)
-    return pixel_values.flatten(0, 1).unsqueeze(1), labels.masked_fill(hidden[..., None, None], IGNORED_LABEL)
 
 
 def _by_frame(encoded: FrameFeatures, layout: tuple[int, ...]) -> Callable[[int], FrameFeatures]:

@@ -26,7 +26,6 @@ class Interaction:
         max_corrected_frames: up to so many frames, the first ones included, get corrections.
         corrections: how many clicks correct such a frame, one after the other.
         blind: probability that a correction is clicked anywhere on the object, whatever is wrong.
-        stills: probability that nothing is tracked in a batch: each of its frames is a picture and prompted on its own.
     """
 
     mask: float = 0.5
@@ -35,10 +34,9 @@ class Interaction:
     max_corrected_frames: int = 2
     corrections: int = 7
     blind: float = 0.1
-    stills: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("mask", "click", "blind", "stills"):
+        for name in ("mask", "click", "blind"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be a probability, got {getattr(self, name)}")
         if self.mask + self.click > 1:

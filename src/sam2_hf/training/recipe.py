@@ -56,12 +56,13 @@ class AugmentationRecipe:
 
 @dataclass(frozen=True)
 class LossRecipe:
-    """The weights of the loss."""
+    """The weights of the loss; see `LossWeights`."""
 
     focal: float = 20.0
     dice: float = 1.0
     iou: float = 1.0
     presence: float = 1.0
+    chosen: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,17 @@ class GroupingRecipe:
 
     seeds: int = 64
     clicked_objects: int = 0
+
+
+@dataclass(frozen=True)
+class PicturesRecipe:
+    """Pictures that a stage of clips learns from as well, in `share` of its batches; see `ClipsAndPictures`."""
+
+    data: tuple[DataRecipe, ...]
+    share: float = 0.5
+    max_objects: int = 3
+    num_pictures: int | None = None
+    augmentation: AugmentationRecipe | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,7 @@ class StageRecipe:
         learning_rates: for parts of the model, where it differs from the arguments'.
         muon: steps matrices with Muon; see `MuonWithAdamW`.
         evaluation: what is measured on the way.
+        pictures: what else it learns from.
         grouping: the image encoder is taught what belongs together, in place of clicks or beside them.
     """
 
@@ -131,6 +144,7 @@ class StageRecipe:
     learning_rates: dict[str, float] = field(default_factory=dict)
     muon: bool = False
     evaluation: EvaluationRecipe | None = None
+    pictures: PicturesRecipe | None = None
     grouping: GroupingRecipe | None = None
 
 

@@ -18,9 +18,10 @@ from ..losses import LossWeights
 from ..modeling_sam2_video import Sam2VideoModel
 from ..processing_sam2_video import Sam2VideoProcessor
 from .clip_model import Sam2VideoForTraining
-from .data.augmentation import standard_augmentation
+from .data.augmentation import Compose, standard_augmentation
 from .data.collation import ClipCollator
-from .data.sampling import ClipDataset
+from .data.mixing import ClipsAndPictures
+from .data.sampling import ClipDataset, ClipSampling
 from .data_sets import Joined, open_data
 from .freezing import freeze
 from .grouping import GroupingForTraining
@@ -28,7 +29,7 @@ from .growth import deepen, deepened_config
 from .initialisation import initialise
 from .interaction import evaluation_plan
 from .lora import add_lora
-from .recipe import DataRecipe, ModelRecipe, Recipe, StageRecipe
+from .recipe import AugmentationRecipe, DataRecipe, ModelRecipe, Recipe, StageRecipe
 from .trainer import Sam2Trainer, clip_metrics
 
 # What `Sam2VideoForTraining` needs of the training arguments, unless a recipe says otherwise.
@@ -191,8 +192,6 @@ def _trainer(
     model: nn.Module, processor: Sam2VideoProcessor, stage: StageRecipe, seed: int, folder: Path
 ) -> Sam2Trainer:
     image_processor = processor.image_processor
-    size = (image_processor.size["height"], image_processor.size["width"])
-    augmentation = standard_augmentation(size, stage.augmentation.crop_area) if stage.augmentation else None
     evaluation = stage.evaluation
     if evaluation is not None:
         # Batches that are evaluated are joined, and so must be alike.
@@ -201,18 +200,37 @@ def _trainer(
         collator = ClipCollator(image_processor)
     # `TrainingArguments` refuses bfloat16 on a CPU that it was not told to use.
     device = {"use_cpu": not torch.accelerator.is_available()}
-    arguments = {"seed": seed, **_ARGUMENTS, **device, **stage.arguments}
+    given = {"seed": seed, **_ARGUMENTS, **device, **stage.arguments}
+    arguments = TrainingArguments(output_dir=str(folder), **given)
     return Sam2Trainer(
         model=model,
-        args=TrainingArguments(output_dir=str(folder), **arguments),
+        args=arguments,
         data_collator=collator,
-        train_dataset=ClipDataset(_videos(stage.data), stage.clips, augmentation, stage.num_clips, seed, stage.views),
+        train_dataset=_training_data(stage, image_processor, seed, arguments.train_batch_size * arguments.world_size),
         eval_dataset=ClipDataset(_videos(evaluation.data), stage.clips) if evaluation else None,
         compute_metrics=clip_metrics if evaluation else None,
         processing_class=image_processor,  # `Trainer` looks for a tokenizer in a whole processor
         learning_rates=stage.learning_rates,
         muon=stage.muon,
     )
+
+
+def _training_data(
+    stage: StageRecipe, image_processor: Sam2ImageProcessor, seed: int, batch: int
+) -> ClipDataset | ClipsAndPictures:
+    """What a stage learns from, in batches of `batch` clips on all devices together."""
+    size = (image_processor.size["height"], image_processor.size["width"])
+
+    def augmentation(recipe: AugmentationRecipe | None) -> Compose | None:
+        return standard_augmentation(size, recipe.crop_area) if recipe else None
+
+    videos, more = _videos(stage.data), stage.pictures
+    clips = ClipDataset(videos, stage.clips, augmentation(stage.augmentation), stage.num_clips, seed, stage.views)
+    if more is None:
+        return clips
+    single = ClipSampling(num_frames=1, max_objects=more.max_objects)
+    pictures = ClipDataset(_videos(more.data), single, augmentation(more.augmentation), more.num_pictures, seed)
+    return ClipsAndPictures(clips, pictures, stage.clips.num_frames, more.share, batch)
 
 
 def _videos(parts: Sequence[DataRecipe]) -> Joined:

@@ -24,20 +24,24 @@ if TYPE_CHECKING:
     from ...image_processing_sam2 import Sam2ImageProcessor
 
 
+Example = Clip | Mapping[str, Any]
+
+
 @dataclass
 class ClipCollator:
     """Clips of one length to a batch for `Sam2VideoForTraining`.
 
     Returns `pixel_values` (B, T, 3, H, W), resized and normalised as `image_processor` says, and `labels`
     (B, T, N, H, W) int8: 1 is the object, 0 is not, -100 is unknown. Clips with fewer objects than the others, or than
-    `num_objects`, are filled up with objects that are unknown throughout.
+    `num_objects`, are filled up with objects that are unknown throughout. A list of clips stands for the clips in it.
     """
 
     image_processor: Sam2ImageProcessor
     num_objects: int = 1
 
-    def __call__(self, clips: Sequence[Clip | Mapping[str, Any]]) -> dict[str, Tensor]:
-        read = [resize_clip(read_clip(clip), _size(self.image_processor)) for clip in clips]
+    def __call__(self, clips: Sequence[Example | list[Example]]) -> dict[str, Tensor]:
+        examples = [part for clip in clips for part in (clip if isinstance(clip, list) else [clip])]
+        read = [resize_clip(read_clip(clip), _size(self.image_processor)) for clip in examples]
         lengths = {len(clip.frames) for clip in read}
         if len(lengths) != 1:
             raise ValueError(f"the clips of a batch must have equally many frames, got {sorted(lengths)}")
@@ -61,7 +65,7 @@ class PictureCollator:
     image_processor: Sam2ImageProcessor
     box: float = 0.5
 
-    def __call__(self, pictures: Sequence[Clip | Mapping[str, Any]]) -> dict[str, Any]:
+    def __call__(self, pictures: Sequence[Example]) -> dict[str, Any]:
         clips = [read_clip(picture) for picture in pictures]
         first = [
             Clip(c.frames[:1], c.masks[:1], c.object_ids, None if c.ignored is None else c.ignored[:1]) for c in clips
@@ -85,7 +89,7 @@ class PictureCollator:
         }
 
 
-def read_clip(example: Clip | Mapping[str, Any]) -> Clip:
+def read_clip(example: Example) -> Clip:
     """A clip, or a row of a data set as one.
 
     A row holds "image", a picture, or "frames", a list of them; and "masks": for each frame (of an image, at once)
