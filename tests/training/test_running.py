@@ -135,9 +135,9 @@ def test_pictures_may_be_mixed_into_clips(recipe, tmp_path, monkeypatch):
     recipe.write_text(yaml.safe_dump(content))
     seen, forward = [], Sam2VideoForTraining.forward
 
-    def spy(self, pixel_values, labels, *args, **kwargs):
+    def spy(self, pixel_values, labels):
         seen.append(tuple(labels.shape[:3]))
-        return forward(self, pixel_values, labels, *args, **kwargs)
+        return forward(self, pixel_values, labels)
 
     monkeypatch.setattr(Sam2VideoForTraining, "forward", spy)
     train(load_recipe(recipe), tmp_path / "out")
