@@ -6,7 +6,7 @@ from tiny import tiny_config
 
 from sam2_hf.losses import IGNORED_LABEL, LossWeights
 from sam2_hf.training.clip_model import Sam2VideoForTraining
-from sam2_hf.training.grouping import GroupingForTraining, draw_objects, draw_seeds
+from sam2_hf.training.grouping import GroupingForTraining, draw_objects, draw_seeds, shrink_labels
 from sam2_hf.training.initialisation import initialise
 
 SIZE = 64
@@ -51,6 +51,49 @@ class TestSeeds:
     def test_come_where_no_object_is_left_at_this_size(self):
         objects, places = draw_seeds(torch.zeros(2, 3, 4, 4, dtype=torch.int8), 5)
         assert objects.max() < 3 and places.max() < 16
+
+
+class TestShrunkLabels:
+    def test_a_place_belongs_to_what_has_half_of_it(self):
+        labels = torch.zeros(1, 3, 8, 8, dtype=torch.int8)
+        labels[0, 0, :4, :2] = 1  # the half of one place
+        labels[0, 1, :4, :5] = 1  # one place, and a quarter of the next
+        labels[0, 2, 5:7, 5:7] = 1  # the middle of a place
+        small = shrink_labels(labels, (2, 2))
+        assert small.tolist() == [[[[1, 0], [0, 0]], [[1, 0], [0, 0]], [[0, 0], [0, 0]]]]
+
+    def test_do_not_move(self):
+        """A mirrored object shrinks to the mirror image, wherever it lies."""
+        for left in range(16):
+            labels = torch.zeros(1, 1, 32, 32, dtype=torch.int8)
+            labels[..., 7:22, left : left + 15] = 1
+            small, mirrored = (shrink_labels(x, (8, 8)) for x in (labels, labels.flip(-1)))
+            assert torch.equal(small, mirrored.flip(-1))
+
+    def test_stay_unknown(self):
+        labels = torch.full((1, 2, 8, 8), IGNORED_LABEL, dtype=torch.int8)
+        labels[0, 1, :, :4] = 1
+        small = shrink_labels(labels, (2, 2))
+        assert (small[0, 0] == IGNORED_LABEL).all()
+        assert small[0, 1].tolist() == [[1, IGNORED_LABEL]] * 2
+
+
+def test_recomputing_changes_no_gradient(learner):
+    pixels, labels = two_objects()
+    learner.clicked_objects, gradients = 2, []
+    torch.nn.init.normal_(learner.question[-1].weight)
+    names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
+    assert [hasattr(learner, name) for name in names] == [hasattr(learner.model, name) for name in names]
+    for _ in range(2):
+        learner.zero_grad()
+        torch.manual_seed(0)
+        learner(pixels, labels).loss.backward()
+        gradients.append({name: p.grad.clone() for name, p in learner.named_parameters() if p.grad is not None})
+        getattr(learner, names[0], learner.gradient_checkpointing_enable)()  # as `Trainer` does
+    assert learner.model.gradient_checkpointing
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_learns_which_places_belong_together(learner):

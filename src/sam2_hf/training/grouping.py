@@ -13,6 +13,8 @@ Axes: B pictures, N objects in each, S seeds (places that are asked) in each, h 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,6 +34,8 @@ class GroupingForTraining(nn.Module):
         num_seeds: places of each picture that are asked.
         clicked_objects: of each clip, so many objects are prompted and followed as well, drawn anew every time. The
             pictures are encoded once for both.
+
+    With gradient checkpointing, what follows the image encoder is computed again; the encoder's layers are kept.
     """
 
     def __init__(self, model: Sam2VideoForTraining, num_seeds: int = 64, clicked_objects: int = 0):
@@ -44,6 +48,12 @@ class GroupingForTraining(nn.Module):
         # Nothing is asked at first: answers to random questions would shake an encoder that has learnt already.
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
+
+    def __getattr__(self, name: str) -> Any:
+        # `Trainer` looks for one of these, and which one depends on its version.
+        if name in ("activation_checkpointing_enable", "gradient_checkpointing_enable"):
+            return getattr(self.model, name)
+        return super().__getattr__(name)
 
     def forward(self, pixel_values: Tensor, labels: Tensor) -> Sam2ClipOutput:
         """The loss of B clips, whose frames are taken as pictures; arguments as those of `Sam2VideoForTraining`.
