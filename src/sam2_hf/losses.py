@@ -28,8 +28,8 @@ class LossWeights(NamedTuple):
     """How much each term counts, as in the paper.
 
     `chosen` is no term: it is the share of focal and dice loss that goes to the mask which the model's own estimates
-    choose, of several. The rest goes to the one that is best. The paper has none; it makes what users get better, and
-    what they might have got worse.
+    choose, of several. The rest goes to the one that is best. The paper has none: it is there for what users get, at
+    the cost of what they might have got.
     """
 
     focal: float = 20.0
