@@ -142,6 +142,8 @@ def test_pictures_may_be_mixed_into_clips(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(Sam2VideoForTraining, "forward", spy)
     train(load_recipe(recipe), tmp_path / "out")
     assert seen == [(2, 3, 2), (6, 1, 1)]
+    with pytest.raises(ValueError, match=r"needs train_sampling_strategy: sequential .* got 'random'"):
+        train(load_recipe(recipe, ["stages.0.arguments.train_sampling_strategy=random"]), tmp_path / "other")
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def deepened_config(config: Sam2VideoConfig, blocks_per_stage: Sequence[int]) ->
     before, after = list(trunk.blocks_per_stage), list(blocks_per_stage)
     if len(after) != len(before) or any(new < old for new, old in zip(after, before, strict=True)):
         raise ValueError(f"blocks_per_stage must be {before} or more in each stage, got {after}")
-    moved = dict(zip(_places(before, before), _places(before, after), strict=True))
+    moved = _places(before, after)
     config = copy.deepcopy(config)
     trunk = config.vision_config.backbone_config
     trunk.blocks_per_stage = after
@@ -48,7 +48,7 @@ def deepen(model: Sam2VideoForTraining, blocks_per_stage: Sequence[int]) -> Sam2
     for place in set(range(len(blocks))) - set(places):
         _pass_on(blocks[place])
     rest = {name: value for name, value in model.state_dict().items() if ".backbone.blocks." not in name}
-    deeper.load_state_dict(rest, strict=False)
+    deeper.load_state_dict({**deeper.state_dict(), **rest})
     for block, place in zip(old, places, strict=True):
         blocks[place].load_state_dict(block.state_dict())
     return deeper

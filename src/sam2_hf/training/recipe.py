@@ -64,6 +64,10 @@ class LossRecipe:
     presence: float = 1.0
     chosen: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.chosen <= 1:
+            raise ValueError(f"chosen must be a share between 0 and 1, got {self.chosen}")
+
 
 @dataclass(frozen=True)
 class LoraRecipe:
@@ -124,7 +128,7 @@ class StageRecipe:
         learning_rates: for parts of the model, where it differs from the arguments'.
         muon: steps matrices with Muon; see `MuonWithAdamW`.
         evaluation: what is measured on the way.
-        pictures: what else it learns from.
+        pictures: that it learns from as well, in batches of their own.
         grouping: the image encoder is taught what belongs together, in place of clicks or beside them.
     """
 

@@ -206,7 +206,7 @@ def _trainer(
         model=model,
         args=arguments,
         data_collator=collator,
-        train_dataset=_training_data(stage, image_processor, seed, arguments.train_batch_size * arguments.world_size),
+        train_dataset=_training_data(stage, image_processor, seed, arguments),
         eval_dataset=ClipDataset(_videos(evaluation.data), stage.clips) if evaluation else None,
         compute_metrics=clip_metrics if evaluation else None,
         processing_class=image_processor,  # `Trainer` looks for a tokenizer in a whole processor
@@ -216,9 +216,9 @@ def _trainer(
 
 
 def _training_data(
-    stage: StageRecipe, image_processor: Sam2ImageProcessor, seed: int, batch: int
+    stage: StageRecipe, image_processor: Sam2ImageProcessor, seed: int, arguments: TrainingArguments
 ) -> ClipDataset | ClipsAndPictures:
-    """What a stage learns from, in batches of `batch` clips on all devices together."""
+    """What a stage learns from. Raises a `ValueError` where clips and pictures would come into one batch."""
     size = (image_processor.size["height"], image_processor.size["width"])
 
     def augmentation(recipe: AugmentationRecipe | None) -> Compose | None:
@@ -228,6 +228,12 @@ def _training_data(
     clips = ClipDataset(videos, stage.clips, augmentation(stage.augmentation), stage.num_clips, seed, stage.views)
     if more is None:
         return clips
+    if arguments.train_sampling_strategy != "sequential":
+        raise ValueError(
+            "a stage with pictures needs train_sampling_strategy: sequential among its arguments: a batch holds "
+            f"either clips or pictures; got {arguments.train_sampling_strategy!r}"
+        )
+    batch = arguments.train_batch_size * arguments.world_size  # on all devices together
     single = ClipSampling(num_frames=1, max_objects=more.max_objects)
     pictures = ClipDataset(_videos(more.data), single, augmentation(more.augmentation), more.num_pictures, seed)
     return ClipsAndPictures(clips, pictures, stage.clips.num_frames, more.share, batch)
