@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -158,9 +159,15 @@ def test_stays_finite_for_extreme_logits():
 def test_weights_scale_their_terms():
     case = random_case(masks=1)
     plain = segmentation_loss(*case)
+    nothing = LossWeights(focal=0, dice=0, iou=0, presence=0)
     for name in ("focal", "dice", "iou", "presence"):
-        weights = LossWeights(0, 0, 0, 0)._replace(**{name: 2.5})
+        weights = replace(nothing, **{name: 2.5})
         assert float(segmentation_loss(*case, weights).total) == pytest.approx(2.5 * float(getattr(plain, name)))
+
+
+def test_a_share_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"chosen must be a share .* got 1\.5"):
+        LossWeights(chosen=1.5)
 
 
 def test_leading_axes_are_objects():

@@ -9,6 +9,7 @@ Axes: K objects, M masks that were predicted for each, h and w of the logits, H 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -24,7 +25,8 @@ FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2
 DICE_SMOOTHING = 1.0
 
 
-class LossWeights(NamedTuple):
+@dataclass(frozen=True)
+class LossWeights:
     """How much each term counts, as in the paper.
 
     `chosen` is no term: it is the share of focal and dice loss that goes to the mask which the model's own estimates
@@ -37,6 +39,10 @@ class LossWeights(NamedTuple):
     iou: float = 1.0
     presence: float = 1.0
     chosen: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.chosen <= 1:
+            raise ValueError(f"chosen must be a share between 0 and 1, got {self.chosen}")
 
 
 class SegmentationLoss(NamedTuple):

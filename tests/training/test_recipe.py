@@ -82,7 +82,7 @@ def test_values_can_be_changed_from_outside(tmp_path):
         (["stages.0.interaction.mask=2"], r"recipe.yaml.stages\[0\].interaction: mask must be a probability, got 2"),
         (["stages.0.data=3"], r"recipe.yaml.stages\[0\].data must be a list, got 3"),
         (["stages.0.data=[{}]"], r"recipe.yaml.stages\[0\].data\[0\] needs 'kind'"),
-        (["stages.0.loss=20"], r"recipe.yaml.stages\[0\].loss must be a mapping with keys of LossRecipe, got 20"),
+        (["stages.0.loss=20"], r"recipe.yaml.stages\[0\].loss must be a mapping with keys of LossWeights, got 20"),
         (["stages=[]"], "recipe.yaml: stages must be at least one"),
         (["stages.0.loss.chosen=2"], r"loss: chosen must be a share between 0 and 1, got 2"),
         (["model.checkpoint=x"], "recipe.yaml.model: model needs either a checkpoint or a config"),

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from ..losses import LossWeights
 from .data.sampling import ClipSampling
 from .freezing import Preset
 from .interaction import Interaction, PromptKind
@@ -52,21 +53,6 @@ class AugmentationRecipe:
     """What is done to clips: mirroring, cutting out a part of so much of the area, recolouring."""
 
     crop_area: tuple[float, float] = (0.4, 1.0)
-
-
-@dataclass(frozen=True)
-class LossRecipe:
-    """The weights of the loss; see `LossWeights`."""
-
-    focal: float = 20.0
-    dice: float = 1.0
-    iou: float = 1.0
-    presence: float = 1.0
-    chosen: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.chosen <= 1:
-            raise ValueError(f"chosen must be a share between 0 and 1, got {self.chosen}")
 
 
 @dataclass(frozen=True)
@@ -141,7 +127,7 @@ class StageRecipe:
     blocks_per_stage: tuple[int, ...] | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     interaction: Interaction = field(default_factory=Interaction)
-    loss: LossRecipe = field(default_factory=LossRecipe)
+    loss: LossWeights = field(default_factory=LossWeights)
     augmentation: AugmentationRecipe | None = None
     freeze: Preset = "nothing"
     lora: LoraRecipe | None = None

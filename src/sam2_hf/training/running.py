@@ -14,7 +14,6 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ..configuration_sam2 import Sam2VideoConfig
 from ..image_processing_sam2 import Sam2ImageProcessor
-from ..losses import LossWeights
 from ..modeling_sam2_video import Sam2VideoModel
 from ..processing_sam2_video import Sam2VideoProcessor
 from .clip_model import Sam2VideoForTraining
@@ -162,7 +161,7 @@ def _run_stage(
 ) -> Sam2VideoForTraining:
     """Trains; leaves the finished model in the folder, beside the log and the last checkpoints."""
     model.interaction = stage.interaction
-    model.loss_weights = LossWeights(**vars(stage.loss))
+    model.loss_weights = stage.loss
     if stage.evaluation is not None:
         model.evaluation = evaluation_plan(stage.evaluation.prompt, stage.evaluation.corrections)
     freeze(model, stage.freeze)
