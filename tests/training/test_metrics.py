@@ -114,6 +114,22 @@ def test_frames_of_an_object_are_averaged():
     assert score.both == 2 / 3
 
 
+def test_frames_after_an_object_was_out_of_sight_are_averaged_by_themselves():
+    mask = blobs(1)[0]
+    frames = ObjectFrames()
+    for predicted, truth in ((EMPTY, mask), (EMPTY, EMPTY), (mask, mask), (mask, EMPTY), (EMPTY, mask), (mask, mask)):
+        frames.add(predicted, truth)
+    assert frames.score("bear", 7).reappeared == 2 / 3
+
+
+def test_what_never_reappears_has_no_score_for_it():
+    mask = blobs(1)[0]
+    frames = ObjectFrames()
+    frames.add(mask, mask)
+    frames.add(EMPTY, EMPTY)
+    assert frames.score("bear", 7).reappeared is None
+
+
 def test_unknown_pixels_count_as_right():
     mask = blobs(1)[0]
     frames = ObjectFrames()
@@ -126,3 +142,8 @@ def test_every_object_counts_the_same():
     assert summarise(iter(scores)) == {"J": 0.5, "F": 0.5, "J&F": 0.5, "presence": 0.75}
     with pytest.raises(ValueError, match="no object"):
         summarise([])
+
+
+def test_only_objects_that_reappear_count_for_how_well_they_do():
+    scores = [ObjectScore("a", "1", 1.0, 1.0, 1.0, again) for again in (None, 0.0, 0.5)]
+    assert summarise(scores)["J&F again"] == 0.25

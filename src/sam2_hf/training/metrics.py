@@ -2,7 +2,8 @@
 
 Source: Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation" (CVPR 2016), and
 the public evaluation code of DAVIS and SA-V for what the paper leaves open: where contours run, and how far apart two
-of them may lie.
+of them may lie. That an object which reappears is measured by itself is an idea of Ding et al., "MOSEv2" (arXiv
+2508.05630).
 
 Axes: T frames, N objects, H and W in pixels. Masks are NumPy arrays of bool.
 """
@@ -70,14 +71,20 @@ def dilate(mask: np.ndarray, radius: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """How well one object was followed: J and F averaged over the frames that count, and in how many of them it was
-    rightly held for present or absent."""
+    """How well one object was followed, averaged over the frames that count.
+
+    Attributes:
+        region, contour: J and F.
+        presence: in how many of them it was rightly held for present or absent.
+        reappeared: J&F in those alone in which it is seen again after it was out of sight; None if there are none.
+    """
 
     video: str
     object_id: str
     region: float
     contour: float
     presence: float
+    reappeared: float | None = None
 
     @property
     def both(self) -> float:
@@ -92,29 +99,46 @@ class ObjectFrames:
     regions: list[float] = field(default_factory=list)
     contours: list[float] = field(default_factory=list)
     presences: list[bool] = field(default_factory=list)
+    reappearances: list[float] = field(default_factory=list)
+    _was_hidden: bool = False
 
     def add(self, predicted: np.ndarray, truth: np.ndarray, ignored: np.ndarray | None = None) -> None:
-        """Takes in a frame, masks (H, W); where `ignored`, the prediction counts as right."""
+        """Takes in the next frame, masks (H, W); where `ignored`, the prediction counts as right."""
         if ignored is not None:
             predicted = np.where(ignored, truth, predicted)
         self.regions.append(region_similarity(predicted, truth))
         self.contours.append(contour_accuracy(predicted, truth))
         self.presences.append(bool(predicted.any() == truth.any()))
+        if not truth.any():
+            self._was_hidden = True
+        elif self._was_hidden:
+            self.reappearances.append((self.regions[-1] + self.contours[-1]) / 2)
 
     def score(self, video: str, object_id: object) -> ObjectScore:
         """The averages."""
-        means = (float(np.mean(values)) for values in (self.regions, self.contours, self.presences))
-        return ObjectScore(video, str(object_id), *means)
+        return ObjectScore(
+            video,
+            str(object_id),
+            region=float(np.mean(self.regions)),
+            contour=float(np.mean(self.contours)),
+            presence=float(np.mean(self.presences)),
+            reappeared=float(np.mean(self.reappearances)) if self.reappearances else None,
+        )
 
 
 def summarise(scores: Iterable[ObjectScore]) -> dict[str, float]:
-    """Averages over objects, each of which counts the same however long its video: "J", "F", "J&F", "presence"."""
+    """Averages over objects, each of which counts the same however long its video: "J", "F", "J&F", "presence".
+
+    "J&F again" is over those that reappear; it is missing where none does.
+    """
     scores = list(scores)
     if not scores:
         raise ValueError("there is no object to average over")
-    return {
+    averages = {
         "J": float(np.mean([score.region for score in scores])),
         "F": float(np.mean([score.contour for score in scores])),
         "J&F": float(np.mean([score.both for score in scores])),
         "presence": float(np.mean([score.presence for score in scores])),
     }
+    reappeared = [score.reappeared for score in scores if score.reappeared is not None]
+    return {**averages, "J&F again": float(np.mean(reappeared))} if reappeared else averages
