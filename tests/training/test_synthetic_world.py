@@ -93,6 +93,16 @@ def test_objects_hide_and_come_back_and_leave_and_enter():
     assert late >= 5
 
 
+@pytest.mark.parametrize(("look_alikes", "least", "most"), [(0.0, 0, 0), (0.2, 3, 25), (1.0, 41, 60)])
+def test_as_many_objects_look_alike_as_is_asked_for(look_alikes, least, most):
+    alike = 0
+    for video in SyntheticVideos(20, objects=(4, 4), look_alikes=look_alikes):
+        players = [actor.sprite for actor in video.scene.actors]
+        alike += len(players) - len({id(sprite) for sprite in players})
+    # Of four objects three can look like the one before, of those beside a wall two.
+    assert least <= alike <= most
+
+
 def test_objects_move_turn_and_change_their_size():
     moves, sizes = [], []
     for index in range(20):
@@ -143,6 +153,7 @@ def test_a_clip_takes_well_under_fifty_milliseconds():
         ({"count": 1, "size": (16, 64)}, "sides of at least 32"),
         ({"count": 1, "objects": (3, 2)}, "objects must be the least and the most"),
         ({"count": 1, "split": "dev"}, "split must be one of"),
+        ({"count": 1, "look_alikes": 1.5}, "look_alikes must be a probability, got 1.5"),
     ],
 )
 def test_names_the_setting_that_makes_no_sense(settings, message):

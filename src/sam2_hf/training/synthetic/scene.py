@@ -15,6 +15,25 @@ SPRITE_SIZE = 128
 
 
 @dataclass(frozen=True)
+class SceneSettings:
+    """What scenes are like.
+
+    Attributes:
+        size: (height, width) in pixels.
+        length: in frames.
+        objects: the least and the most of them. Where they move, one may be a wall to hide behind.
+        moving: False for still lifes.
+        look_alikes: how probable it is that a moving object looks exactly like the one before.
+    """
+
+    size: Size
+    length: int
+    objects: Size
+    moving: bool
+    look_alikes: float
+
+
+@dataclass(frozen=True)
 class Sprite:
     """An object as it looks when it stands still.
 
@@ -68,12 +87,13 @@ class Scene:
     is_soft: bool
 
 
-def draw_scene(draws: Draws, size: Size, length: int, objects: Size, moving: bool = True) -> Scene:
-    """A scene with at least and at most so many objects. With `moving`, one of them may be a wall to hide behind."""
+def draw_scene(draws: Draws, settings: SceneSettings) -> Scene:
+    """One of the scenes that the settings allow."""
+    size, length, moving = settings.size, settings.length, settings.moving
     colours = draw_colours(draws)
-    count = draws.integer(*objects)
+    count = draws.integer(*settings.objects)
     if moving:
-        actors = _draw_players(draws, size, length, count, colours[0])
+        actors = _draw_players(draws, settings, count, colours[0])
     else:
         actors = _draw_still_life(draws, size, count, colours[0])
     return Scene(
@@ -88,8 +108,9 @@ def draw_scene(draws: Draws, size: Size, length: int, objects: Size, moving: boo
     )
 
 
-def _draw_players(draws: Draws, size: Size, length: int, count: int, backdrop: Colour) -> list[Actor]:
+def _draw_players(draws: Draws, settings: SceneSettings, count: int, backdrop: Colour) -> list[Actor]:
     """Objects with something to do. Some look like the one before, so that only their way tells them apart."""
+    size, length = settings.size, settings.length
     walls: list[Actor] = []
     wall = None
     if count >= 2 and draws.chance(0.5):
@@ -103,7 +124,7 @@ def _draw_players(draws: Draws, size: Size, length: int, count: int, backdrop: C
             radius = min(radius, 0.75 * wall.half)
         motion = draw_motion(draws, plot, size, length, radius, wall)
         actor = _draw_actor(draws, radius, motion, backdrop)
-        if players and draws.chance(0.2):
+        if players and draws.chance(settings.look_alikes):
             actor = replace(actor, sprite=players[-1].sprite, bend=players[-1].bend)
         players.append(actor)
     if draws.chance(0.5):

@@ -12,7 +12,7 @@ from ..data.videos import AnnotatedVideo, Clip
 from .draws import Draws
 from .motion import Size
 from .rendering import RenderedClip, render
-from .scene import Scene, draw_scene
+from .scene import Scene, SceneSettings, draw_scene
 
 Split = Literal["train", "validation", "test"]
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -22,14 +22,14 @@ _SCENE, _NOISE = 0, 1
 class SyntheticVideo(AnnotatedVideo):
     """One video of the world. Its frames are drawn when they are asked for, each independent of the others."""
 
-    def __init__(self, name: str, key: tuple[int, ...], size: Size, length: int, objects: Size, moving: bool):
-        self.name, self.num_frames, self.annotated = name, length, range(length)
-        self._key, self._size, self._objects, self._moving = key, size, objects, moving
+    def __init__(self, name: str, key: tuple[int, ...], settings: SceneSettings):
+        self.name, self.num_frames, self.annotated = name, settings.length, range(settings.length)
+        self._key, self._settings = key, settings
 
     @cached_property
     def scene(self) -> Scene:
         """What is in it."""
-        return draw_scene(Draws(*self._key, _SCENE), self._size, self.num_frames, self._objects, self._moving)
+        return draw_scene(Draws(*self._key, _SCENE), self._settings)
 
     def render(self, frames: Sequence[int]) -> RenderedClip:
         """Some of its frames, with the masks of all objects and how much of each is seen."""
@@ -57,6 +57,7 @@ class SyntheticVideos(Sequence[AnnotatedVideo]):
         length: of a video, in frames.
         objects: the least and the most objects in a video.
         moving: False for pictures: one frame, many objects.
+        look_alikes: how probable it is that a moving object looks exactly like the one before.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class SyntheticVideos(Sequence[AnnotatedVideo]):
         length: int = 40,
         objects: Size = (2, 4),
         moving: bool = True,
+        look_alikes: float = 0.2,
     ):
         if split not in _SPLITS:
             raise ValueError(f"split must be one of {_SPLITS}, got {split!r}")
@@ -78,9 +80,11 @@ class SyntheticVideos(Sequence[AnnotatedVideo]):
             )
         if not 1 <= objects[0] <= objects[1] <= 200:
             raise ValueError(f"objects must be the least and the most, from 1 to 200, got {objects}")
+        if not 0 <= look_alikes <= 1:
+            raise ValueError(f"look_alikes must be a probability, got {look_alikes}")
         self._count, self.split = count, split
         self._key = (seed, _SPLITS.index(split), int(moving))
-        self._settings = (size, length if moving else 1, objects, moving)
+        self._settings = SceneSettings(size, length if moving else 1, objects, moving, look_alikes)
 
     def __len__(self) -> int:
         return self._count
@@ -88,4 +92,4 @@ class SyntheticVideos(Sequence[AnnotatedVideo]):
     def __getitem__(self, index: int) -> SyntheticVideo:  # type: ignore[override]
         if not 0 <= index < self._count:
             raise IndexError(f"index must lie in 0..{self._count - 1}, got {index}")
-        return SyntheticVideo(f"{self.split} {index}", (*self._key, index), *self._settings)
+        return SyntheticVideo(f"{self.split} {index}", (*self._key, index), self._settings)
