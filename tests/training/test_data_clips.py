@@ -14,7 +14,7 @@ from sam2_hf.prompt_encoder import PAD_VALUE
 from sam2_hf.training.data.augmentation import ColourJitter, Compose, Flip, ResizedCrop, standard_augmentation
 from sam2_hf.training.data.collation import ClipCollator, PictureCollator, read_clip
 from sam2_hf.training.data.resizing import resize_clip, resize_masks
-from sam2_hf.training.data.sampling import ClipDataset, ClipSampling
+from sam2_hf.training.data.sampling import ClipDataset, ClipSampling, returning_objects
 from sam2_hf.training.data.videos import Clip
 
 
@@ -101,6 +101,28 @@ class TestSampling:
         assert videos.opened == 4
         assert any((clips[0].masks.shape != c.masks.shape) or (clips[0].masks != c.masks).any() for c in clips[1:3])
 
+    def test_objects_that_return_are_sought_as_often_as_is_asked_for(self):
+        class Hiding(Blocks):
+            """Its object "a" cannot be seen in the sixth frame of ten."""
+
+            def masks(self, frame):
+                return {k: v for k, v in super().masks(frame).items() if (k, frame) != ("a", 5)}
+
+        def clips(returning):
+            sampling = ClipSampling(4, max_objects=1, returning=returning)
+            return list(ClipDataset([Hiding()], sampling, num_clips=40))
+
+        def share(found):
+            return sum(bool(returning_objects(clip.masks)) for clip in found) / len(found)
+
+        always = clips(1.0)
+        assert share(always) == 1
+        assert {clip.object_ids for clip in always} == {("a",)}
+        assert share(clips(0.0)) < share(clips(0.5)) < 1
+
+    def test_clips_without_return_do_where_there_are_no_others(self):
+        assert len(ClipDataset([Blocks()], ClipSampling(3, returning=1.0))[0].object_ids) > 0
+
     def test_another_video_takes_the_place_of_one_without_objects(self):
         class Empty(Blocks):
             def masks(self, frame):
@@ -118,6 +140,7 @@ class TestSampling:
             ({"strides": ()}, "strides must be"),
             ({"strides": (0,)}, "strides must be"),
             ({"reverse": 2.0}, "reverse must be a probability"),
+            ({"returning": -1.0}, "returning must be a probability, got -1"),
         ],
     )
     def test_names_the_setting_that_makes_no_sense(self, settings, message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,12 +25,15 @@ class ClipSampling:
         max_objects: of a clip, drawn from those that are seen in its first frame.
         strides: by how many annotated frames the frames of a clip may be apart; one is drawn for each clip.
         reverse: probability that time runs backwards.
+        returning: probability that a clip is looked for in which an object is hidden and seen again; such objects then
+            come first. To be found again takes practice, and most clips offer none.
     """
 
     num_frames: int = 8
     max_objects: int = 3
     strides: tuple[int, ...] = (1,)
     reverse: float = 0.5
+    returning: float = 0.0
 
     def __post_init__(self) -> None:
         if self.num_frames < 1 or self.max_objects < 1:
@@ -39,8 +42,9 @@ class ClipSampling:
             )
         if not self.strides or min(self.strides) < 1:
             raise ValueError(f"strides must be one or more numbers from 1, got {self.strides}")
-        if not 0 <= self.reverse <= 1:
-            raise ValueError(f"reverse must be a probability, got {self.reverse}")
+        for name in ("reverse", "returning"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be a probability, got {getattr(self, name)}")
 
     def frames(self, video: AnnotatedVideo, rng: np.random.Generator) -> list[int]:
         """Draws the frames of a clip. A stride that does not fit the video is made smaller."""
@@ -53,10 +57,11 @@ class ClipSampling:
         frames = [annotated[start + step * stride] for step in range(count)]
         return frames[::-1] if rng.random() < self.reverse else frames
 
-    def objects(self, clip: Clip, rng: np.random.Generator) -> list[int]:
-        """Draws rows of objects that are seen in the first frame."""
+    def objects(self, clip: Clip, rng: np.random.Generator, first: Collection[int] = ()) -> list[int]:
+        """Draws rows of objects that are seen in the first frame, those in `first` before others."""
         seen = np.flatnonzero(clip.masks[0].any(axis=(1, 2)))
-        return sorted(rng.permutation(seen)[: self.max_objects].tolist())
+        order = sorted(rng.permutation(seen).tolist(), key=lambda row: row not in first)
+        return sorted(order[: self.max_objects])
 
 
 class ClipDataset(Dataset[Clip]):
@@ -102,10 +107,11 @@ class ClipDataset(Dataset[Clip]):
         # A generator of its own: the clip then depends neither on the process that loads it nor on what went before.
         rng = np.random.default_rng([self.seed, index])
         number = index // self.views % len(self.videos)
-        for _ in range(_ATTEMPTS):
+        returning = self.sampling.returning > 0 and rng.random() < self.sampling.returning
+        for attempt in range(_ATTEMPTS):
             video = self._open(number)
             for _ in range(_ATTEMPTS):
-                clip = self._draw(video, rng)
+                clip = self._draw(video, rng, returning and attempt < _ATTEMPTS - 1)
                 if clip is not None:
                     return clip
             number = int(rng.integers(len(self.videos)))
@@ -117,10 +123,20 @@ class ClipDataset(Dataset[Clip]):
             self._opened = number, self.videos[number]
         return self._opened[1]
 
-    def _draw(self, video: AnnotatedVideo, rng: np.random.Generator) -> Clip | None:
-        """A clip, None if there is no object in its first frame."""
+    def _draw(self, video: AnnotatedVideo, rng: np.random.Generator, returning: bool) -> Clip | None:
+        """A clip, None if there is no object in its first frame, or if one shall return and none does."""
         clip = video.read(self.sampling.frames(video, rng))
         if self.augmentation is not None:
             clip = self.augmentation(clip, rng)
-        rows = self.sampling.objects(clip, rng)
+        returners = returning_objects(clip.masks) if returning else []
+        if returning and not returners:
+            return None
+        rows = self.sampling.objects(clip, rng, returners)
         return clip.with_objects(rows) if rows else None
+
+
+def returning_objects(masks: np.ndarray) -> list[int]:
+    """The rows of masks (T, N, H, W) that are seen in the first frame, then not, and later again."""
+    seen = np.asarray(masks.any(axis=(2, 3)))
+    gone = np.logical_or.accumulate(~seen, axis=0)
+    return np.flatnonzero(seen[0] & (seen & gone).any(axis=0)).tolist()
