@@ -218,6 +218,17 @@ def test_a_training_in_pieces_ends_where_one_in_one_go_does(finished, tmp_path):
     assert_same_behaviour(finished / "out" / "model", pieces)
 
 
+def test_the_finished_model_may_be_the_mean_of_stages(finished, tmp_path):
+    folder = tmp_path / "averaged"
+    shutil.copytree(finished / "out", folder)
+    shutil.rmtree(folder / "model")
+    changes = ["average=[pictures, clips]", "half_precision=false"]
+    averaged = weights(train(load_recipe(finished / "recipe.yaml", changes), folder, resume=True))
+    pictures, clips = weights(folder / "pictures"), weights(folder / "clips")
+    assert any(not torch.equal(pictures[name], clips[name]) for name in clips)
+    torch.testing.assert_close(averaged, {name: (pictures[name] + clips[name]) / 2 for name in clips})
+
+
 def test_a_folder_that_is_in_use_is_not_written_over(recipe, tmp_path):
     (tmp_path / "out" / "clips").mkdir(parents=True)
     with pytest.raises(FileExistsError, match="clips exists: resume, or choose another folder"):

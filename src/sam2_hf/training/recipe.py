@@ -142,13 +142,15 @@ class StageRecipe:
 class Recipe:
     """A model, and the stages that it goes through; every stage starts with what the one before has learnt.
 
-    `seed` fixes the initial weights and everything that is drawn. `half_precision` says that the model is stored in
-    float16 at the end. `folder` is where paths in the recipe start from.
+    `seed` fixes the initial weights and everything that is drawn. `average` names stages whose mean is the finished
+    model, in place of the last one; see `average_weights`. `half_precision` says that the model is stored in float16 at
+    the end. `folder` is where paths in the recipe start from.
     """
 
     model: ModelRecipe
     stages: tuple[StageRecipe, ...]
     seed: int = 0
+    average: tuple[str, ...] = ()
     half_precision: bool = False
     folder: str = "."
 
@@ -156,6 +158,9 @@ class Recipe:
         names = [stage.name for stage in self.stages]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"stages must be at least one, with different names, got {names}")
+        unknown = sorted(set(self.average) - set(names))
+        if unknown:
+            raise ValueError(f"average must name stages, of which {unknown[0]!r} is none")
 
 
 def load_recipe(path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Recipe:

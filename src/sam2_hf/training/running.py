@@ -16,6 +16,7 @@ from ..configuration_sam2 import Sam2VideoConfig
 from ..image_processing_sam2 import Sam2ImageProcessor
 from ..modeling_sam2_video import Sam2VideoModel
 from ..processing_sam2_video import Sam2VideoProcessor
+from .averaging import average_weights
 from .clip_model import Sam2VideoForTraining
 from .data.augmentation import Compose, standard_augmentation
 from .data.collation import ClipCollator
@@ -70,6 +71,8 @@ def train(recipe: Recipe, output: str | Path, resume: bool = False) -> Path:
             model, processor = _with_config(model, processor, _resized_config(full, stage.image_size))
             model = _run_stage(model, processor, stage, recipe.seed, folder, resume)
         gc.collect()
+    if recipe.average:
+        model.load_state_dict(average_weights([output / name for name in recipe.average]))
     model, processor = _with_config(model, processor, full)
     if PartialState().is_main_process:
         export(model, processor, output / "model", recipe.half_precision)
