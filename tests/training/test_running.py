@@ -229,6 +229,17 @@ def test_the_finished_model_may_be_the_mean_of_stages(finished, tmp_path):
     torch.testing.assert_close(averaged, {name: (pictures[name] + clips[name]) / 2 for name in clips})
 
 
+def test_the_finished_model_may_be_readier_to_see_objects(finished, tmp_path):
+    folder = tmp_path / "shifted"
+    shutil.copytree(finished / "out", folder)
+    shutil.rmtree(folder / "model")
+    changes = ["presence_shift=1.5", "half_precision=false"]
+    shifted = weights(train(load_recipe(finished / "recipe.yaml", changes), folder, resume=True))
+    for name, tensor in weights(folder / "clips").items():
+        expected = tensor + 1.5 if name == "mask_decoder.pred_obj_score_head.proj_out.bias" else tensor
+        torch.testing.assert_close(shifted[name], expected, rtol=0, atol=0)
+
+
 def test_a_folder_that_is_in_use_is_not_written_over(recipe, tmp_path):
     (tmp_path / "out" / "clips").mkdir(parents=True)
     with pytest.raises(FileExistsError, match="clips exists: resume, or choose another folder"):

@@ -143,14 +143,16 @@ class Recipe:
     """A model, and the stages that it goes through; every stage starts with what the one before has learnt.
 
     `seed` fixes the initial weights and everything that is drawn. `average` names stages whose mean is the finished
-    model, in place of the last one; see `average_weights`. `half_precision` says that the model is stored in float16 at
-    the end. `folder` is where paths in the recipe start from.
+    model, in place of the last one; see `average_weights`. `presence_shift` is added at the end to the logit of whether
+    an object is there, whose best threshold is a question to validation data. `half_precision` says that the model is
+    stored in float16. `folder` is where paths in the recipe start from.
     """
 
     model: ModelRecipe
     stages: tuple[StageRecipe, ...]
     seed: int = 0
     average: tuple[str, ...] = ()
+    presence_shift: float = 0.0
     half_precision: bool = False
     folder: str = "."
 

@@ -73,6 +73,7 @@ def train(recipe: Recipe, output: str | Path, resume: bool = False) -> Path:
         gc.collect()
     if recipe.average:
         model.load_state_dict(average_weights([output / name for name in recipe.average]))
+    _shift_presence(model, recipe.presence_shift)
     model, processor = _with_config(model, processor, full)
     if PartialState().is_main_process:
         export(model, processor, output / "model", recipe.half_precision)
@@ -106,6 +107,12 @@ def _start(recipe: Recipe) -> tuple[Sam2VideoForTraining, Sam2VideoProcessor]:
     model = Sam2VideoForTraining(config)
     initialise(model)
     return model, Sam2VideoProcessor(_resized(Sam2ImageProcessor(), config))
+
+
+@torch.no_grad()
+def _shift_presence(model: Sam2VideoModel, shift: float) -> None:
+    """Makes the model readier, or less ready, to hold objects for present."""
+    model.mask_decoder.pred_obj_score_head.proj_out.bias.add_(shift)
 
 
 def _resized_config(full: Sam2VideoConfig, size: int | None) -> Sam2VideoConfig:
