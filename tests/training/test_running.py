@@ -218,26 +218,27 @@ def test_a_training_in_pieces_ends_where_one_in_one_go_does(finished, tmp_path):
     assert_same_behaviour(finished / "out" / "model", pieces)
 
 
-def test_the_finished_model_may_be_the_mean_of_stages(finished, tmp_path):
-    folder = tmp_path / "averaged"
+def finish_again(finished, folder, *changes):
+    """The weights of the finished model where the stages have been run already, and the recipe is changed."""
     shutil.copytree(finished / "out", folder)
     shutil.rmtree(folder / "model")
-    changes = ["average=[pictures, clips]", "half_precision=false"]
-    averaged = weights(train(load_recipe(finished / "recipe.yaml", changes), folder, resume=True))
-    pictures, clips = weights(folder / "pictures"), weights(folder / "clips")
+    return weights(
+        train(load_recipe(finished / "recipe.yaml", ["half_precision=false", *changes]), folder, resume=True)
+    )
+
+
+def test_the_finished_model_may_be_the_mean_of_stages(finished, tmp_path):
+    averaged = finish_again(finished, tmp_path / "averaged", "average=[pictures, clips]")
+    pictures, clips = weights(finished / "out" / "pictures"), weights(finished / "out" / "clips")
     assert any(not torch.equal(pictures[name], clips[name]) for name in clips)
     torch.testing.assert_close(averaged, {name: (pictures[name] + clips[name]) / 2 for name in clips})
 
 
 def test_the_finished_model_may_be_readier_to_see_objects(finished, tmp_path):
-    folder = tmp_path / "shifted"
-    shutil.copytree(finished / "out", folder)
-    shutil.rmtree(folder / "model")
-    changes = ["presence_shift=1.5", "half_precision=false"]
-    shifted = weights(train(load_recipe(finished / "recipe.yaml", changes), folder, resume=True))
-    for name, tensor in weights(folder / "clips").items():
-        expected = tensor + 1.5 if name == "mask_decoder.pred_obj_score_head.proj_out.bias" else tensor
-        torch.testing.assert_close(shifted[name], expected, rtol=0, atol=0)
+    shifted = finish_again(finished, tmp_path / "shifted", "presence_shift=1.5")
+    expected = weights(finished / "out" / "clips")
+    expected["mask_decoder.pred_obj_score_head.proj_out.bias"] += 1.5
+    torch.testing.assert_close(shifted, expected, rtol=0, atol=0)
 
 
 def test_a_folder_that_is_in_use_is_not_written_over(recipe, tmp_path):
