@@ -119,7 +119,7 @@ def test_frames_after_an_object_was_out_of_sight_are_averaged_by_themselves():
     frames = ObjectFrames()
     for predicted, truth in ((EMPTY, mask), (EMPTY, EMPTY), (mask, mask), (mask, EMPTY), (EMPTY, mask), (mask, mask)):
         frames.add(predicted, truth)
-    assert frames.score("bear", 7).reappeared == 2 / 3
+    assert frames.score("bear", 7).both_again == 2 / 3
 
 
 def test_what_never_reappears_has_no_score_for_it():
@@ -127,7 +127,7 @@ def test_what_never_reappears_has_no_score_for_it():
     frames = ObjectFrames()
     frames.add(mask, mask)
     frames.add(EMPTY, EMPTY)
-    assert frames.score("bear", 7).reappeared is None
+    assert frames.score("bear", 7).both_again is None
 
 
 def test_unknown_pixels_count_as_right():

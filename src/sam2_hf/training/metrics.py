@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .data.videos import seen_again
+
 # Contours count as the same if they are no farther apart than this share of the picture's diagonal.
 CONTOUR_TOLERANCE = 0.008
 
@@ -76,7 +78,7 @@ class ObjectScore:
     Attributes:
         region, contour: J and F.
         presence: in how many of them it was rightly held for present or absent.
-        reappeared: J&F in those alone in which it is seen again after it was out of sight; None if there are none.
+        both_again: J&F in those alone in which it is seen again after it was out of sight; None if there are none.
     """
 
     video: str
@@ -84,7 +86,7 @@ class ObjectScore:
     region: float
     contour: float
     presence: float
-    reappeared: float | None = None
+    both_again: float | None = None
 
     @property
     def both(self) -> float:
@@ -99,8 +101,7 @@ class ObjectFrames:
     regions: list[float] = field(default_factory=list)
     contours: list[float] = field(default_factory=list)
     presences: list[bool] = field(default_factory=list)
-    reappearances: list[float] = field(default_factory=list)
-    _was_hidden: bool = False
+    seen: list[bool] = field(default_factory=list)
 
     def add(self, predicted: np.ndarray, truth: np.ndarray, ignored: np.ndarray | None = None) -> None:
         """Takes in the next frame, masks (H, W); where `ignored`, the prediction counts as right."""
@@ -109,20 +110,18 @@ class ObjectFrames:
         self.regions.append(region_similarity(predicted, truth))
         self.contours.append(contour_accuracy(predicted, truth))
         self.presences.append(bool(predicted.any() == truth.any()))
-        if not truth.any():
-            self._was_hidden = True
-        elif self._was_hidden:
-            self.reappearances.append((self.regions[-1] + self.contours[-1]) / 2)
+        self.seen.append(bool(truth.any()))
 
     def score(self, video: str, object_id: object) -> ObjectScore:
         """The averages."""
+        regions, contours, again = np.array(self.regions), np.array(self.contours), seen_again(np.array(self.seen))
         return ObjectScore(
             video,
             str(object_id),
-            region=float(np.mean(self.regions)),
-            contour=float(np.mean(self.contours)),
+            region=float(regions.mean()),
+            contour=float(contours.mean()),
             presence=float(np.mean(self.presences)),
-            reappeared=float(np.mean(self.reappearances)) if self.reappearances else None,
+            both_again=float((regions + contours)[again].mean() / 2) if again.any() else None,
         )
 
 
@@ -140,5 +139,5 @@ def summarise(scores: Iterable[ObjectScore]) -> dict[str, float]:
         "J&F": float(np.mean([score.both for score in scores])),
         "presence": float(np.mean([score.presence for score in scores])),
     }
-    reappeared = [score.reappeared for score in scores if score.reappeared is not None]
-    return {**averages, "J&F again": float(np.mean(reappeared))} if reappeared else averages
+    again = [score.both_again for score in scores if score.both_again is not None]
+    return {**averages, "J&F again": float(np.mean(again))} if again else averages

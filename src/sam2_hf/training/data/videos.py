@@ -50,6 +50,11 @@ class Clip:
         return Clip(self.frames, self.masks[:, chosen], ids, self.ignored)
 
 
+def seen_again(seen: np.ndarray) -> np.ndarray:
+    """Where something is seen after it was out of sight: (T, ...) bool to the same shape, time first."""
+    return seen & np.logical_or.accumulate(~seen, axis=0)
+
+
 class AnnotatedVideo(ABC):
     """A video, or a picture, that is read from disk when it is asked for.
 
