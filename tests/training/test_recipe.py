@@ -87,6 +87,7 @@ def test_values_can_be_changed_from_outside(tmp_path):
         (["stages.0.loss.chosen=2"], r"loss: chosen must be a share between 0 and 1, got 2"),
         (["model.checkpoint=x"], "recipe.yaml.model: model needs either a checkpoint or a config"),
         (["average=[one, two]"], "recipe.yaml: average must name stages, of which 'two' is none"),
+        (["stages.0.starts_from=[one]"], r"stages\[0\].starts_from must name earlier stages, of which 'one' is none"),
         (["stages.4.name=x"], "stages.4.name does not exist in the recipe"),
         (["seed"], "a change must be PATH=VALUE, as seed=1, got 'seed'"),
     ],

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,12 @@ def test_a_training_in_pieces_ends_where_one_in_one_go_does(finished, tmp_path):
     assert_same_behaviour(finished / "out" / "model", pieces)
 
 
+def assert_mean_of_both_stages(finished, mean):
+    pictures, clips = weights(finished / "out" / "pictures"), weights(finished / "out" / "clips")
+    assert any(not torch.equal(pictures[name], clips[name]) for name in clips)
+    torch.testing.assert_close(mean, {name: (pictures[name] + clips[name]) / 2 for name in clips})
+
+
 def finish_again(finished, folder, *changes):
     """The weights of the finished model where the stages have been run already, and the recipe is changed."""
     shutil.copytree(finished / "out", folder)
@@ -229,9 +236,19 @@ def finish_again(finished, folder, *changes):
 
 def test_the_finished_model_may_be_the_mean_of_stages(finished, tmp_path):
     averaged = finish_again(finished, tmp_path / "averaged", "average=[pictures, clips]")
-    pictures, clips = weights(finished / "out" / "pictures"), weights(finished / "out" / "clips")
-    assert any(not torch.equal(pictures[name], clips[name]) for name in clips)
-    torch.testing.assert_close(averaged, {name: (pictures[name] + clips[name]) / 2 for name in clips})
+    assert_mean_of_both_stages(finished, averaged)
+
+
+def test_a_stage_may_start_from_the_mean_of_earlier_ones(finished, tmp_path):
+    """A third stage that learns nothing ends where it started."""
+    folder = tmp_path / "out"
+    shutil.copytree(finished / "out", folder)
+    shutil.rmtree(folder / "model")
+    recipe = load_recipe(finished / "recipe.yaml", ["half_precision=false"])
+    arguments = {**recipe.stages[0].arguments, "max_steps": 1, "learning_rate": 0.0}
+    third = replace(recipe.stages[0], name="third", starts_from=("pictures", "clips"), arguments=arguments)
+    trained = train(replace(recipe, stages=(*recipe.stages, third)), folder, resume=True)
+    assert_mean_of_both_stages(finished, weights(trained))
 
 
 def test_the_finished_model_may_be_readier_to_see_objects(finished, tmp_path):

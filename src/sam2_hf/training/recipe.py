@@ -103,6 +103,7 @@ class StageRecipe:
         data: what it learns from.
         clips: which clips are cut out of it. With one frame, they are pictures.
         num_clips, views: how many different ones, and how many of them in a row from the same video; see `ClipDataset`.
+        starts_from: earlier stages whose mean it starts from, in place of the stage before; see `average_weights`.
         image_size: pixels of the model's input in this stage, where it differs from that of the finished model. Half
             the side is a quarter of the work, and most of what is learnt stays true.
         blocks_per_stage: of the image trunk, from this training on, where it is to become deeper; see `deepen`.
@@ -123,6 +124,7 @@ class StageRecipe:
     clips: ClipSampling = field(default_factory=ClipSampling)
     num_clips: int | None = None
     views: int = 1
+    starts_from: tuple[str, ...] = ()
     image_size: int | None = None
     blocks_per_stage: tuple[int, ...] | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -140,7 +142,8 @@ class StageRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model, and the stages that it goes through; every stage starts with what the one before has learnt.
+    """A model, and the stages that it goes through; every stage starts with what the one before has learnt, unless it
+    says otherwise.
 
     `seed` fixes the initial weights and everything that is drawn. `average` names stages whose mean is the finished
     model, in place of the last one; see `average_weights`. `presence_shift` is added at the end to the logit of whether
@@ -160,9 +163,15 @@ class Recipe:
         names = [stage.name for stage in self.stages]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"stages must be at least one, with different names, got {names}")
-        unknown = sorted(set(self.average) - set(names))
-        if unknown:
-            raise ValueError(f"average must name stages, of which {unknown[0]!r} is none")
+        _check_names("average must name stages", self.average, names)
+        for index, stage in enumerate(self.stages):
+            _check_names(f"stages[{index}].starts_from must name earlier stages", stage.starts_from, names[:index])
+
+
+def _check_names(rule: str, chosen: Sequence[str], known: Sequence[str]) -> None:
+    unknown = sorted(set(chosen) - set(known))
+    if unknown:
+        raise ValueError(f"{rule}, of which {unknown[0]!r} is none")
 
 
 def load_recipe(path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Recipe:

@@ -68,6 +68,8 @@ def train(recipe: Recipe, output: str | Path, resume: bool = False) -> Path:
         else:
             if stage.blocks_per_stage is not None:
                 model = deepen(model, stage.blocks_per_stage)
+            if stage.starts_from:
+                model.load_state_dict(average_weights([output / name for name in stage.starts_from]))
             model, processor = _with_config(model, processor, _resized_config(full, stage.image_size))
             model = _run_stage(model, processor, stage, recipe.seed, folder, resume)
         gc.collect()
