@@ -21,6 +21,11 @@ def test_every_weight_is_the_mean_of_its_namesakes(tmp_path):
     torch.testing.assert_close(mean, {"w": torch.full((2, 3), 3.0), "b": torch.ones(1)})
 
 
+def test_what_is_named_twice_counts_twice(tmp_path):
+    first, second = (folder(tmp_path / f"{number}", w=torch.tensor([number])) for number in (1.0, 4.0))
+    torch.testing.assert_close(average_weights([first, second, second])["w"], torch.tensor([3.0]))
+
+
 def test_half_precision_is_added_up_in_full(tmp_path):
     values = (1.0, 1.0 + 2**-10)
     folders = [folder(tmp_path / f"{number}", w=torch.tensor([value]).half()) for number, value in enumerate(values)]

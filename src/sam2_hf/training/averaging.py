@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 def average_weights(folders: Sequence[str | Path]) -> dict[str, torch.Tensor]:
     """The mean, weight by weight, of the `model.safetensors` in each folder, in float32.
 
+    A folder that is named more than once counts as often.
+
     Raises a `ValueError` if one folder's weights have other names or shapes than those of the first.
     """
     total: dict[str, torch.Tensor] = {}

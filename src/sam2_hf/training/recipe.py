@@ -146,9 +146,9 @@ class Recipe:
     says otherwise.
 
     `seed` fixes the initial weights and everything that is drawn. `average` names stages whose mean is the finished
-    model, in place of the last one; see `average_weights`. `presence_shift` is added at the end to the logit of whether
-    an object is there, whose best threshold is a question to validation data. `half_precision` says that the model is
-    stored in float16. `folder` is where paths in the recipe start from.
+    model, in place of the last one, each counting as often as it is named; see `average_weights`. `presence_shift` is
+    added at the end to the logit of whether an object is there, whose best threshold is a question to validation data.
+    `half_precision` says that the model is stored in float16. `folder` is where paths in the recipe start from.
     """
 
     model: ModelRecipe
