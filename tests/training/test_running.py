@@ -206,11 +206,16 @@ def test_a_finished_model_takes_half_the_space_and_is_float32_again(finished):
         torch.testing.assert_close(tensor, stored[name].float(), rtol=0, atol=0)
 
 
-def test_a_training_in_pieces_ends_where_one_in_one_go_does(finished, tmp_path):
-    """Broken off in the second stage, after its first step."""
-    folder = tmp_path / "pieces"
+def copy_stages(finished, folder):
+    """All that was trained, without the finished model; returns `folder`."""
     shutil.copytree(finished / "out", folder)
     shutil.rmtree(folder / "model")
+    return folder
+
+
+def test_a_training_in_pieces_ends_where_one_in_one_go_does(finished, tmp_path):
+    """Broken off in the second stage, after its first step."""
+    folder = copy_stages(finished, tmp_path / "pieces")
     shutil.rmtree(folder / "clips" / "checkpoint-2")
     (folder / "clips" / "model.safetensors").unlink()
     before = (folder / "pictures" / "trainer_state.json").stat().st_mtime_ns
@@ -227,8 +232,7 @@ def assert_mean_of_both_stages(finished, mean):
 
 def finish_again(finished, folder, *changes):
     """The weights of the finished model where the stages have been run already, and the recipe is changed."""
-    shutil.copytree(finished / "out", folder)
-    shutil.rmtree(folder / "model")
+    copy_stages(finished, folder)
     return weights(
         train(load_recipe(finished / "recipe.yaml", ["half_precision=false", *changes]), folder, resume=True)
     )
@@ -241,9 +245,7 @@ def test_the_finished_model_may_be_the_mean_of_stages(finished, tmp_path):
 
 def test_a_stage_may_start_from_the_mean_of_earlier_ones(finished, tmp_path):
     """A third stage that learns nothing ends where it started."""
-    folder = tmp_path / "out"
-    shutil.copytree(finished / "out", folder)
-    shutil.rmtree(folder / "model")
+    folder = copy_stages(finished, tmp_path / "out")
     recipe = load_recipe(finished / "recipe.yaml", ["half_precision=false"])
     arguments = {**recipe.stages[0].arguments, "max_steps": 1, "learning_rate": 0.0}
     third = replace(recipe.stages[0], name="third", starts_from=("pictures", "clips"), arguments=arguments)
