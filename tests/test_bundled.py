@@ -55,7 +55,7 @@ class TestWhatItIs:
 
     def test_every_class_loads_it_in_full_precision(self):
         assert image_model()[0].dtype == video_model()[0].dtype == torch.float32
-        assert image_model()[1].image_processor.size["height"] == 256
+        assert image_model()[1].image_processor.size["height"] == 384
 
     @pytest.mark.parametrize("theirs", [ReferenceModel, ReferenceVideoModel])
     def test_transformers_loads_it_without_a_key_left_over(self, theirs):

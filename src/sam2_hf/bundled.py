@@ -8,7 +8,7 @@ BUNDLED_NAME = "sam2.1-hiera-micro"
 
 
 def bundled_checkpoint() -> str:
-    """The folder of a SAM 2.1 checkpoint of 3.8 million parameters at 256 x 256 pixels.
+    """The folder of a SAM 2.1 checkpoint of 3.8 million parameters at 384 x 384 pixels.
 
     For `from_pretrained` of every class here, and of transformers'. It was trained on a synthetic world alone; what it
     can and cannot do, and how it was made, is in the folder's `README.md`.
