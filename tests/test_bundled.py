@@ -86,7 +86,7 @@ class TestPictures:
     # What is asked for lies a little under what its card says of many more pictures.
     def test_prompts_find_what_they_point_at_and_refining_clicks_make_masks_better(self):
         scores = evaluate_prompts(*image_model(), pictures(24))
-        assert scores["1 click"] > 0.8 and scores["box"] > 0.82
+        assert scores["1 click"] > 0.86 and scores["box"] > 0.89
         assert scores["3 clicks"] > scores["1 click"] + 0.01
         assert scores["5 clicks"] > scores["3 clicks"] - 0.01
 
@@ -105,7 +105,7 @@ class TestPictures:
 class TestClips:
     def test_objects_are_followed(self):
         scores = summarise(evaluate_tracking(*video_model(), SyntheticVideos(4, split="test")))
-        assert scores["J&F"] > 0.7 and scores["presence"] > 0.88
+        assert scores["J&F"] > 0.78 and scores["presence"] > 0.92
 
     def test_an_object_that_was_hidden_is_found_again(self):
         truth, masks = clip(OCCLUSION), follow()
