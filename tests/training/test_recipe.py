@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
-from sam2_hf import Sam2VideoConfig
+from sam2_hf import Sam2VideoConfig, bundled_checkpoint
 from sam2_hf.training.data.sampling import ClipSampling
+from sam2_hf.training.growth import deepened_config
 from sam2_hf.training.interaction import Interaction
 from sam2_hf.training.recipe import load_recipe
 
@@ -112,3 +114,21 @@ def test_the_recipes_that_we_ship_can_be_read(path):
     recipe = load_recipe(path)
     if recipe.model.config:
         Sam2VideoConfig.from_json_file(Path(recipe.folder, recipe.model.config))
+
+
+def architecture(config):
+    """A configuration's values, without what saving a model adds about its weights."""
+
+    def plain(values):
+        return {name: value for name, value in values.items() if name not in ("architectures", "dtype")}
+
+    return json.loads(config.to_json_string(), object_hook=plain)
+
+
+def test_the_recipe_of_the_model_in_the_box_is_of_its_architecture():
+    recipe = load_recipe(CONFIGS / "sam2.1-hiera-micro.yaml")
+    config = Sam2VideoConfig.from_json_file(CONFIGS / recipe.model.config)
+    for stage in recipe.stages:
+        if stage.blocks_per_stage is not None:
+            config = deepened_config(config, stage.blocks_per_stage)
+    assert architecture(config) == architecture(Sam2VideoConfig.from_pretrained(bundled_checkpoint()))
