@@ -125,6 +125,7 @@ class TestPaletteFolder:
         self.write(tmp_path)
         videos = PaletteFolder(tmp_path)
         assert [video.name for video in videos] == ["bear", "camel"]
+        assert all(video.exclusive for video in videos)
         clip = videos[0].read([0, 2])
         assert clip.object_ids == (1, 7)
         assert np.array_equal(clip.masks[:, 0], np.stack([ONE, ONE]))
@@ -136,7 +137,7 @@ class TestPaletteFolder:
         self.write(tmp_path, annotated=(0, 2))
         video = PaletteFolder(tmp_path)[1]
         assert video.num_frames == 3
-        assert list(video.annotated) == [0, 2]
+        assert video.exclusive
 
     def test_a_list_of_names_and_a_folder_for_the_resolution_as_in_davis(self, tmp_path):
         self.write(tmp_path, resolution="480p")

@@ -141,6 +141,35 @@ class TestTracking:
         assert scores["a"].presence == 1
         assert scores["b"].region == 1
 
+    def mistake_for_a(self, monkeypatch, video, mistaken, frames):
+        """Makes the model find everything, but in some frames hold `a` for `mistaken`, and more certainly so."""
+
+        def propagate(model, session):
+            for frame in range(session.num_frames):
+                masks = video.masks(frame)
+                found = {obj_id: masks.get(obj_id, np.zeros((24, 32), bool)) * 10.0 - 5 for obj_id in session.obj_ids}
+                if frame in frames:
+                    found[mistaken] = masks["a"] * 20.0 - 10
+                logits = torch.from_numpy(np.stack(list(found.values()))[:, None])
+                yield SimpleNamespace(frame_idx=frame, object_ids=session.obj_ids, pred_masks=logits)
+
+        monkeypatch.setattr("sam2_hf.Sam2VideoModel.propagate_in_video_iterator", propagate)
+
+    @pytest.mark.parametrize("exclusive", [False, True])
+    def test_masks_that_overlap_must_agree_where_a_pixel_has_one_owner(self, monkeypatch, exclusive):
+        video = Blocks(6)
+        video.exclusive = exclusive
+        self.mistake_for_a(monkeypatch, video, "b", frames=range(6))
+        scores = {score.object_id: score for score in self.score([video])}
+        assert (scores["a"].region, scores["a"].presence) == ((0, 0) if exclusive else (1, 1))
+        assert (scores["b"].region, scores["late"].region) == (0, 1)
+
+    def test_an_object_that_was_not_seen_yet_takes_no_pixel_from_another(self, monkeypatch):
+        video = Blocks(6)
+        video.exclusive = True
+        self.mistake_for_a(monkeypatch, video, "late", frames=range(3))
+        assert all(score.both == score.presence == 1 for score in self.score([video]))
+
     def test_objects_are_prompted_once_where_they_are_first_seen(self, monkeypatch):
         log = []
         self.answer_with(monkeypatch, Blocks(6).masks, log)

@@ -99,7 +99,8 @@ def evaluate_tracking(
 
     An object is prompted once, on the first annotated frame in which it is seen: with its mask, as in semi-supervised
     segmentation, with a click into its middle, or with a tight box. As in DAVIS and SA-V, the first and the last
-    annotated frame of a video do not count, nor do frames before the object is first seen.
+    annotated frame of a video do not count, nor do frames before the object is first seen. Where a pixel belongs to one
+    object at most (`AnnotatedVideo.exclusive`), the masks must agree on whose it is: it goes to the highest logit.
     """
     for video in videos:
         frames = _track(model, processor, video, prompt)
@@ -127,11 +128,16 @@ def _track(
     for output in model.propagate_in_video_iterator(session):
         if output.frame_idx not in counted:
             continue
-        masks = processor.post_process_masks([output.pred_masks], original_sizes=[size])[0].squeeze(1).cpu().numpy()
+        # An object that nobody has seen yet takes no pixel from another.
+        rows = [row for row, obj_id in enumerate(output.object_ids) if output.frame_idx >= first_seen[obj_id]]
+        restored = processor.post_process_masks(
+            [output.pred_masks[rows]], [size], apply_non_overlapping_constraints=video.exclusive
+        )
+        masks = restored[0].squeeze(1).cpu().numpy()
         truth, ignored = video.masks(output.frame_idx), video.ignored(output.frame_idx)
-        for obj_id, mask in zip(output.object_ids or (), masks, strict=True):
-            if output.frame_idx >= first_seen[obj_id]:
-                collected[obj_id].add(mask, truth.get(obj_id, np.zeros_like(mask)), ignored)
+        for row, mask in zip(rows, masks, strict=True):
+            obj_id = output.object_ids[row]
+            collected[obj_id].add(mask, truth.get(obj_id, np.zeros_like(mask)), ignored)
     return collected
 
 

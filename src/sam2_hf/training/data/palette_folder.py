@@ -20,6 +20,8 @@ VOID = 255  # pixels that annotators could not decide upon
 
 
 class _PaletteVideo(AnnotatedVideo):
+    exclusive = True
+
     def __init__(self, name: str, pictures: Path, masks: Path):
         self.name = name
         self._pictures = pictures_in(pictures)

@@ -62,11 +62,13 @@ class AnnotatedVideo(ABC):
         name: says which one it is, in errors and results.
         num_frames: how many frames there are.
         annotated: which of them have masks, in order.
+        exclusive: whether a pixel belongs to one object at most, as where a frame's masks are one map of numbers.
     """
 
     name: str
     num_frames: int
     annotated: Sequence[int]
+    exclusive: bool = False
 
     @abstractmethod
     def picture(self, frame: int) -> np.ndarray:
