@@ -234,14 +234,15 @@ class TestPrecision:
     def test_half_precision_is_no_further_from_float32_than_theirs(self, dtype):
         exact, ours = tiny_image_model(), tiny_image_model().to(dtype)
         theirs = reference_of(exact).to(dtype)
-        inputs = {**points_for(2, 3, 2), **boxes_for(2, 3)}
-        expected = exact(pixels(2), **inputs).pred_masks
+        inputs = {**points_for(16, 3, 2), **boxes_for(16, 3)}
+        expected = exact(pixels(16), **inputs).pred_masks
         errors = [
-            (model(pixels(2).to(dtype), **inputs).pred_masks.float() - expected).abs().mean().item()
+            (model(pixels(16).to(dtype), **inputs).pred_masks.float() - expected).abs().mean().item()
             for model in (ours, theirs)
         ]
-        # Both errors are sums of roundings: between equally good programs they differ by chance alone.
-        assert errors[0] < 1.5 * errors[1]
+        # Both errors are sums of roundings: between equally good programs they differ by chance alone, by as much
+        # as a half for two images, which is why there are sixteen.
+        assert errors[0] < 1.4 * errors[1]
         assert errors[0] < 0.1 * expected.std()
 
 
