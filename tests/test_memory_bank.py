@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -29,6 +30,10 @@ rules = st.builds(
     stride=st.integers(1, 4),
     past_pointers_only=st.booleans(),
 )
+visible_rules = st.builds(replace, rules, stride=st.just(1), visible_only=st.just(True))
+frame_sets = st.sets(st.integers(0, LAST_FRAME - 1))
+# What becomes of a frame, and whether it shows the object.
+events = st.tuples(st.sampled_from(["tracked", "prompted", "skipped"]), st.booleans())
 
 
 @st.composite
@@ -98,6 +103,57 @@ class TestSelection:
             assert select_memory(rule, frame, conditioning, tracked, reverse) == ordered
 
 
+class TestVisibleOnly:
+    rule = MemoryRule(num_maskmem=4, visible_only=True)
+
+    def test_reads_the_neighbour_and_the_last_frames_that_show_the_object(self):
+        selection = select_memory(self.rule, 30, [0], range(1, 30), visible={0, 3, 4, 5, 6, 27})
+        assert selection.memories == ((0, 3), (6, 2), (27, 1), (29, 0))
+        assert frames_of(selection.pointers) == [0, *range(15, 30)]  # which are of all frames
+
+    def test_conditioning_frames_are_read_whether_or_not_they_show_it(self):
+        selection = select_memory(self.rule, 30, [0, 20], range(21, 30), visible={0, 22, 23})
+        assert selection.memories == ((0, 3), (20, 3), (22, 2), (23, 1), (29, 0))
+
+    @given(rules, histories(), st.integers(0, LAST_FRAME - 1), st.booleans(), st.booleans())
+    def test_where_it_is_visible_all_along_these_are_the_recent_frames(self, rule, history, frame, reverse, told):
+        conditioning, tracked = history
+        tracked = set(range(LAST_FRAME)).difference(conditioning)  # without gaps
+        recent = select_memory(replace(rule, stride=1), frame, conditioning, tracked, reverse)
+        visible = range(LAST_FRAME) if told else None
+        rule = replace(rule, stride=1, visible_only=True)
+        assert select_memory(rule, frame, conditioning, tracked, reverse, visible) == recent
+
+    @given(visible_rules, histories(), frame_sets, st.integers(0, LAST_FRAME - 1), st.booleans())
+    def test_equals_the_definition(self, rule, history, visible, frame, reverse):
+        conditioning, tracked = history
+        chosen = closest_conditioning_frames(frame, conditioning, rule.max_cond_frame_num)
+        steps = range(frame + 1, LAST_FRAME) if reverse else range(frame - 1, -1, -1)
+        candidates = [
+            other
+            for age, other in enumerate(steps)
+            if other in {*conditioning, *tracked} and (other in visible or age == 0)
+        ]
+        expected = [(other, rule.num_maskmem - 1) for other in chosen]
+        window = enumerate(candidates[: rule.num_maskmem - 1])
+        expected += [(other, age) for age, other in window if other not in chosen]
+        selection = select_memory(rule, frame, conditioning, tracked, reverse, visible)
+        assert sorted(selection.memories) == sorted(expected)
+        assert selection.pointers == select_memory(replace(rule, visible_only=False), frame, *history, reverse).pointers
+
+    def test_what_was_last_seen_is_kept_however_long_ago(self):
+        kept = retained_frames(self.rule, 1000, [0], range(1, 1001), visible={1, 2, 3, 4, 5})
+        assert kept.features == {0, 3, 4, 5, 1000}
+
+    @given(visible_rules, histories(), frame_sets, st.booleans())
+    def test_a_stream_keeps_at_most_one_frame_more_than_its_next_frame_reads(self, rule, history, visible, reverse):
+        last, following = (0, -1) if reverse else (LAST_FRAME - 1, LAST_FRAME)
+        kept = retained_frames(rule, last, *history, reverse, visible)
+        selection = select_memory(rule, following, *history, reverse, visible)
+        assert kept.features.issuperset(frames_of(selection.memories))
+        assert len(kept.features) <= len(selection.memories) + 1
+
+
 class TestClosestConditioningFrames:
     def test_takes_the_nearest_on_each_side_before_nearer_ones(self):
         assert closest_conditioning_frames(20, [0, 17, 18, 19], 2) == [18, 19]
@@ -114,22 +170,24 @@ class TestClosestConditioningFrames:
 
 class TestRetention:
     @settings(max_examples=200)
-    @given(rules, histories(12), st.lists(st.sampled_from(["tracked", "prompted", "skipped"]), max_size=30), st.data())
-    def test_pruning_after_every_frame_changes_no_later_selection(self, rule, history, events, data):
+    @given(st.one_of(rules, visible_rules), histories(12), frame_sets, st.lists(events, max_size=30), st.data())
+    def test_pruning_after_every_frame_changes_no_later_selection(self, rule, history, visible, events, data):
         """A stream that starts in the middle of any history; frames are tracked, prompted or skipped."""
         reverse = data.draw(st.booleans())
         direction, frame = (-1 if reverse else 1), data.draw(st.integers(0, LAST_FRAME - 1))
         everything = [list(history[0]), list(history[1])]
         pruned = [list(history[0]), list(history[1])]
-        readable = retained_frames(rule, frame - direction, *pruned, reverse)
-        for event in events:
-            expected = select_memory(rule, frame, *everything, reverse)
-            assert select_memory(rule, frame, *pruned, reverse) == expected
+        readable = retained_frames(rule, frame - direction, *pruned, reverse, visible)
+        for event, shows in events:
+            expected = select_memory(rule, frame, *everything, reverse, visible)
+            assert select_memory(rule, frame, *pruned, reverse, visible) == expected
             assert readable.features.issuperset(frames_of(expected.memories))
             assert readable.pointers.issuperset(frames_of(expected.pointers))
             for conditioning, tracked in (everything, pruned):
                 store(frame, event, conditioning, tracked)
-            readable = retained_frames(rule, frame, *pruned, reverse)
+            if event != "skipped":
+                visible = visible | {frame} if shows else visible - {frame}
+            readable = retained_frames(rule, frame, *pruned, reverse, visible)
             pruned = [[other for other in kind if other in readable.features | readable.pointers] for kind in pruned]
             frame += direction
 
@@ -165,6 +223,10 @@ class TestRule:
     def test_refuses_counts_that_mean_nothing(self, field):
         with pytest.raises(ValueError, match=f"{field} must be .* got 0"):
             MemoryRule(**{field: 0})
+
+    def test_refuses_a_stride_between_frames_that_are_chosen_for_what_they_show(self):
+        with pytest.raises(ValueError, match="stride must be 1 where visible_only is set, got 2"):
+            MemoryRule(stride=2, visible_only=True)
 
     def test_distances_are_scaled_by_the_reach(self):
         assert pointer_distance_scale(MemoryRule()) == 15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -252,15 +253,17 @@ class TestForgetting:
         steps=st.integers(1, 12),
         reverse=st.booleans(),
         cap=st.sampled_from([-1, 2, 3]),
+        hidden=st.none() | st.sets(st.integers(0, 30)),
     )
-    def test_forgetting_never_changes_what_is_read(self, prompted, steps, reverse, cap) -> None:
-        rule = MemoryRule(num_maskmem=3, max_object_pointers=5, max_cond_frame_num=cap)
+    def test_forgetting_never_changes_what_is_read(self, prompted, steps, reverse, cap, hidden) -> None:
+        rule = MemoryRule(3, max_object_pointers=5, max_cond_frame_num=cap, visible_only=hidden is not None)
         whole, pruned = tracked_object(prompted=sorted(prompted)), tracked_object(prompted=sorted(prompted))
         walk = range(30, 30 - steps, -1) if reverse else range(steps)
         for frame in walk:
             for track in (whole, pruned):
                 if frame not in prompted:
-                    track.add_result(frame, result(frame, tracked_in_reverse=reverse))
+                    score = torch.tensor([-1.0 if frame in (hidden or ()) else 1.0])
+                    track.add_result(frame, replace(result(frame, tracked_in_reverse=reverse), object_score=score))
             pruned.forget_unreadable(rule, frame, reverse, keep_prompted=False)
             # What a correction of this frame reads, and what the next one does.
             for reader in (frame, frame - 1 if reverse else frame + 1):

@@ -8,6 +8,7 @@ from video_scenes import (
     assert_same,
     clip,
     counted,
+    flickering_model,
     give,
     is_empty,
     open_session,
@@ -307,6 +308,30 @@ class TestCorrections:
             if output.frame_idx == 2:
                 session.remove_object("a")
         assert seen == [0, 1, 2]
+
+
+class TestMemorySelection:
+    def read(self, **config) -> tuple[dict[int, list[int]], set[int]]:
+        """The frames whose memory each tracked frame was computed from, and the frames that show the object."""
+        session = prompted((0, "a"), num_frames=20)
+        outputs = list(flickering_model(**config).propagate_in_video_iterator(session))
+        read = {
+            frame: [memory for memory, _ in result.provenance[0]]
+            for frame, result in session.tracks["a"].results.items()
+            if result.provenance is not None
+        }
+        return read, {output.frame_idx for output in outputs if output.object_score_logits[0] > 0}
+
+    def test_the_frames_just_passed_are_read_unless_asked_otherwise(self) -> None:
+        read, _ = self.read()
+        assert read == {frame: [0, *range(max(1, frame - 6), frame)] for frame in range(1, 20)}
+
+    def test_visible_ones_are_read_however_long_ago_they_were(self) -> None:
+        read, shown = self.read(memory_selection="visible")
+        for frame, memories in read.items():
+            last_shown = [other for other in range(frame - 1) if other in shown]
+            assert memories == [0, *(other for other in [*last_shown, frame - 1][-6:] if other != 0)]
+        assert any(memories[1] < frame - 6 for frame, memories in read.items() if frame > 6)
 
 
 class TestPasses:

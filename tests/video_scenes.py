@@ -59,6 +59,15 @@ def tiny_model(**config: Any) -> Sam2VideoModel:
 
 
 @cache
+def flickering_model(**config: Any) -> Sam2VideoModel:
+    """Like `tiny_model`, but its objects are absent from a good part of the frames."""
+    model = tiny_video_model(seed=0, **config)
+    with torch.no_grad():
+        model.mask_decoder.pred_obj_score_head.proj_out.bias -= 4.0
+    return model
+
+
+@cache
 def scene_model(version: str = "sam2.1", **settings: Any) -> Sam2VideoModel:
     """The small model of the official goldens, on which objects keep masks of their own over a clip."""
     model = Sam2VideoModel(small_config(version, **settings))

@@ -448,6 +448,9 @@ class Sam2VideoConfig(_PromptableConfig):
     which several masks are predicted. The memory of a tracked frame is `sigmoid(logits) * sigmoid_scale_for_mem_enc +
     sigmoid_bias_for_mem_enc`. `add_all_frames_to_correct_as_cond` makes a corrected frame a conditioning frame.
     `track_before_first_prompt` also tracks an object on frames before its first prompt, from memories of the future.
+    `memory_selection` is what tracking reads beside the memories of conditioning frames: "recent", those of the frames
+    just passed, as SAM 2 does, or "visible", those of the frame just passed and of the last ones that show the object,
+    however long ago: what was hidden is then more often found again.
     `fill_hole_area` fills holes of up to so many pixels in the low-resolution masks; 0 leaves them.
     """
 
@@ -479,6 +482,7 @@ class Sam2VideoConfig(_PromptableConfig):
     multimask_output_for_tracking: bool = True
     add_all_frames_to_correct_as_cond: bool = True
     track_before_first_prompt: bool = False
+    memory_selection: str = "recent"
     fill_hole_area: int = 0
 
     memory_attention_hidden_size: int = 256
@@ -562,3 +566,7 @@ class Sam2VideoConfig(_PromptableConfig):
             f"prompt_encoder_config.patch_size {self.prompt_encoder_config.patch_size}",
         )
         _require(self.num_maskmem >= 1, f"num_maskmem must be at least 1, got {self.num_maskmem}")
+        _require(
+            self.memory_selection in ("recent", "visible"),
+            f'memory_selection must be "recent" or "visible", got {self.memory_selection!r}',
+        )

@@ -5,7 +5,9 @@ A frame that is tracked attends to two kinds of memory. *Spatial memories* are f
 back. The choice depends on frame indices alone, so it is made here, away from tensors and sessions. How the chosen
 tensors become one sequence of tokens is at the end of the file.
 
-Source: Ravi et al., "SAM 2: Segment Anything in Images and Videos" (arXiv 2408.00714), section 4, memory bank.
+Source: Ravi et al., "SAM 2: Segment Anything in Images and Videos" (arXiv 2408.00714), section 4, memory bank. That
+frames without the object are better not read: Videnovic et al., "A Distractor-Aware Memory for Visual Object Tracking
+with SAM2" (arXiv 2411.17576), and Yang et al., "SAMURAI" (arXiv 2411.11922).
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ class MemoryRule:
         stride: recent memories lie this many frames apart, but the neighbour of the frame is always read.
         past_pointers_only: leave out pointers of conditioning frames that tracking has not reached yet. True when
             tracking; training reads them all.
+        visible_only: recent memories are those of the last frames in which the object is visible, however long ago,
+            and of the neighbour in any case. Not of the paper.
     """
 
     num_maskmem: int = 7
@@ -38,6 +42,7 @@ class MemoryRule:
     max_cond_frame_num: int = ALL_CONDITIONING_FRAMES
     stride: int = 1
     past_pointers_only: bool = True
+    visible_only: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_maskmem", "max_object_pointers", "stride"):
@@ -45,6 +50,8 @@ class MemoryRule:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.max_cond_frame_num < 1 and self.max_cond_frame_num != ALL_CONDITIONING_FRAMES:
             raise ValueError(f"max_cond_frame_num must be -1 (all) or at least 1, got {self.max_cond_frame_num}")
+        if self.visible_only and self.stride != 1:
+            raise ValueError(f"stride must be 1 where visible_only is set, got {self.stride}")
 
 
 class SpatialMemory(NamedTuple):
@@ -79,15 +86,17 @@ def select_memory(
     rule: MemoryRule,
     frame: int,
     conditioning: Collection[int],
-    tracked: Container[int],
+    tracked: Collection[int],
     reverse: bool = False,
+    visible: Container[int] | None = None,
 ) -> MemorySelection:
     """Chooses what `frame` reads from an object's history.
 
     `conditioning` and `tracked` hold the frames that have a memory, prompted ones and others; they do not overlap.
-    `reverse` tells that the clip is tracked backwards: "just passed" then means the frames after this one. A
-    conditioning frame that the cap leaves out counts as a tracked one. A frame that is itself in `conditioning`
-    reads its own former memory.
+    `visible` are those of them that show the object, None for all; only a rule with `visible_only` asks. `reverse`
+    tells that the clip is tracked backwards: "just passed" then means the frames after this one. A conditioning frame
+    that the cap leaves out counts as a tracked one. A frame that is itself in `conditioning` reads its own former
+    memory.
     """
     direction = -1 if reverse else 1
     chosen = closest_conditioning_frames(frame, conditioning, rule.max_cond_frame_num)
@@ -97,7 +106,11 @@ def select_memory(
         return other in tracked or other in left_out
 
     memories = [SpatialMemory(other, rule.num_maskmem - 1) for other in chosen]
-    memories += [slot for slot in _memory_window(rule, frame, direction) if is_recent(slot.frame)]
+    if rule.visible_only:
+        window = _visible_window(rule, frame, direction, [*conditioning, *tracked], visible)
+    else:
+        window = _memory_window(rule, frame, direction)
+    memories += [slot for slot in window if is_recent(slot.frame)]
     pointers = [PointerMemory(other, (frame - other) * direction) for other in chosen]
     if rule.past_pointers_only:
         pointers = [pointer for pointer in pointers if pointer.distance >= 0]
@@ -125,13 +138,15 @@ def retained_frames(
     conditioning: Collection[int],
     tracked: Collection[int],
     reverse: bool = False,
+    visible: Container[int] | None = None,
 ) -> RetainedFrames:
     """What must be kept after `frame` was processed, if tracking only ever goes on in its direction.
 
     Exact: dropping the rest changes no later selection, whatever prompts are still to come. Behind the frame that
     leaves the conditioning frames (with a cap: the last `max_cond_frame_num` of them, for among frames behind, later
     is closer), and the windows of the next frame, which contain those of every frame after it as far as they reach
-    behind. Frames ahead are kept. The count is bounded as long as conditioning frames are.
+    behind. Frames ahead are kept. The count is bounded as long as conditioning frames are. `visible` is as for
+    `select_memory`.
     """
     direction = -1 if reverse else 1
     history = [*conditioning, *tracked]
@@ -140,7 +155,13 @@ def retained_frames(
     if rule.max_cond_frame_num != ALL_CONDITIONING_FRAMES:
         behind = behind[-rule.max_cond_frame_num :]
     following = frame + direction
-    memory_window = {slot.frame for slot in _memory_window(rule, following, direction)}
+    if rule.visible_only:
+        # A full window of visible frames and the neighbour, which takes one's place only while it is the neighbour.
+        passed = _newest_first([other for other in history if other not in ahead], direction)
+        seen = [other for other in passed if visible is None or other in visible]
+        memory_window = {frame, *seen[: rule.num_maskmem - 1]}
+    else:
+        memory_window = {slot.frame for slot in _memory_window(rule, following, direction)}
     pointer_window = {slot.frame for slot in _pointer_window(rule, following, direction)}
     always = ahead.union(behind)
     return RetainedFrames(
@@ -169,6 +190,26 @@ def _memory_window(rule: MemoryRule, frame: int, direction: int) -> Iterator[Spa
     for age in range(rule.num_maskmem - 1, 0, -1):
         other = now - 1 if age == 1 else (newest_on_grid - (age - 2)) * rule.stride
         yield SpatialMemory(other * direction, age - 1)
+
+
+def _visible_window(
+    rule: MemoryRule, frame: int, direction: int, history: Collection[int], visible: Container[int] | None
+) -> Iterator[SpatialMemory]:
+    """Slots of the neighbour and of the last frames in which the object is visible, oldest first.
+
+    They are numbered without gaps. Where the object is visible all along, these are the slots of `_memory_window`.
+    """
+    neighbour = frame - direction
+    passed = [other for other in history if (frame - other) * direction > 0]
+    read = [other for other in passed if visible is None or other in visible or other == neighbour]
+    newest = _newest_first(read, direction)[: rule.num_maskmem - 1]
+    for index in range(len(newest) - 1, -1, -1):
+        yield SpatialMemory(newest[index], index)
+
+
+def _newest_first(frames: Collection[int], direction: int) -> list[int]:
+    """Frames in the order in which tracking has passed them, the last one first."""
+    return sorted(frames, key=lambda frame: -frame * direction)
 
 
 def _pointer_window(rule: MemoryRule, frame: int, direction: int) -> Iterator[PointerMemory]:

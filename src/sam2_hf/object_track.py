@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -86,6 +87,11 @@ class FrameResult:
         candidates = (self.mask_logits, self.object_score, self.iou, self.memory.features, self.memory.pointer)
         return tuple(tensor for tensor in candidates if tensor is not None)
 
+    @cached_property
+    def is_visible(self) -> bool:
+        """Whether the object is there. Reading it waits for the device, so it is not read without need."""
+        return bool(self.object_score > 0)
+
     def stands(self, reverse: bool, provenance: Provenance) -> bool:
         """Whether tracking in this direction would give this result again, reading what `provenance` names."""
         same = self.tracked_in_reverse == reverse and self.provenance == provenance
@@ -147,7 +153,14 @@ class ObjectTrack:
 
     def select_memory(self, rule: MemoryRule, frame_idx: int, reverse: bool) -> MemorySelection:
         """What the object reads in a frame, from the history as it is now."""
-        return select_memory(rule, frame_idx, self.conditioning_frames(), set(self.tracked_frames()), reverse)
+        tracked, visible = set(self.tracked_frames()), self._visible_frames(rule)
+        return select_memory(rule, frame_idx, self.conditioning_frames(), tracked, reverse, visible)
+
+    def _visible_frames(self, rule: MemoryRule) -> set[int] | None:
+        """The frames that show the object, None for a rule that does not ask."""
+        if not rule.visible_only:
+            return None
+        return {frame for frame, result in self.results.items() if result.is_visible}
 
     def provenance(self, selection: MemorySelection, reverse: bool) -> Provenance:
         """The selection with the versions of what it names.
@@ -221,7 +234,8 @@ class ObjectTrack:
         direction = -1 if reverse else 1
         before = frame_idx - direction
         conditioning = set(self.conditioning_frames())
-        keep = retained_frames(rule, before, conditioning, self.tracked_frames(), reverse)
+        visible = self._visible_frames(rule)
+        keep = retained_frames(rule, before, conditioning, self.tracked_frames(), reverse, visible)
 
         def stays_whole(frame: int) -> bool:
             return (frame - frame_idx) * direction >= 0 or (keep_prompted and frame in conditioning)

@@ -79,7 +79,10 @@ class Sam2VideoNetwork(Sam2PromptableModel):
             nn.Parameter(torch.zeros(1, width)) if config.enable_occlusion_spatial_embedding else None
         )
         self.memory_rule = MemoryRule(
-            config.num_maskmem, config.max_object_pointers_in_encoder, config.max_cond_frame_num
+            config.num_maskmem,
+            config.max_object_pointers_in_encoder,
+            config.max_cond_frame_num,
+            visible_only=config.memory_selection == "visible",
         )
 
     @torch.no_grad()
