@@ -35,6 +35,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("options", nargs="*", metavar="NAME=VALUE", help="what the data set takes, values in YAML")
     parser.add_argument("--prompt", choices=("mask", "click", "box"), default="mask", help="for tracking")
     parser.add_argument("--clicks", type=int, nargs="+", default=[1, 3, 5], help="after how many clicks to measure")
+    parser.add_argument("--memory-selection", choices=("recent", "visible"), help="for tracking, if not the model's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write the results here too, for tracking object by object")
     return parser.parse_args(arguments)
@@ -51,7 +52,8 @@ def read_options(options: Sequence[str]) -> dict[str, Any]:
 def measure(options: argparse.Namespace) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """The averages, and for tracking the scores of every object."""
     videos = tqdm(open_data(options.data, read_options(options.options)))
-    model = Sam2VideoModel.from_pretrained(options.checkpoint).to(options.device).eval()
+    changes = {"memory_selection": options.memory_selection} if options.memory_selection else {}
+    model = Sam2VideoModel.from_pretrained(options.checkpoint, **changes).to(options.device).eval()
     processor = Sam2VideoProcessor.from_pretrained(options.checkpoint)
     if options.task == "clicks":
         return evaluate_prompts(model, processor, videos, options.clicks), []

@@ -7,6 +7,11 @@ import importlib.util
 import json
 from pathlib import Path
 
+import pytest
+from tiny import tiny_video_model
+
+from sam2_hf import Sam2ImageProcessor, Sam2VideoProcessor
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
@@ -36,6 +41,17 @@ def test_the_log_holds_the_steps_of_all_stages_in_the_order_in_which_they_ran(tm
 def test_a_folder_without_a_training_is_named(tmp_path, capsys):
     assert load("training_log").main([str(tmp_path), str(tmp_path / "log.csv")]) == 1
     assert str(tmp_path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given, expected", [([], "recent"), (["--memory-selection", "visible"], "visible")])
+def test_tracking_is_measured_with_the_memories_that_were_asked_for(tmp_path, monkeypatch, given, expected):
+    tiny_video_model().save_pretrained(tmp_path)
+    Sam2VideoProcessor(Sam2ImageProcessor()).save_pretrained(tmp_path)
+    script, used = load("evaluate"), []
+    monkeypatch.setattr(script, "evaluate_tracking", lambda model, *_: used.append(model.config.memory_selection) or [])
+    monkeypatch.setattr(script, "summarise", lambda _: {})
+    assert script.main([str(tmp_path), "tracking", "synthetic", "count=1", *given]) == 0
+    assert used == [expected]
 
 
 def test_scores_stand_in_the_card_under_their_command(tmp_path):
