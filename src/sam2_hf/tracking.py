@@ -151,7 +151,7 @@ def run_tasks(
         stacked = torch.stack(given)[:, None].to(model.device)
         masks.update(_by_object(from_masks, model.segment_from_masks(features, stacked)))
     embeddings = _condition(model, session, features, from_decoder)
-    for group in _grouped(from_decoder, _decoder_group):
+    for group in grouped(from_decoder, _decoder_group):
         masks.update(_by_object(group, _segment(model, features, group, embeddings)))
     return _remember(model, features, tasks, masks)
 
@@ -165,7 +165,7 @@ def _condition(
     """
     readers = [(task, task.selection) for task in tasks if task.selection is not None]
     embeddings: dict[Hashable, Tensor] = {}
-    for group in _grouped(readers, lambda reader: (len(reader[1].memories), len(reader[1].pointers))):
+    for group in grouped(readers, lambda reader: (len(reader[1].memories), len(reader[1].pointers))):
         stored = _gather(model, session, [(task.history, selection) for task, selection in group])
         conditioned = model.read_memories(features, stored)
         embeddings.update(zip((task.obj_id for task, _ in group), conditioned, strict=True))
@@ -182,8 +182,8 @@ def _gather(
     maps = [torch.stack([history.features(slot.frame) for slot in chosen.memories]) for history, chosen in group]
     pointers = [[history.results[slot.frame].memory.pointer for slot in chosen.pointers] for history, chosen in group]
     # Objects that were prompted together read the same moments: one row of encodings serves them all.
-    moments = _shared_rows([[slot.temporal_index for slot in chosen.memories] for _, chosen in group])
-    distances = _shared_rows([[slot.distance for slot in chosen.pointers] for _, chosen in group])
+    moments = shared_rows([[slot.temporal_index for slot in chosen.memories] for _, chosen in group])
+    distances = shared_rows([[slot.distance for slot in chosen.pointers] for _, chosen in group])
     has_pointers = len(pointers[0]) > 0
     return StoredMemories(
         features=torch.stack(maps).to(device),
@@ -256,7 +256,8 @@ def _decoder_group(task: Task) -> tuple:
     return task.selection is None, task.num_points, task.previous_logits is not None
 
 
-def _grouped(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:
+def grouped(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:
+    """Items with equal keys together, in the order in which they came."""
     groups: dict[Hashable, list[Item]] = defaultdict(list)
     for item in items:
         groups[key(item)].append(item)
@@ -268,7 +269,7 @@ def _by_object(tasks: Sequence[Task], masks: ObjectMasks) -> dict[Hashable, Obje
     return {task.obj_id: type(masks)(*(field[row] for field in masks)) for row, task in enumerate(tasks)}
 
 
-def _shared_rows(rows: list[list[int]]) -> list[list[int]]:
+def shared_rows(rows: list[list[int]]) -> list[list[int]]:
     """The rows, or one of them if they are all the same."""
     return rows[:1] if all(row == rows[0] for row in rows) else rows
 

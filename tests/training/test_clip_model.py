@@ -76,10 +76,13 @@ def test_later_frames_teach_earlier_ones_through_memory():
     assert all(float(pixels.grad[0, frame].abs().sum()) > 0 for frame in range(3))
 
 
+@pytest.mark.parametrize("selection", ["recent", "visible"])
 @pytest.mark.parametrize("name", PLANS)
-def test_recomputing_frames_changes_no_gradient(name):
+def test_recomputing_frames_changes_no_gradient(name, selection):
     # In double precision: frames encoded one by one are rounded otherwise than in one batch, differently on each CPU.
-    model, (pixels, labels) = training_model().double(), clips(batch=2)
+    model, (pixels, labels) = training_model(memory_selection=selection).double(), clips(batch=2)
+    if selection == "visible":
+        model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(2.1)
     batch = pixels.double(), labels
     plain_loss, plain = gradients(model, *batch, PLANS[name])
     enable_checkpointing(model)
@@ -105,9 +108,12 @@ def test_recomputing_keeps_less_for_the_backward_pass():
 
 
 @pytest.mark.parametrize("plan", [*PLANS.values(), evaluation_plan("click", corrections=2)])
+@pytest.mark.parametrize("selection", ["recent", "visible"])
 @torch.no_grad()
-def test_a_batch_of_clips_equals_its_clips_alone(plan):
-    model = training_model().eval()
+def test_a_batch_of_clips_equals_its_clips_alone(plan, selection):
+    model = training_model(memory_selection=selection, num_maskmem=3).eval()
+    if selection == "visible":
+        model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(2.1)
     plan = InteractionPlan(plan.first_frames, plan.corrected, where="centre")
     pixels, labels = clips(batch=2, objects=3)
     pixels[1], labels[1] = pixels[1].flip(-1), labels[1].flip(-2)
@@ -130,14 +136,17 @@ def test_objects_that_fill_up_the_batch_change_nothing():
 
 
 @pytest.mark.parametrize("kind", ["mask", "click"])
+@pytest.mark.parametrize("selection", ["recent", "visible"])
 @torch.no_grad()
-def test_equals_tracking_with_a_session(kind, monkeypatch):
+def test_equals_tracking_with_a_session(kind, selection, monkeypatch):
     """What is trained is what is used: the same masks as from a session, frame by frame."""
     kept = unrolling.ClipUnrolling._remember
     # A session keeps memories in bfloat16.
     monkeypatch.setattr(unrolling.ClipUnrolling, "_remember", lambda self, *args: kept(self, *args).bfloat16().float())
-    model = training_model().eval()
-    pixels, labels = clips(frames=5)
+    model = training_model(memory_selection=selection, num_maskmem=3).eval()
+    if selection == "visible":  # the two objects are then seen in some frames each, and not in the same ones
+        model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(2.1)
+    pixels, labels = clips(frames=8)
     plan = evaluation_plan(kind)
     unrolled = unrolling.ClipUnrolling(model, labels, plan)
     for frame in unrolled.frames_in_order():
@@ -148,8 +157,8 @@ def test_equals_tracking_with_a_session(kind, monkeypatch):
     for row in range(2):
         points = PointPrompt(clicks.points[row], clicks.labels[row])
         session.add_prompts(0, {row: MaskPrompt(labels[0, 0, row] > 0) if kind == "mask" else points})
-    monkeypatch.setattr(type(session), "num_frames_total", 5)  # the distances of pointers depend on the length
-    for frame in range(5):
+    monkeypatch.setattr(type(session), "num_frames_total", 8)  # the distances of pointers depend on the length
+    for frame in range(8):
         output = Sam2VideoModel.forward(model, session, frame=pixels[0, frame])
         torch.testing.assert_close(output.pred_masks, unrolled.results[frame].logits, rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ..feature_cache import FrameFeatures
 from ..losses import IGNORED_LABEL, LossWeights, SegmentationLoss, segmentation_loss
 from ..memory_bank import MemorySelection, MemoryTokens, build_memory, select_memory
-from ..tracking import PREVIOUS_LOGIT_LIMIT
+from ..tracking import PREVIOUS_LOGIT_LIMIT, grouped, shared_rows
 from ..video_network import ObjectMasks
 from .candidates import Candidates, choose, decode, uses_several_masks
 from .clicks import Clicks, correct, draw_box, first_click
@@ -138,25 +138,49 @@ class ClipUnrolling:
         ]
         return ObjectMasks(*(torch.cat(parts) for parts in zip(*each, strict=True)))
 
-    def _select(self, frame: int) -> MemorySelection:
+    def _select(self, frame: int) -> list[MemorySelection]:
+        """What each of the K objects reads."""
         rule = replace(self.model.memory_rule, past_pointers_only=not self.model.training)
-        return select_memory(rule, frame, self._conditioning, self._tracked)
+        count = self.labels.shape[0] * self.labels.shape[2]
+        if not rule.visible_only:
+            return [select_memory(rule, frame, self._conditioning, self._tracked)] * count
+        shown = {other: (result.object_score > 0).flatten().tolist() for other, result in self.results.items()}
+        visible = [{other for other in shown if shown[other][row]} for row in range(count)]
+        return [select_memory(rule, frame, self._conditioning, self._tracked, visible=frames) for frames in visible]
 
-    def _condition(self, features: FrameFeatures, selection: MemorySelection) -> Tensor:
-        """The embedding (K, C, h, w) as memories show it; the rows of `features` are the K objects'."""
-        return self.model.condition_on_memory(features, self._gather(selection))
+    def _condition(self, features: FrameFeatures, selections: list[MemorySelection]) -> Tensor:
+        """The embedding (K, C, h, w) as memories show it; the rows of `features` are the K objects', or one for all.
 
-    def _gather(self, selection: MemorySelection) -> MemoryTokens:
+        Objects with equally many memories go together, as they do in a session.
+        """
+        rows = grouped(range(len(selections)), lambda row: len(selections[row].memories))
+        parts = [
+            self.model.condition_on_memory(_rows(features, group), self._gather(group, [selections[k] for k in group]))
+            for group in rows
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        order = [row for group in rows for row in group]
+        return torch.cat(parts)[sorted(range(len(order)), key=order.__getitem__)]
+
+    def _gather(self, rows: list[int], selections: list[MemorySelection]) -> MemoryTokens:
+        """The memories that some objects read, equally many for each."""
         model, kept = self.model, {**self._tracked, **self._conditioning}
-        moments = [slot.temporal_index for slot in selection.memories]
-        distances = [slot.distance for slot in selection.pointers]
-        pointers = [kept[slot.frame].pointer for slot in selection.pointers]
+        # Taken apart once: for each row by itself, the backward pass would add up zeros of the whole batch's size.
+        feature_rows = {frame: memory.features.unbind() for frame, memory in kept.items()}
+        pointer_rows = {frame: memory.pointer.unbind() for frame, memory in kept.items()}
+        read = list(zip(rows, selections, strict=True))
+        maps = [torch.stack([feature_rows[slot.frame][row] for slot in chosen.memories]) for row, chosen in read]
+        pointers = [[pointer_rows[slot.frame][row] for slot in chosen.pointers] for row, chosen in read]
+        moments = shared_rows([[slot.temporal_index for slot in chosen.memories] for chosen in selections])
+        distances = shared_rows([[slot.distance for slot in chosen.pointers] for chosen in selections])
+        has_pointers = len(distances[0]) > 0
         return build_memory(
-            features=torch.stack([kept[slot.frame].features for slot in selection.memories], dim=1),
+            features=torch.stack(maps),
             spatial_position=model.memory_position_encoding(),
-            temporal_encoding=model.memory_temporal_positional_encoding[moments, 0, 0].unsqueeze(0),
-            pointers=torch.stack(pointers, dim=1) if pointers else None,
-            pointer_encoding=model.pointer_time_encoding([distances], self.labels.shape[1]) if pointers else None,
+            temporal_encoding=model.memory_temporal_positional_encoding[moments, 0, 0],
+            pointers=torch.stack([torch.stack(row) for row in pointers]) if has_pointers else None,
+            pointer_encoding=model.pointer_time_encoding(distances, self.labels.shape[1]) if has_pointers else None,
         )
 
     def _remember(self, features: FrameFeatures, result: ObjectMasks, prompted: bool) -> Tensor:
@@ -172,6 +196,13 @@ def _spread(features: FrameFeatures, count: int) -> FrameFeatures:
         return features
     fine = [level.repeat_interleave(count, dim=0) for level in features.fine]
     return FrameFeatures((fine[0], fine[1]), features.coarsest.repeat_interleave(count, dim=0))
+
+
+def _rows(features: FrameFeatures, rows: list[int]) -> FrameFeatures:
+    """The features of some objects; one row is that of all."""
+    if len(features.coarsest) in (1, len(rows)):
+        return features
+    return FrameFeatures((features.fine[0][rows], features.fine[1][rows]), features.coarsest[rows])
 
 
 def _clip(features: FrameFeatures, row: int) -> FrameFeatures:
