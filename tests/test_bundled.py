@@ -14,7 +14,7 @@ from transformers import pipeline
 from transformers_reference import ReferenceModel, ReferenceVideoModel
 
 import sam2_hf
-from sam2_hf import Sam2VideoInferenceSession, bundled_checkpoint
+from sam2_hf import Sam2VideoInferenceSession, Sam2VideoModel, bundled_checkpoint
 from sam2_hf.demo.images import BUNDLED_CHOOSING
 from sam2_hf.training.evaluation import evaluate_prompts, evaluate_tracking
 from sam2_hf.training.metrics import summarise
@@ -118,6 +118,22 @@ class TestClips:
             gone = ~truth.visible[:, number]
             assert np.mean([not masks[frame][row].any() for frame in np.flatnonzero(gone)]) > 0.6
             assert iou(masks[39][row], truth.masks[39, number]) > 0.7
+
+    @pytest.mark.parametrize("selection, finds_it", [("visible", True), ("recent", False)])
+    def test_memories_of_what_was_seen_bring_back_what_was_gone_for_long(self, selection, finds_it):
+        processor = video_model()[1]
+        model = Sam2VideoModel.from_pretrained(FOLDER, memory_selection=selection).eval()
+        clip = SyntheticVideos(2, split="validation")[1].read(range(28))
+        session = processor.init_video_session(list(clip.frames), retention="readable")
+        processor.add_inputs_to_inference_session(session, 0, [1], input_masks=[clip.masks[0, 1]])
+        masks = [
+            processor.post_process_masks([output.pred_masks], [[256, 256]])[0][0, 0].numpy()
+            for output in model.propagate_in_video_iterator(session)
+        ]
+        seen = clip.masks[:, 1].any(axis=(1, 2))
+        assert seen[:11].all() and not seen[11:24].any() and seen[25:].all()  # twice as long as memories reach
+        ious = [iou(masks[frame], clip.masks[frame, 1]) for frame in range(25, 28)]
+        assert (min(ious) > 0.8) if finds_it else (max(ious) < 0.1)
 
     def test_a_session_that_is_saved_halfway_goes_on_as_if_nothing_had_been(self, tmp_path):
         model, processor = video_model()

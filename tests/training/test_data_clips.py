@@ -14,12 +14,19 @@ from sam2_hf.prompt_encoder import PAD_VALUE
 from sam2_hf.training.data.augmentation import ColourJitter, Compose, Flip, ResizedCrop, standard_augmentation
 from sam2_hf.training.data.collation import ClipCollator, PictureCollator, read_clip
 from sam2_hf.training.data.resizing import resize_clip, resize_masks
-from sam2_hf.training.data.sampling import ClipDataset, ClipSampling, returning_objects
+from sam2_hf.training.data.sampling import ClipDataset, ClipSampling, move_to_appearance, returning_objects
 from sam2_hf.training.data.videos import Clip
 
 
 def rng(seed=0):
     return np.random.default_rng(seed)
+
+
+class Vanishing(Blocks):
+    """Its object "b" is out of sight in frames 4 and 5, the others never."""
+
+    def masks(self, frame):
+        return {k: v for k, v in super().masks(3).items() if (k, frame) not in (("b", 4), ("b", 5))}
 
 
 def clip_of(frames=3, ignored=False):
@@ -120,6 +127,34 @@ class TestSampling:
         assert {clip.object_ids for clip in always} == {("a",)}
         assert share(clips(0.0)) < share(clips(0.5)) < 1
 
+    @pytest.mark.parametrize(
+        ("frames", "expected"),
+        [
+            ([2, 4, 6], ("b", [6, 8, 10])),  # in frames 4 and 5, "b" is out of sight
+            ([5, 4, 3], ("b", [3, 2, 1])),
+            ([7, 5, 3], None),  # the video begins after the third frame
+            ([5, 6], ("b", [6, 7])),
+            ([6, 7], None),  # nothing new
+            ([5, 11], None),  # the video is over before a second frame
+            ([3], None),
+        ],
+    )
+    def test_a_clip_is_moved_to_where_an_object_comes_in_sight(self, frames, expected):
+        video = Vanishing(13)
+        moved = move_to_appearance(video.read(frames), frames, video.annotated, rng())
+        assert moved == expected
+
+    def test_objects_that_come_in_sight_are_sought_as_often_as_is_asked_for(self):
+        def clips(appearing):
+            sampling = ClipSampling(4, max_objects=1, reverse=0.0, appearing=appearing)
+            return list(ClipDataset([Vanishing(13)], sampling, num_clips=40))
+
+        def share(found):
+            return sum(number_of(clip.frames[0]) == 6 and clip.object_ids == ("b",) for clip in found) / len(found)
+
+        assert share(clips(1.0)) > 0.8  # unless no place is found
+        assert share(clips(0.0)) < share(clips(0.5)) < share(clips(1.0))
+
     def test_clips_without_return_do_where_there_are_no_others(self):
         assert len(ClipDataset([Blocks()], ClipSampling(3, returning=1.0))[0].object_ids) > 0
 
@@ -141,6 +176,7 @@ class TestSampling:
             ({"strides": (0,)}, "strides must be"),
             ({"reverse": 2.0}, "reverse must be a probability"),
             ({"returning": -1.0}, "returning must be a probability, got -1"),
+            ({"appearing": 3.0}, "appearing must be a probability, got 3"),
         ],
     )
     def test_names_the_setting_that_makes_no_sense(self, settings, message):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from .videos import AnnotatedVideo, Clip, seen_again
 
+Sought = Literal["returning", "appearing"]
 Augmentation = Callable[[Clip, np.random.Generator], Clip]
 
 # So often is another place tried where no object is in the first frame, and another video after that.
@@ -28,6 +30,8 @@ class ClipSampling:
         returning: probability that a clip is looked for in which an object is hidden and seen again; such objects then
             come first. To be found again takes practice, and most clips offer none. For one of them, up to twenty clips
             of four videos are read.
+        appearing: likewise, probability that another clip is moved to where an object comes in sight, often with a few
+            pixels, by which it must then be known.
     """
 
     num_frames: int = 8
@@ -35,6 +39,7 @@ class ClipSampling:
     strides: tuple[int, ...] = (1,)
     reverse: float = 0.5
     returning: float = 0.0
+    appearing: float = 0.0
 
     def __post_init__(self) -> None:
         if self.num_frames < 1 or self.max_objects < 1:
@@ -43,7 +48,7 @@ class ClipSampling:
             )
         if not self.strides or min(self.strides) < 1:
             raise ValueError(f"strides must be one or more numbers from 1, got {self.strides}")
-        for name in ("reverse", "returning"):
+        for name in ("reverse", "returning", "appearing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be a probability, got {getattr(self, name)}")
 
@@ -57,6 +62,14 @@ class ClipSampling:
         start = int(rng.integers(len(annotated) - (count - 1) * stride))
         frames = [annotated[start + step * stride] for step in range(count)]
         return frames[::-1] if rng.random() < self.reverse else frames
+
+    def sought(self, rng: np.random.Generator) -> Sought | None:
+        """Draws what a clip is looked for with, None for any clip. What is never asked for costs no number."""
+        if self.returning > 0 and rng.random() < self.returning:
+            return "returning"
+        if self.appearing > 0 and rng.random() < self.appearing:
+            return "appearing"
+        return None
 
     def objects(self, clip: Clip, rng: np.random.Generator, first: Collection[int] = ()) -> list[int]:
         """Draws rows of objects that are seen in the first frame, those in `first` before others."""
@@ -108,11 +121,11 @@ class ClipDataset(Dataset[Clip]):
         # A generator of its own: the clip then depends neither on the process that loads it nor on what went before.
         rng = np.random.default_rng([self.seed, index])
         number = index // self.views % len(self.videos)
-        returning = self.sampling.returning > 0 and rng.random() < self.sampling.returning
+        sought = self.sampling.sought(rng)
         for attempt in range(_ATTEMPTS):
             video = self._open(number)
             for _ in range(_ATTEMPTS):
-                clip = self._draw(video, rng, returning and attempt < _ATTEMPTS - 1)
+                clip = self._draw(video, rng, sought if attempt < _ATTEMPTS - 1 else None)
                 if clip is not None:
                     return clip
             number = int(rng.integers(len(self.videos)))
@@ -124,15 +137,23 @@ class ClipDataset(Dataset[Clip]):
             self._opened = number, self.videos[number]
         return self._opened[1]
 
-    def _draw(self, video: AnnotatedVideo, rng: np.random.Generator, returning: bool) -> Clip | None:
-        """A clip, None if there is no object in its first frame, or if one shall return and none does."""
-        clip = video.read(self.sampling.frames(video, rng))
+    def _draw(self, video: AnnotatedVideo, rng: np.random.Generator, sought: Sought | None) -> Clip | None:
+        """A clip, None if there is no object in its first frame, or not what is sought."""
+        frames = self.sampling.frames(video, rng)
+        clip = video.read(frames)
+        first: Sequence[Hashable] = ()
+        if sought == "appearing":
+            moved = move_to_appearance(clip, frames, video.annotated, rng)
+            if moved is None:
+                return None
+            first, clip = [moved[0]], video.read(moved[1])
         if self.augmentation is not None:
             clip = self.augmentation(clip, rng)
-        returners = returning_objects(clip.masks) if returning else []
-        if returning and not returners:
-            return None
-        rows = self.sampling.objects(clip, rng, returners)
+        if sought == "returning":
+            first = [clip.object_ids[row] for row in returning_objects(clip.masks)]
+            if not first:
+                return None
+        rows = self.sampling.objects(clip, rng, [row for row, name in enumerate(clip.object_ids) if name in first])
         return clip.with_objects(rows) if rows else None
 
 
@@ -140,3 +161,22 @@ def returning_objects(masks: np.ndarray) -> list[int]:
     """The rows of masks (T, N, H, W) that are seen in the first frame, then not, and later again."""
     seen = np.asarray(masks.any(axis=(2, 3)))
     return np.flatnonzero(seen[0] & seen_again(seen).any(axis=0)).tolist()
+
+
+def move_to_appearance(
+    clip: Clip, frames: Sequence[int], annotated: Sequence[int], rng: np.random.Generator
+) -> tuple[Hashable, list[int]] | None:
+    """An object that comes in sight within the clip of `frames`, and as many frames, as far apart, from there on.
+
+    `annotated` are the frames of the whole video. None if no object does, or the video is over before the clip.
+    """
+    seen = np.asarray(clip.masks.any(axis=(2, 3)))
+    events = np.argwhere(seen[1:] & ~seen[:-1])
+    if len(events) == 0:
+        return None
+    step, row = events[rng.integers(len(events))]
+    places = [list(annotated).index(frame) for frame in frames[:2]]
+    moved = [places[0] + (places[1] - places[0]) * (int(step) + 1 + index) for index in range(len(frames))]
+    if not 0 <= moved[-1] < len(annotated):
+        return None
+    return clip.object_ids[row], [annotated[place] for place in moved]
