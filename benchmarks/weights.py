@@ -84,7 +84,7 @@ def _calibrate(model: Sam2Model, picture: Path | None, image_size: int) -> None:
     """Shifts the IoU head and sharpens the masks by what the model makes of a picture."""
     import torch
 
-    from sam2_hf.crops import point_grid
+    from sam2_hf.mask_generation.crops import point_grid
 
     from .pictures import as_pixels, load_picture
 

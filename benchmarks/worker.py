@@ -106,7 +106,7 @@ def _processor_time() -> float:
 
 
 def _plain_paths() -> AbstractContextManager[None]:
-    from sam2_hf.fast_paths import plain_paths
+    from sam2_hf.fast.dispatch import plain_paths
 
     return plain_paths()
 

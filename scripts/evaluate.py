@@ -21,9 +21,9 @@ import yaml
 from tqdm import tqdm
 
 from sam2_hf import Sam2VideoModel, Sam2VideoProcessor
-from sam2_hf.training.data_sets import KINDS, open_data
-from sam2_hf.training.evaluation import evaluate_prompts, evaluate_tracking
-from sam2_hf.training.metrics import summarise
+from sam2_hf.training.data.data_sets import KINDS, open_data
+from sam2_hf.training.evaluation.evaluate import evaluate_prompts, evaluate_tracking
+from sam2_hf.training.evaluation.metrics import summarise
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -12,8 +12,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from sam2_hf.training.recipe import load_recipe
-from sam2_hf.training.running import train
+from sam2_hf.training.loop.recipe import load_recipe
+from sam2_hf.training.loop.running import train
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sam2_hf import Sam2Model, Sam2Processor, Sam2VideoModel, Sam2VideoProcessor, bundled_checkpoint
-from sam2_hf.training.distance import deepest_points
+from sam2_hf.training.prompting.distance import deepest_points
 from sam2_hf.training.synthetic.rendering import RenderedClip
 from sam2_hf.training.synthetic.world import SyntheticVideos
 

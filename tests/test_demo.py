@@ -10,8 +10,8 @@ from tiny_checkpoint import save_tiny_checkpoint
 from sam2_hf.demo import images, world
 from sam2_hf.demo.__main__ import main
 from sam2_hf.demo.world import SIZE, draw_clip, draw_picture
-from sam2_hf.video_source import open_video
-from sam2_hf.video_writing import write_video
+from sam2_hf.video_io.open_video import open_video
+from sam2_hf.video_io.write_video import write_video
 
 
 @pytest.fixture(scope="module")

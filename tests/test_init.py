@@ -26,7 +26,13 @@ def test_import_loads_neither_torch_nor_transformers_nor_our_model_code():
         import sam2_hf
         print(json.dumps([name for name in sys.modules if name.split(".")[0] in ("torch", "transformers", "sam2_hf")]))
     """)
-    assert sorted(loaded) == ["sam2_hf", "sam2_hf._import_hooks", "sam2_hf.auto", "sam2_hf.version"]
+    assert sorted(loaded) == [
+        "sam2_hf",
+        "sam2_hf.hub",
+        "sam2_hf.hub.auto_classes",
+        "sam2_hf.hub.import_hooks",
+        "sam2_hf.version",
+    ]
 
 
 def test_import_after_the_auto_classes_still_loads_no_model_code():
@@ -36,7 +42,7 @@ def test_import_after_the_auto_classes_still_loads_no_model_code():
         import sam2_hf
         print(json.dumps([name for name in sys.modules if name.startswith("sam2_hf.")]))
     """)
-    assert "sam2_hf.auto" in loaded
+    assert "sam2_hf.hub.auto_classes" in loaded
     assert not [name for name in loaded if name.split(".")[1].startswith(("modeling", "processing", "image", "mask"))]
 
 

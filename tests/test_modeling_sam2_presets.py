@@ -14,7 +14,7 @@ from tiny import tiny_image_model, tiny_video_model
 from torch._dynamo.testing import CompileCounterWithBackend
 from video_scenes import PROCESSOR, give, open_session, prompted, stream, track
 
-from sam2_hf.fast_paths import plain_paths
+from sam2_hf.fast.dispatch import plain_paths
 
 # Programs sum in another order, and always mask padding.
 COMPILED = 1e-4  # of the largest value, in float32

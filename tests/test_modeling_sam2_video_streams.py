@@ -32,8 +32,8 @@ from video_scenes import (
 from sam2_hf.configuration_sam2 import Sam2VideoConfig
 from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
 from sam2_hf.modeling_sam2_video import Sam2VideoModel
-from sam2_hf.object_track import MEMORY_DTYPE
 from sam2_hf.processing_sam2_video import Sam2VideoProcessor
+from sam2_hf.tracking.object_state import MEMORY_DTYPE
 
 LONG = 20  # longer than all windows of memory
 

@@ -9,11 +9,11 @@ import torch
 from closeness import assert_close_in_scale
 from official_goldens import IMAGE_SIZE, OfficialCase, case_names, disc, draw_clip, load_case, small_config
 
-from sam2_hf.conversion import convert_state_dict
+from sam2_hf.hub.conversion import convert_state_dict
 from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
 from sam2_hf.modeling_sam2_video import Sam2VideoModel
 from sam2_hf.processing_sam2_video import Sam2VideoProcessor
-from sam2_hf.video_session import Sam2VideoInferenceSession
+from sam2_hf.tracking.session import Sam2VideoInferenceSession
 
 CASES = case_names("video")
 # What the official predictor calls its settings, and what they are called here.

@@ -15,7 +15,7 @@ from test_peers_official import convert
 from tiny import tiny_image_model
 
 from sam2_hf import Sam2ImageProcessor, Sam2MaskGenerationPipeline, Sam2Model
-from sam2_hf.mask_utils import rle_to_mask
+from sam2_hf.masks.mask_utils import rle_to_mask
 
 pytestmark = pytest.mark.peers
 

@@ -12,10 +12,10 @@ from PIL import Image
 from video_scenes import PROCESSOR, PROMPTS, clip, give, open_session, scene_model, snapshot, stream, tiny_model, track
 
 from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
-from sam2_hf.object_track import MaskPrompt, PointPrompt
 from sam2_hf.processing_sam2_video import Sam2VideoProcessor
-from sam2_hf.video_session import Sam2VideoInferenceSession
-from sam2_hf.video_source import VideoSource, open_video
+from sam2_hf.tracking.object_state import MaskPrompt, PointPrompt
+from sam2_hf.tracking.session import Sam2VideoInferenceSession
+from sam2_hf.video_io.open_video import VideoSource, open_video
 
 add = PROCESSOR.add_inputs_to_inference_session
 CLICK = {"input_points": [[[[36, 44]]]], "input_labels": [[[1]]]}

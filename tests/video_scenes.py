@@ -15,11 +15,11 @@ from official_goldens import IMAGE_SIZE, disc, draw_clip, draw_state_dict, offic
 from tiny import tiny_video_model
 from torch import Tensor
 
-from sam2_hf.conversion import convert_state_dict
+from sam2_hf.hub.conversion import convert_state_dict
 from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
 from sam2_hf.modeling_sam2_video import Sam2VideoModel
 from sam2_hf.processing_sam2_video import Sam2VideoProcessor
-from sam2_hf.video_session import Sam2VideoInferenceSession
+from sam2_hf.tracking.session import Sam2VideoInferenceSession
 
 # The clip has the model's size, so nothing is resized.
 PROCESSOR = Sam2VideoProcessor(Sam2ImageProcessor(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}))

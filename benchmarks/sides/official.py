@@ -145,7 +145,7 @@ def _config_file(weights: Path) -> str:
 
 
 def _original_layout(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    from sam2_hf.conversion_table import POINT_TABLE, PROMPT_MATRIX, original_name
+    from sam2_hf.hub.key_mapping import POINT_TABLE, PROMPT_MATRIX, original_name
 
     original = {original_name(name): tensor for name, tensor in tensors.items() if name != POINT_TABLE}
     assert PROMPT_MATRIX in tensors  # the same as the grid's matrix, under whose name both go

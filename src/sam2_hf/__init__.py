@@ -9,11 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .auto import register, unregister
+from .hub.auto_classes import register, unregister
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .bundled import bundled_checkpoint
     from .configuration_sam2 import (
         Sam2Config,
         Sam2HieraDetConfig,
@@ -24,18 +23,19 @@ if TYPE_CHECKING:
         Sam2VideoPromptEncoderConfig,
         Sam2VisionConfig,
     )
+    from .hub.bundled import bundled_checkpoint
     from .image_processing_sam2 import Sam2ImageProcessor
-    from .mask_generation import Sam2MaskGenerationPipeline
+    from .mask_generation.pipeline import Sam2MaskGenerationPipeline
     from .modeling_sam2 import Sam2Model, Sam2PreTrainedModel, Sam2VisionModel
     from .modeling_sam2_video import Sam2VideoModel
     from .outputs import Sam2ImageSegmentationOutput, Sam2VideoSegmentationOutput, Sam2VisionEncoderOutput
     from .presets import PRESETS
     from .processing_sam2 import Sam2Processor
     from .processing_sam2_video import Sam2VideoProcessor
-    from .video_session import Sam2VideoInferenceSession
+    from .tracking.session import Sam2VideoInferenceSession
 
 _NAMES = {
-    "bundled": ("bundled_checkpoint",),
+    "hub.bundled": ("bundled_checkpoint",),
     "configuration_sam2": (
         "Sam2Config",
         "Sam2HieraDetConfig",
@@ -47,14 +47,14 @@ _NAMES = {
         "Sam2VisionConfig",
     ),
     "image_processing_sam2": ("Sam2ImageProcessor",),
-    "mask_generation": ("Sam2MaskGenerationPipeline",),
+    "mask_generation.pipeline": ("Sam2MaskGenerationPipeline",),
     "modeling_sam2": ("Sam2Model", "Sam2PreTrainedModel", "Sam2VisionModel"),
     "modeling_sam2_video": ("Sam2VideoModel",),
     "outputs": ("Sam2ImageSegmentationOutput", "Sam2VideoSegmentationOutput", "Sam2VisionEncoderOutput"),
     "presets": ("PRESETS",),
     "processing_sam2": ("Sam2Processor",),
     "processing_sam2_video": ("Sam2VideoProcessor",),
-    "video_session": ("Sam2VideoInferenceSession",),
+    "tracking.session": ("Sam2VideoInferenceSession",),
 }
 """What each module gives to the package: at run time what the imports above are for type checkers."""
 

@@ -18,9 +18,9 @@ from transformers.image_utils import (
     SizeDict,
 )
 
-from .mask_postprocessing import MaskRestorer
-from .pictures import Picture, read_label_maps, read_pictures, resize, resize_nearest, write_normalised
-from .prompts import Size
+from .inputs.images import Picture, read_label_maps, read_pictures, resize, resize_nearest, write_normalised
+from .inputs.prompts import Size
+from .masks.postprocessing import MaskRestorer
 
 
 class PixelOptions(NamedTuple):

@@ -10,15 +10,16 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
-from .compilation import Programs, compilable, points_bucket, runs_compiled
 from .configuration_sam2 import Sam2Config, Sam2VideoConfig, Sam2VisionConfig
-from .fast_paths import suit as fast_paths_suit
-from .hiera import Hiera
-from .layers import sine_position_encoding
-from .losses import segmentation_loss
-from .mask_decoder import DecodedPrompts, MaskDecoder, MaskPrediction, join_predictions
-from .outputs import Sam2ImageSegmentationOutput, Sam2VisionEncoderOutput
-from .prompt_encoder import (
+from .fast.chunking import how_many_fit, keep_freed_memory
+from .fast.compilation import Programs, compilable, points_bucket, runs_compiled
+from .fast.dispatch import suit as fast_paths_suit
+from .network.fpn_neck import FpnNeck
+from .network.hiera import Hiera
+from .network.layers import sine_position_encoding
+from .network.losses import segmentation_loss
+from .network.mask_decoder import DecodedPrompts, MaskDecoder, MaskPrediction, join_predictions
+from .network.prompt_encoder import (
     NOT_A_POINT_LABEL,
     PositionalEmbedding,
     PromptEmbeddings,
@@ -27,8 +28,7 @@ from .prompt_encoder import (
     fill_up_points,
     join_points,
 )
-from .vision_encoder import FpnNeck
-from .working_set import how_many_fit, keep_freed_memory
+from .outputs import Sam2ImageSegmentationOutput, Sam2VisionEncoderOutput
 
 # Points, labels, boxes and masks.
 PromptTensors = tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]

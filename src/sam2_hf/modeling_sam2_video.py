@@ -10,13 +10,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .configuration_sam2 import Sam2VideoConfig, as_pair
-from .feature_cache import FrameFeatures
-from .object_track import FrameResult
+from .network.features import FrameFeatures
+from .network.video_network import Sam2VideoNetwork
 from .outputs import Sam2VideoSegmentationOutput
-from .propagation import Direction, FrameWalk, Pass, frames_at_once, plan_passes
-from .tracking import Scope, collect_outputs, plan_step, run_tasks
-from .video_network import Sam2VideoNetwork
-from .video_session import Sam2VideoInferenceSession
+from .tracking.object_state import FrameResult
+from .tracking.propagation import Direction, FrameWalk, Pass, frames_at_once, plan_passes
+from .tracking.session import Sam2VideoInferenceSession
+from .tracking.step import Scope, collect_outputs, plan_step, run_tasks
 
 
 class Step(NamedTuple):

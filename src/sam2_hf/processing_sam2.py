@@ -10,7 +10,7 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
 from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor, as_size
-from .prompts import PAD_VALUE, Size, place_prompts, read_prompts, read_sizes
+from .inputs.prompts import PAD_VALUE, Size, place_prompts, read_prompts, read_sizes
 
 _COORDINATES = ("input_points", "input_boxes")
 

@@ -10,11 +10,11 @@ import torch
 from torch.nn import functional as F
 
 from .image_processing_sam2 import as_size
-from .object_track import MaskPrompt, PointPrompt, Prompt
+from .inputs.prompts import PAD_VALUE, Prompts, Size, place_prompts, read_prompts, read_sizes
 from .processing_sam2 import Sam2Processor
-from .prompts import PAD_VALUE, Prompts, Size, place_prompts, read_prompts, read_sizes
-from .video_session import Retention, Sam2VideoInferenceSession
-from .video_source import open_video
+from .tracking.object_state import MaskPrompt, PointPrompt, Prompt
+from .tracking.session import Retention, Sam2VideoInferenceSession
+from .video_io.open_video import open_video
 
 # Labels of a box's upper left and lower right corner, which are points to the model.
 BOX_CORNER_LABELS = (2, 3)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from sam2_hf.rle import compress_rle, mask_to_rle
+from sam2_hf.masks.rle import compress_rle, mask_to_rle
 from sam2_hf.training.data.videos import AnnotatedVideo
 
 SIZE = (24, 32)

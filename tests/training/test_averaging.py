@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sam2_hf.training.averaging import average_weights
+from sam2_hf.training.loop.averaging import average_weights
 
 
 def folder(path, **weights):

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sam2_hf.prompt_encoder import PAD_VALUE
-from sam2_hf.training.clicks import correct, draw_box, first_click
+from sam2_hf.network.prompt_encoder import PAD_VALUE
+from sam2_hf.training.prompting.clicks import correct, draw_box, first_click
 
 SIZE = (20, 30)
 

@@ -7,14 +7,14 @@ import torch
 from tiny import randomize, tiny_config
 
 from sam2_hf import Sam2VideoModel
-from sam2_hf.losses import IGNORED_LABEL, LossWeights
-from sam2_hf.object_track import MaskPrompt, PointPrompt
-from sam2_hf.training import unrolling
-from sam2_hf.training.candidates import choose, decode
-from sam2_hf.training.clicks import Clicks
-from sam2_hf.training.clip_model import Sam2VideoForTraining
-from sam2_hf.training.interaction import Interaction, InteractionPlan, evaluation_plan
-from sam2_hf.video_session import Sam2VideoInferenceSession
+from sam2_hf.network.losses import IGNORED_LABEL, LossWeights
+from sam2_hf.tracking.object_state import MaskPrompt, PointPrompt
+from sam2_hf.tracking.session import Sam2VideoInferenceSession
+from sam2_hf.training.models import rollout
+from sam2_hf.training.models.candidates import choose, decode
+from sam2_hf.training.models.clip_model import Sam2VideoForTraining
+from sam2_hf.training.prompting.clicks import Clicks
+from sam2_hf.training.prompting.interaction import Interaction, InteractionPlan, evaluation_plan
 
 SIZE = 64
 PLANS = {
@@ -140,15 +140,15 @@ def test_objects_that_fill_up_the_batch_change_nothing():
 @torch.no_grad()
 def test_equals_tracking_with_a_session(kind, selection, monkeypatch):
     """What is trained is what is used: the same masks as from a session, frame by frame."""
-    kept = unrolling.ClipUnrolling._remember
+    kept = rollout.ClipUnrolling._remember
     # A session keeps memories in bfloat16.
-    monkeypatch.setattr(unrolling.ClipUnrolling, "_remember", lambda self, *args: kept(self, *args).bfloat16().float())
+    monkeypatch.setattr(rollout.ClipUnrolling, "_remember", lambda self, *args: kept(self, *args).bfloat16().float())
     model = training_model(memory_selection=selection, num_maskmem=3).eval()
     if selection == "visible":  # the two objects are then seen in some frames each, and not in the same ones
         model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(2.1)
     pixels, labels = clips(frames=8)
     plan = evaluation_plan(kind)
-    unrolled = unrolling.ClipUnrolling(model, labels, plan)
+    unrolled = rollout.ClipUnrolling(model, labels, plan)
     for frame in unrolled.frames_in_order():
         unrolled.step(frame, model.encode_frame(pixels[:, frame]))
 

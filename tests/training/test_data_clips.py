@@ -9,8 +9,8 @@ from made_data import SIZE, Blocks, block, number_of, picture
 from PIL import Image
 
 from sam2_hf import Sam2ImageProcessor
-from sam2_hf.losses import IGNORED_LABEL
-from sam2_hf.prompt_encoder import PAD_VALUE
+from sam2_hf.network.losses import IGNORED_LABEL
+from sam2_hf.network.prompt_encoder import PAD_VALUE
 from sam2_hf.training.data.augmentation import ColourJitter, Compose, Flip, ResizedCrop, standard_augmentation
 from sam2_hf.training.data.collation import ClipCollator, PictureCollator, read_clip
 from sam2_hf.training.data.resizing import resize_clip, resize_masks

@@ -6,12 +6,12 @@ from made_data import SIZE, block, encode, number_of, picture, save_json, save_n
 from PIL import Image
 
 from sam2_hf.training.data.coco import CocoImages, fill_polygon, segmentation_to_mask
+from sam2_hf.training.data.data_sets import KINDS, Joined, open_data
 from sam2_hf.training.data.image_folder import ImageFolder
 from sam2_hf.training.data.palette_folder import PaletteFolder
 from sam2_hf.training.data.sa_v import SaVEvaluation, SaVTraining
 from sam2_hf.training.data.videos import Clip, read_index_map, read_picture
-from sam2_hf.training.data_sets import KINDS, Joined, open_data
-from sam2_hf.video_writing import write_video
+from sam2_hf.video_io.write_video import write_video
 
 ONE, TWO = block(2, 3), block(12, 20)
 NUMBERS = ONE * 1 + TWO * 7

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
-from sam2_hf.training.distance import deepest_points, squared_depth
+from sam2_hf.training.prompting.distance import deepest_points, squared_depth
 
 
 def regions_of(seed, count=3, height=17, width=23, fill=0.7):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from tiny import tiny_image_model, tiny_video_model
 
-from sam2_hf.training.freezing import freeze
+from sam2_hf.training.models.freezing import freeze
 
 
 def learning_parts(model):

@@ -4,10 +4,15 @@ import pytest
 import torch
 from tiny import tiny_config
 
-from sam2_hf.losses import IGNORED_LABEL, LossWeights
-from sam2_hf.training.clip_model import Sam2VideoForTraining
-from sam2_hf.training.grouping import GroupingForTraining, draw_objects, draw_seeds, shrink_labels
-from sam2_hf.training.initialisation import initialise
+from sam2_hf.network.losses import IGNORED_LABEL, LossWeights
+from sam2_hf.training.models.clip_model import Sam2VideoForTraining
+from sam2_hf.training.models.initialisation import initialise
+from sam2_hf.training.models.pixel_affinity import (
+    GroupingForTraining,
+    draw_objects,
+    draw_seeds,
+    shrink_labels,
+)
 
 SIZE = 64
 

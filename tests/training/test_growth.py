@@ -4,8 +4,8 @@ import pytest
 import torch
 from tiny import tiny_config
 
-from sam2_hf.training.clip_model import Sam2VideoForTraining
-from sam2_hf.training.growth import deepen, deepened_config
+from sam2_hf.training.models.clip_model import Sam2VideoForTraining
+from sam2_hf.training.models.depth_growth import deepen, deepened_config
 
 SIZE = 64
 

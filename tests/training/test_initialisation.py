@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch
 from tiny import tiny_config
 
-from sam2_hf.training.clip_model import Sam2VideoForTraining
-from sam2_hf.training.initialisation import initialise
+from sam2_hf.training.models.clip_model import Sam2VideoForTraining
+from sam2_hf.training.models.initialisation import initialise
 
 
 def test_a_click_and_its_place_find_each_other_before_anything_is_learnt():

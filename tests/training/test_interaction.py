@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from sam2_hf.training.interaction import Interaction, evaluation_plan, plan_interaction
+from sam2_hf.training.prompting.interaction import Interaction, evaluation_plan, plan_interaction
 
 
 def plans(interaction=None, num_frames=8, count=2000, seed=0):

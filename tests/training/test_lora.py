@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny import randomize, tiny_config
 
-from sam2_hf.training.clip_model import Sam2VideoForTraining
-from sam2_hf.training.interaction import InteractionPlan
-from sam2_hf.training.lora import add_lora
+from sam2_hf.training.models.clip_model import Sam2VideoForTraining
+from sam2_hf.training.models.lora import add_lora
+from sam2_hf.training.prompting.interaction import InteractionPlan
 
 PLAN = InteractionPlan({0: "click"}, {}, where="centre")
 PARTS = {"image_encoder": "vision_encoder", "memory": "memory_attention", "decoder": "mask_decoder"}

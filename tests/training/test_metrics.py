@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from sam2_hf.training.metrics import (
+from sam2_hf.training.evaluation.metrics import (
     ObjectFrames,
     ObjectScore,
     contour,

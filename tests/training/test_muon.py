@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from sam2_hf.training.muon import MuonWithAdamW
+from sam2_hf.training.loop.muon import MuonWithAdamW
 
 
 def small_model():

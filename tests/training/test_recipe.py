@@ -8,9 +8,9 @@ import yaml
 
 from sam2_hf import Sam2VideoConfig, bundled_checkpoint
 from sam2_hf.training.data.sampling import ClipSampling
-from sam2_hf.training.growth import deepened_config
-from sam2_hf.training.interaction import Interaction
-from sam2_hf.training.recipe import load_recipe
+from sam2_hf.training.loop.recipe import load_recipe
+from sam2_hf.training.models.depth_growth import deepened_config
+from sam2_hf.training.prompting.interaction import Interaction
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MINIMAL = {"model": {"config": "model.json"}, "stages": [{"name": "one", "data": [{"kind": "synthetic"}]}]}

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from tiny import tiny_config
 
 from sam2_hf import Sam2Model, Sam2VideoModel, Sam2VideoProcessor
-from sam2_hf.training.clip_model import Sam2VideoForTraining
-from sam2_hf.training.recipe import load_recipe
-from sam2_hf.training.running import export, train
+from sam2_hf.training.loop.recipe import load_recipe
+from sam2_hf.training.loop.running import export, train
+from sam2_hf.training.models.clip_model import Sam2VideoForTraining
 
 pytest.importorskip("accelerate")
 ROOT = Path(__file__).parents[2]

@@ -7,14 +7,14 @@ from tiny import tiny_config
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from sam2_hf import Sam2ImageProcessor, Sam2Model, Sam2VideoModel
-from sam2_hf.losses import IGNORED_LABEL
-from sam2_hf.training.clip_model import Sam2VideoForTraining
+from sam2_hf.network.losses import IGNORED_LABEL
 from sam2_hf.training.data.collation import ClipCollator, PictureCollator
 from sam2_hf.training.data.sampling import ClipDataset, ClipSampling
-from sam2_hf.training.initialisation import initialise
-from sam2_hf.training.interaction import Interaction, evaluation_plan
+from sam2_hf.training.loop.trainer import Sam2Trainer, clip_metrics
+from sam2_hf.training.models.clip_model import Sam2VideoForTraining
+from sam2_hf.training.models.initialisation import initialise
+from sam2_hf.training.prompting.interaction import Interaction, evaluation_plan
 from sam2_hf.training.synthetic.world import SyntheticVideos
-from sam2_hf.training.trainer import Sam2Trainer, clip_metrics
 
 pytest.importorskip("accelerate")
 
@@ -229,7 +229,7 @@ class TestImageModel:
         assert [tensor.ndim for tensor in collected] == [3, 5, 3]
 
     def test_labels_give_the_loss_of_the_papers(self):
-        from sam2_hf.losses import segmentation_loss
+        from sam2_hf.network.losses import segmentation_loss
 
         torch.manual_seed(0)
         model = Sam2Model(tiny_config(image_size=SIZE)).eval()

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from transformers.utils import logging
 
-from ..bundled import BUNDLED_NAME, bundled_checkpoint
+from ..hub.bundled import BUNDLED_NAME, bundled_checkpoint
 from ..version import __version__
 from .clips import Tracked, Tracker, load_tracker, track_clicks
 from .images import (

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..masks.drawing import draw_prompts, overlay_masks
 from ..modeling_sam2_video import Sam2VideoModel
 from ..processing_sam2_video import Sam2VideoProcessor
-from ..video_source import VideoSource, open_video
-from ..video_writing import write_video
-from ..visualize import draw_prompts, overlay_masks
+from ..video_io.open_video import VideoSource, open_video
+from ..video_io.write_video import write_video
 from .images import Point
 
 DEFAULT_FPS = 25.0

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..bundled import bundled_checkpoint
-from ..mask_generation import Sam2MaskGenerationPipeline
+from ..hub.bundled import bundled_checkpoint
+from ..mask_generation.pipeline import Sam2MaskGenerationPipeline
+from ..masks.drawing import draw_prompts, overlay_masks
 from ..modeling_sam2 import Sam2Model
 from ..processing_sam2 import Sam2Processor
-from ..visualize import draw_prompts, overlay_masks
 
 Point = tuple[int, int]
 

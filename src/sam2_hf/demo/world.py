@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..training.distance import deepest_points
+from ..training.prompting.distance import deepest_points
 from ..training.synthetic.world import SyntheticVideo, SyntheticVideos
 
 SIZE = (512, 512)

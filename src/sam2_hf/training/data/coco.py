@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...rle import rle_to_mask
+from ...masks.rle import rle_to_mask
 from .videos import AnnotatedVideo, read_picture
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...losses import IGNORED_LABEL
-from ...prompt_encoder import PAD_VALUE
-from ..clicks import Clicks, draw_box, first_click
+from ...network.losses import IGNORED_LABEL
+from ...network.prompt_encoder import PAD_VALUE
+from ..prompting.clicks import Clicks, draw_box, first_click
 from .resizing import resize_clip
 from .videos import Clip, split_index_map
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ...pictures import resize, resize_nearest
+from ...inputs.images import resize, resize_nearest
 from .videos import Clip
 
 Size = tuple[int, int]

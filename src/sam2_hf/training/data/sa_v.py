@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from ...rle import rle_to_mask
-from ...video_base import VideoSource
-from ...video_source import open_video
+from ...masks.rle import rle_to_mask
+from ...video_io.open_video import open_video
+from ...video_io.source import VideoSource
 from .palette_folder import read_names
 from .videos import AnnotatedVideo, pictures_in, read_index_map, read_picture, stem
 

@@ -1,0 +1,1 @@
+"""The network's arithmetic in a faster order; `dispatch` chooses it."""

@@ -1,0 +1,1 @@
+"""Checkpoints and Transformers: Auto classes, conversion, model cards, the bundled checkpoint."""

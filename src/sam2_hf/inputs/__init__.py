@@ -1,0 +1,1 @@
+"""Anything a person hands over, to tensors: images, prompts, nested lists, sizes."""

@@ -1,0 +1,194 @@
+"""Everything in a picture segmented: a grid of points, three masks each, filtered and compressed as they come.
+
+The method is the automatic mask generator of "Segment Anything" (https://arxiv.org/abs/2304.02643, appendix B). What
+costs time and memory comes last and for few: the model scores all prompts before any mask is made, masks of good
+scores alone are upscaled, and none is ever brought to the picture's size in logits.
+
+Axes: P prompts, K masks, (h, w) the size of low-resolution masks. Embeddings and prompts are of one picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+
+from ..fast.chunking import how_many_fit
+from .crops import Crop
+from .mask_table import FoundMasks
+from .settings import MaskGenerationSettings
+from .upsampled_masks import EnlargedLogits, encode, enlarge, stability
+
+_REFINEMENT_LIMIT = 32.0  # logits of masks that are given back as prompts stay within, as in the official predictor
+
+
+class _Candidates(NamedTuple):
+    """logits (K, h, w), predicted IoU (K,), and which prompt each is from (K,)."""
+
+    logits: torch.Tensor
+    scores: torch.Tensor
+    prompt: torch.Tensor
+
+
+@torch.no_grad()
+def find_masks(
+    model: Any,
+    image_embeddings: list[torch.Tensor],
+    input_size: tuple[int, int],
+    crop: Crop,
+    picture_size: tuple[int, int],
+    settings: MaskGenerationSettings,
+) -> FoundMasks:
+    """Search one crop of a picture with its layer's grid of points.
+
+    Args:
+        model: with `decode_prompts` and `upscale_masks`, see `Sam2Model`.
+        image_embeddings: of the crop, from `get_image_embeddings`, with a batch axis of 1.
+        input_size: (height, width) of the pixels that were encoded.
+        crop: the part of the picture, which was squeezed to `input_size`.
+        picture_size: (height, width).
+        settings: see there.
+
+    Returns:
+        The masks that pass all filters, in the order of the points; duplicates among them, unless
+        `settings.box_nms_thresh` is set.
+    """
+    grid, device = settings.grid(crop.layer), image_embeddings[-1].device
+    at_once = min(settings.points_per_batch or len(grid), how_many_fit(image_embeddings[-1].nbytes, device))
+    height, width = input_size
+    found = [FoundMasks.none(picture_size)]
+    for points in grid.split(at_once):
+        prompts = (points * torch.tensor([width, height])).to(device)
+        for candidates in _candidates(model, image_embeddings, prompts, settings):
+            found.append(_compress(candidates, points, crop, picture_size, settings))
+    table = found[0].cat(found[1:])
+    return table if settings.box_nms_thresh is None else table.without_duplicates(settings.box_nms_thresh)
+
+
+def join_crops(found: list[FoundMasks], settings: MaskGenerationSettings) -> FoundMasks:
+    """The masks of a picture from those of its crops, without duplicates."""
+    table = found[0].cat(found[1:])
+    if settings.box_nms_thresh is None:
+        table = table.without_duplicates(settings.crops_nms_thresh)
+    elif len(found) > 1:
+        # Of masks that are the best of their crops, those of smaller crops saw more detail.
+        table = table.without_duplicates(settings.crops_nms_thresh, 1 / table.crop_areas())
+    if settings.min_mask_region_area > 0:
+        threshold = max(settings.box_nms_thresh or 0, settings.crops_nms_thresh)
+        table = table.without_small_regions(settings.min_mask_region_area, threshold)
+    return table
+
+
+def _candidates(
+    model: Any, embeddings: list[torch.Tensor], points: torch.Tensor, settings: MaskGenerationSettings
+) -> Iterator[_Candidates]:
+    """Masks that pass the IoU filter, a few prompts at a time. `points` (P, 2) in pixels of the model's input."""
+    decoded = _decode(model, embeddings, points)
+    if settings.use_m2m:
+        return _refined(model, embeddings, points, decoded, settings)
+    if settings.multimask_output:
+        return _multimasks(model, embeddings, decoded, settings.pred_iou_thresh)
+    return _single_masks(model, embeddings, decoded, settings.pred_iou_thresh)
+
+
+def _decode(model: Any, embeddings: list[torch.Tensor], points: torch.Tensor, masks: torch.Tensor | None = None) -> Any:
+    """One foreground click a prompt, with a mask (P, h, w) to start from or without."""
+    labels = torch.ones(1, len(points), 1, dtype=torch.int64, device=points.device)
+    return model.decode_prompts(
+        embeddings,
+        input_points=points[None, :, None],
+        input_labels=labels,
+        input_masks=None if masks is None else masks[None],
+    )
+
+
+def _passes(scores: torch.Tensor, threshold: float) -> torch.Tensor:
+    return scores.float() > threshold if threshold > 0 else torch.ones_like(scores, dtype=torch.bool)
+
+
+def _multimasks(model: Any, embeddings: list[torch.Tensor], decoded: Any, threshold: float) -> Iterator[_Candidates]:
+    """The three masks of each prompt, where they pass."""
+    scores = decoded.iou_scores
+    passing = _passes(scores, threshold)
+    passing[..., 0] = False
+    for prompts in _prompts_at_a_time(passing[0], embeddings):
+        chosen = torch.zeros_like(passing)
+        chosen[0, prompts] = passing[0, prompts]
+        logits = model.upscale_masks(decoded, embeddings, chosen)
+        yield _Candidates(logits, scores[chosen].float(), chosen[0].nonzero()[:, 0])
+
+
+def _single_masks(model: Any, embeddings: list[torch.Tensor], decoded: Any, threshold: float) -> Iterator[_Candidates]:
+    """The one mask of each prompt, where it passes.
+
+    Which of a prompt's masks that is depends on how stable number 0 is; a prompt without any mask that passes is out
+    before.
+    """
+    for prompts in _prompts_at_a_time(_passes(decoded.iou_scores[0], threshold), embeddings):
+        few = _of_prompts(decoded, prompts)
+        logits, scores = model.mask_decoder.single_mask(few, embeddings)
+        passing = _passes(scores[0, :, 0], threshold)
+        yield _Candidates(logits[0, passing, 0], scores[0, passing, 0].float(), prompts[passing])
+
+
+def _refined(
+    model: Any,
+    embeddings: list[torch.Tensor],
+    points: torch.Tensor,
+    decoded: Any,
+    settings: MaskGenerationSettings,
+) -> Iterator[_Candidates]:
+    """Masks given back to the model together with their point; what comes out counts."""
+    first = _multimasks if settings.multimask_output else _single_masks
+    for logits, _, prompt in first(model, embeddings, decoded, threshold=0.0):
+        start = logits.clamp(-_REFINEMENT_LIMIT, _REFINEMENT_LIMIT)
+        again = _decode(model, embeddings, points[prompt], start)
+        for better in _single_masks(model, embeddings, again, settings.pred_iou_thresh):
+            yield better._replace(prompt=prompt[better.prompt])
+
+
+def _of_prompts(decoded: Any, prompts: torch.Tensor) -> Any:
+    """What was decoded for some of the prompts alone. Of all its tensors, the second axis is that of the prompts."""
+    tensors = {name: value for name, value in decoded._asdict().items() if isinstance(value, torch.Tensor)}
+    return decoded._replace(**{name: tensor[:, prompts] for name, tensor in tensors.items()})
+
+
+def _prompts_at_a_time(passing: torch.Tensor, embeddings: list[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Indices of the prompts with a mask that passes, of `passing` (P, M), as many at once as are upscaled together."""
+    indices = passing.any(dim=-1).nonzero().squeeze(1)
+    # All masks of a prompt are made, at 16 times the pixels. What is in between is made a band at a time, and the finer
+    # maps are laid out once for all of them.
+    upscaled_bytes = passing.shape[-1] * 16 * embeddings[-1][0, 0].nbytes
+    if len(indices):
+        yield from indices.split(how_many_fit(upscaled_bytes, passing.device))
+
+
+def _compress(
+    candidates: _Candidates,
+    points: torch.Tensor,
+    crop: Crop,
+    picture_size: tuple[int, int],
+    settings: MaskGenerationSettings,
+) -> FoundMasks:
+    """The candidates that pass the other filters, as masks of the picture. `points` (P, 2) are those of the grid."""
+    threshold = settings.mask_threshold
+    enlarged = enlarge(candidates.logits, crop.size)
+    stable = stability(enlarged, threshold, settings.stability_score_offset)
+    kept = _passes(stable, settings.stability_score_thresh)
+    masks = encode(
+        EnlargedLogits(enlarged.columns[kept], enlarged.height), threshold, picture_size, (crop.top, crop.left)
+    )
+
+    height, width = crop.size
+    clicks = points[candidates.prompt[kept].cpu()] * torch.tensor([width, height])
+    table = FoundMasks(
+        picture_size,
+        masks,
+        scores=candidates.scores[kept].cpu(),
+        stability=stable[kept].cpu(),
+        points=clicks + torch.tensor([crop.left, crop.top]),
+        crops=torch.tensor([crop[:4]]).expand(len(masks), -1),
+    )
+    table = table.cleaned(settings.max_hole_area or 0, settings.max_sprinkle_area or 0)
+    return table.without_empty().without_cut_off()

@@ -1,0 +1,1 @@
+"""Masks after the network: run lengths, boxes, components, post-processing, drawing."""

@@ -1,0 +1,145 @@
+"""What is done with masks outside the model: boxes, stability, non-maximum suppression.
+
+Run-length encoding and connected components have files of their own; all their names can be had from here.
+Everything is plain tensor code for CPU and GPU.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..fast.array_ops import count_pixels
+from .connected_components import connected_components, fill_holes, remove_sprinkles, small_components
+from .rle import (
+    Rle,
+    compress_rle,
+    decode_counts,
+    decompress_rle,
+    encode_counts,
+    mask_run_lengths,
+    mask_to_rle,
+    rle_area,
+    rle_to_box,
+    rle_to_mask,
+)
+
+__all__ = [
+    "Rle",
+    "compress_rle",
+    "connected_components",
+    "count_pixels",
+    "decode_counts",
+    "decompress_rle",
+    "encode_counts",
+    "fill_holes",
+    "mask_run_lengths",
+    "mask_to_box",
+    "mask_to_rle",
+    "nms",
+    "remove_sprinkles",
+    "rle_area",
+    "rle_to_box",
+    "rle_to_mask",
+    "small_components",
+    "stability_score",
+]
+
+
+def mask_to_box(masks: torch.Tensor) -> torch.Tensor:
+    """The tight box around each mask.
+
+    Args:
+        masks: (..., height, width), bool.
+
+    Returns:
+        (..., 4), int64: left, top, right, bottom as pixel indices, right and bottom inclusive. Zeros for an empty
+        mask.
+    """
+    bytes_ = masks.bool().contiguous().view(torch.uint8)  # amax over bytes is vectorised, any over bools is not
+    if bytes_.numel() == 0:
+        return torch.zeros(*masks.shape[:-2], 4, dtype=torch.int64, device=masks.device)
+    left, right = _extent(bytes_.amax(-2))
+    top, bottom = _extent(bytes_.amax(-1))
+    return torch.stack([left, top, right, bottom], dim=-1)
+
+
+def _extent(occupied: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """First and last index of the non-zero entries of (..., length); (0, 0) where there are none."""
+    position = torch.arange(occupied.shape[-1], device=occupied.device)
+    last = torch.where(occupied > 0, position, 0).amax(-1)
+    first = torch.where(occupied > 0, position, last.unsqueeze(-1)).amin(-1)
+    return first, last
+
+
+def stability_score(logits: torch.Tensor, threshold: float = 0.0, offset: float = 1.0) -> torch.Tensor:
+    """How little each mask changes with the cutoff: the IoU of the masks at ``threshold + offset`` and ``- offset``.
+
+    From the automatic mask generator of "Segment Anything" (https://arxiv.org/abs/2304.02643, appendix B).
+
+    Args:
+        logits: (..., height, width).
+        threshold, offset: in logits.
+
+    Returns:
+        (...), float32 in [0, 1]. 0 for a mask that is empty even at the lower cutoff.
+    """
+    inner = count_pixels(logits > threshold + offset)
+    outer = count_pixels(logits > threshold - offset)
+    return inner.float() / outer.clamp(min=1)
+
+
+def nms(
+    boxes: torch.Tensor,
+    scores: torch.Tensor,
+    iou_threshold: float,
+    categories: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Greedy non-maximum suppression: the best box stays, all that overlap it too much go, and so on.
+
+    Boxes span from (left, top) to (right, bottom), as in torchvision. Where two boxes have no area, as those of
+    masks one pixel wide have not, they are compared with right and bottom taken as inclusive pixel indices:
+    equal lines then suppress each other.
+
+    Args:
+        boxes: (boxes, 4): left, top, right, bottom.
+        scores: (boxes,). Of equal scores the first counts as better.
+        iou_threshold: boxes with an IoU above it suppress each other.
+        categories: (boxes,), any integers; only boxes of the same category suppress each other.
+
+    Returns:
+        Indices of the boxes that stay, int64, by descending score, on the device of `boxes`.
+    """
+    if boxes.ndim != 2 or boxes.shape[-1] != 4 or scores.shape != boxes.shape[:1]:
+        raise ValueError(
+            f"nms expects boxes (boxes, 4) and scores (boxes,), "
+            f"got shapes {tuple(boxes.shape)} and {tuple(scores.shape)}"
+        )
+    # A loop with a decision in each round belongs on the CPU; boxes are few bytes.
+    order = scores.detach().float().cpu().argsort(descending=True, stable=True)
+    remaining = order.numpy()
+    corners = boxes.detach().float().cpu().numpy()
+    kinds = None if categories is None else categories.detach().cpu().numpy()
+    kept = []
+    while len(remaining):
+        best, remaining = remaining[0], remaining[1:]
+        kept.append(best)
+        suppressed = _box_iou(corners[best], corners[remaining]) > iou_threshold
+        if kinds is not None:
+            suppressed &= kinds[remaining] == kinds[best]
+        remaining = remaining[~suppressed]
+    return torch.as_tensor(np.array(kept, dtype=np.int64), device=boxes.device)
+
+
+def _box_iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of one box (4,) with others (boxes, 4), in float64 from float32 areas."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    intersection = np.prod(np.maximum(sides, 0), axis=1)
+    union = np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], axis=1) - intersection
+    flat = union <= 0
+    if flat.any():
+        pixels = np.prod(np.maximum(sides[flat] + 1, 0), axis=1)
+        own = np.prod(box[2:] - box[:2] + 1)
+        intersection[flat] = pixels
+        union[flat] = own + np.prod(others[flat, 2:] - others[flat, :2] + 1, axis=1) - pixels
+    return (intersection / union).astype(np.float64)

@@ -1,0 +1,113 @@
+"""From the model's low-resolution mask logits to masks of the original pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ..inputs.prompts import Size, read_sizes
+from .connected_components import fill_holes, remove_sprinkles
+
+# Upscaled logits exist for so many pixels only, before they are cut to bits. That bounds memory, and what fits into
+# a cache is some three times faster on a CPU than all masks at once.
+_PIXELS_AT_ONCE = 2**22
+_SUPPRESSION = 10.0  # logits of an object that loses a pixel to another one go this far below the threshold
+
+
+class MaskRestorer(NamedTuple):
+    """How low-resolution logits become masks of a picture.
+
+    mask_threshold: the logit above which a pixel belongs to the object.
+    binarize: give bool masks, else logits in the dtype they came in.
+    max_hole_area, max_sprinkle_area: holes and specks of at most this many pixels of the finished masks go.
+    exclusive: give each pixel to the object whose logit is highest there.
+    """
+
+    mask_threshold: float = 0.0
+    binarize: bool = True
+    max_hole_area: float = 0.0
+    max_sprinkle_area: float = 0.0
+    exclusive: bool = False
+
+    def __call__(self, masks: Any, original_sizes: Any) -> list[torch.Tensor]:
+        """(images, objects, masks, h, w), or a list of (objects, masks, h, w), to masks of each picture.
+
+        Boolean masks count as 0 and 1 and are cut at one half, whatever the threshold.
+
+        Args:
+            masks: tensors or arrays, floating or bool.
+            original_sizes: (height, width) of each picture.
+
+        Raises:
+            TypeError, ValueError: masks of another kind or rank, or not as many as sizes.
+        """
+        stacks = _read_stacks(masks)
+        sizes = read_sizes(original_sizes)
+        if len(stacks) != len(sizes):
+            raise ValueError(
+                f"original_sizes must hold a size for each image with masks: expected {len(stacks)}, got {len(sizes)}"
+            )
+        return [self._restore(stack, size) for stack, size in zip(stacks, sizes, strict=True)]
+
+    def _restore(self, stack: torch.Tensor, size: Size) -> torch.Tensor:
+        if stack.dtype == torch.bool:
+            return self._replace(mask_threshold=0.5)._restore(stack.float(), size)
+        dtype = torch.bool if self.binarize else stack.dtype
+        if self.exclusive and len(stack) > 1:  # every object must be seen at once
+            logits = self._without_overlap(self._clean(_resize(stack, size)))
+            return logits > self.mask_threshold if self.binarize else logits.to(dtype)
+        flat = stack.flatten(0, 1)
+        restored = torch.empty((len(flat), *size), dtype=dtype, device=stack.device)
+        at_once = max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))
+        for part, out in zip(flat.split(at_once), restored.split(at_once), strict=True):
+            logits = _resize(part.unsqueeze(0), size)[0]
+            out.copy_(self._clean(logits > self.mask_threshold if self.binarize else logits))
+        return restored.unflatten(0, stack.shape[:2])
+
+    def _clean(self, masks: torch.Tensor) -> torch.Tensor:
+        """Fill holes and remove sprinkles, of logits or of bool masks."""
+        masks = fill_holes(masks, self.max_hole_area, self.mask_threshold)
+        return remove_sprinkles(masks, self.max_sprinkle_area, self.mask_threshold)
+
+    def _without_overlap(self, logits: torch.Tensor) -> torch.Tensor:
+        winner = logits.argmax(0, keepdim=True)
+        index = torch.arange(len(logits), device=logits.device).view(-1, 1, 1, 1)
+        lowered = logits.clamp(max=self.mask_threshold - _SUPPRESSION)
+        return torch.where(index == winner, logits, lowered)
+
+
+def _read_stacks(masks: Any) -> list[torch.Tensor]:
+    """(objects, masks, height, width) of each image, in a new list."""
+    if isinstance(masks, (torch.Tensor, np.ndarray)) and masks.ndim != 5:
+        raise ValueError(
+            f"masks must be (images, objects, masks, height, width) or a list of (objects, masks, height, width), "
+            f"got shape {tuple(masks.shape)}"
+        )
+    if not isinstance(masks, Iterable):
+        raise TypeError(f"masks must be a tensor, an array or a list of them, got {type(masks).__name__}")
+    stacks = []
+    for index, item in enumerate(masks):
+        if not isinstance(item, (torch.Tensor, np.ndarray)):
+            raise TypeError(f"masks[{index}] must be a tensor or an array, got {type(item).__name__}")
+        stack = item if isinstance(item, torch.Tensor) else torch.from_numpy(item)
+        if stack.ndim != 4 or not (stack.is_floating_point() or stack.dtype == torch.bool):
+            raise ValueError(
+                f"masks[{index}] must be floating or bool of shape (objects, masks, height, width), "
+                f"got {stack.dtype} of shape {tuple(stack.shape)}"
+            )
+        stacks.append(stack)
+    return stacks
+
+
+def _resize(logits: torch.Tensor, size: Size) -> torch.Tensor:
+    """Bilinear, in float32 at least: thin structures do not survive half precision."""
+    if logits.shape[-2:] == size:
+        return logits
+    if logits.shape[:2].numel() == 0:  # no masks: interpolate refuses them
+        return logits.new_empty((*logits.shape[:2], *size))
+    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.interpolate(precise, size, mode="bilinear", align_corners=False)

@@ -1,0 +1,218 @@
+"""Prompts to embeddings: points and boxes become tokens, masks become a map over the image.
+
+Coordinates are (x, y) in pixels of the model's input; a pixel's centre lies at +0.5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.activations import ACT2FN
+from transformers.utils.generic import maybe_autocast
+
+from ..configuration_sam2 import Sam2PromptEncoderConfig, as_pair
+from .layers import LayerNorm2d
+
+# Marks what a ragged batch was filled up with: a point's label, or all four coordinates of a box.
+PAD_VALUE = -10
+NOT_A_POINT_LABEL = -1
+
+
+class PromptEmbeddings(NamedTuple):
+    """`tokens` (B, P, N, C); `dense` (B or 1, P or 1, C, h, w), added to the image; `is_token` (B, P, N), False where
+    a token is padding, and `is_object` (B, P), False where all of a prompt is. The last two are None without padding.
+    """
+
+    tokens: torch.Tensor
+    dense: torch.Tensor
+    is_token: torch.Tensor | None
+    is_object: torch.Tensor | None
+
+    def split(self, at_once: int) -> Iterator[PromptEmbeddings]:
+        """The embeddings of `at_once` prompts of each image after the other."""
+        for start in range(0, self.tokens.shape[1], at_once):
+            rows = slice(start, start + at_once)
+            yield PromptEmbeddings(
+                self.tokens[:, rows],
+                self.dense if self.dense.shape[1] == 1 else self.dense[:, rows],
+                None if self.is_token is None else self.is_token[:, rows],
+                None if self.is_object is None else self.is_object[:, rows],
+            )
+
+    def to(self, device: torch.device) -> PromptEmbeddings:
+        """The same embeddings on another device."""
+        masks = (None if mask is None else mask.to(device) for mask in (self.is_token, self.is_object))
+        return PromptEmbeddings(self.tokens.to(device), self.dense.to(device), *masks)
+
+
+def check_prompt_tensors(
+    points: torch.Tensor | None,
+    labels: torch.Tensor | None,
+    boxes: torch.Tensor | None,
+    masks: torch.Tensor | None,
+    batch: int | None = None,
+) -> None:
+    """Raises a `ValueError` that names the argument if prompts have a wrong shape or do not belong together.
+
+    `batch` is the number of images, if known.
+    """
+    layouts = {
+        "input_points": (points, "(batch, prompts, points, 2)", 2),
+        "input_labels": (labels, "(batch, prompts, points)", None),
+        "input_boxes": (boxes, "(batch, prompts, 4)", 4),
+        "input_masks": (masks, "(batch, prompts, height, width)", None),
+    }
+    for name, (tensor, layout, last) in layouts.items():
+        if tensor is None:
+            continue
+        shape = tuple(tensor.shape)
+        if len(shape) != layout.count(",") + 1 or (last is not None and shape[-1] != last):
+            raise ValueError(f"{name} must have the shape {layout}, got {shape}")
+        batch = shape[0] if batch is None else batch
+        if shape[0] != batch:
+            raise ValueError(f"{name} must hold prompts for each of the {batch} images, got {shape[0]}")
+    if labels is not None and (points is None or labels.shape != points.shape[:-1]):
+        expected = "input_points to go with" if points is None else f"the shape {tuple(points.shape[:-1])}"
+        raise ValueError(f"input_labels must have {expected}, got the shape {tuple(labels.shape)}")
+    _check_prompt_counts({"input_points": points, "input_boxes": boxes, "input_masks": masks})
+
+
+def _check_prompt_counts(prompts: dict[str, torch.Tensor | None]) -> None:
+    counts = {name: tensor.shape[1] for name, tensor in prompts.items() if tensor is not None}
+    if counts.get("input_masks") == 1:
+        counts.pop("input_masks")  # one mask serves all prompts of its image
+    if 0 in counts.values():
+        raise ValueError(f"every image needs at least one prompt, got {counts}")
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"every image needs the same number of prompts of each kind, got {counts}")
+
+
+def join_points(
+    points: torch.Tensor | None, labels: torch.Tensor | None, boxes: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points and boxes as points alone, (B, P, N, 2) and labels (B, P, N): a box is two corners, which come last."""
+    lists = [] if points is None or labels is None else [(points.float(), labels.long())]
+    if boxes is not None:
+        corners = boxes.float().unflatten(-1, (2, 2))
+        kinds = torch.arange(2, 4, device=boxes.device).expand(corners.shape[:-1])
+        padding = (boxes == PAD_VALUE).all(dim=-1, keepdim=True)
+        lists.append((corners, kinds.masked_fill(padding, PAD_VALUE)))
+    if len(lists) == 1:
+        return lists[0]
+    return torch.cat([places for places, _ in lists], dim=2), torch.cat([kinds for _, kinds in lists], dim=2)
+
+
+def fill_up_points(points: torch.Tensor, labels: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, P, N, 2) and labels (B, P, N) with padding at the end, so that every prompt has `count` points."""
+    missing = count - labels.shape[2]
+    return F.pad(points, (0, 0, 0, missing)), F.pad(labels, (0, missing), value=PAD_VALUE)
+
+
+class PositionalEmbedding(nn.Module):
+    """Random Fourier features of coordinates in [0, 1] (arXiv 2006.10739); the Gaussian matrix is a fixed buffer."""
+
+    def __init__(self, config: Sam2PromptEncoderConfig):
+        super().__init__()
+        self.scale = config.scale
+        self.positional_embedding: torch.Tensor
+        self.register_buffer("positional_embedding", config.scale * torch.randn(2, config.hidden_size // 2))
+
+    def forward(self, coordinates: torch.Tensor) -> torch.Tensor:
+        """(..., 2) as (x, y) to (..., C), in the buffer's dtype.
+
+        The angles are taken in float32, under autocast as well: in bfloat16, neighbouring positions would fall
+        together.
+        """
+        with maybe_autocast(coordinates.device.type, enabled=False):
+            angles = (2 * coordinates.float() - 1) @ self.positional_embedding.float() * (2 * math.pi)
+        return torch.cat((angles.sin(), angles.cos()), dim=-1).to(self.positional_embedding.dtype)
+
+    def grid(self, size: tuple[int, int]) -> torch.Tensor:
+        """Features of the centres of a map of `size` (h, w): (1, C, h, w)."""
+        device = self.positional_embedding.device
+        y, x = ((torch.arange(length, device=device) + 0.5) / length for length in size)
+        centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+        return self(centres).permute(2, 0, 1).unsqueeze(0)
+
+
+class MaskEmbedding(nn.Module):
+    """Three convolutions from mask logits (n, 1, 4h, 4w) to a map (n, C, h, w)."""
+
+    def __init__(self, config: Sam2PromptEncoderConfig):
+        super().__init__()
+        wide, narrow = config.mask_input_channels, config.mask_input_channels // 4
+        self.conv1 = nn.Conv2d(1, narrow, kernel_size=2, stride=2)
+        self.layer_norm1 = LayerNorm2d(narrow, eps=config.layer_norm_eps)
+        self.conv2 = nn.Conv2d(narrow, wide, kernel_size=2, stride=2)
+        self.layer_norm2 = LayerNorm2d(wide, eps=config.layer_norm_eps)
+        self.conv3 = nn.Conv2d(wide, config.hidden_size, kernel_size=1)
+        self.activation = ACT2FN[config.hidden_act]
+
+    def forward(self, masks: torch.Tensor) -> torch.Tensor:
+        hidden = self.activation(self.layer_norm1(self.conv1(masks)))
+        return self.conv3(self.activation(self.layer_norm2(self.conv2(hidden))))
+
+
+class PromptEncoder(nn.Module):
+    """Embeds the points, the box and the mask of every prompt."""
+
+    def __init__(self, config: Sam2PromptEncoderConfig):
+        super().__init__()
+        self.image_size = as_pair("image_size", config.image_size)
+        self.image_embedding_size = config.image_embedding_size
+        self.mask_input_size = tuple(4 * side for side in config.image_embedding_size)
+        self.shared_embedding = PositionalEmbedding(config)
+        self.mask_embed = MaskEmbedding(config)
+        self.no_mask_embed = nn.Embedding(1, config.hidden_size)
+        # Rows: background point, foreground point, a box's upper left and its lower right corner.
+        self.point_embed = nn.Embedding(config.num_point_embeddings, config.hidden_size)
+        self.not_a_point_embed = nn.Embedding(1, config.hidden_size)
+
+    def forward(
+        self,
+        points: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        boxes: torch.Tensor | None = None,
+        masks: torch.Tensor | None = None,
+        may_have_padding: bool = True,
+    ) -> PromptEmbeddings:
+        """`points` (B, P, N, 2) with `labels` (B, P, N), `boxes` (B, P, 4), `masks` (B, P or 1, any h, any w).
+
+        Points or boxes are needed. Labels: 1 foreground, 0 background, 2 and 3 a box's corners, -1 no point, -10
+        padding. `may_have_padding=False` spares looking for it, for which a GPU must be waited for.
+        """
+        coordinates, labels = self._close(*join_points(points, labels, boxes))
+        is_token = is_object = None
+        if torch.compiler.is_compiling() or (may_have_padding and bool((labels == PAD_VALUE).any())):
+            is_token = labels != PAD_VALUE
+            is_object = is_token[..., :-1].any(dim=-1) if masks is None else None
+        return PromptEmbeddings(self._embed(coordinates, labels), self._dense(masks), is_token, is_object)
+
+    def _close(self, points: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Every list of points with one more at its end, a point that is none."""
+        closing = points.new_zeros((*points.shape[:2], 1, 2))
+        label = torch.full(closing.shape[:-1], NOT_A_POINT_LABEL, device=closing.device)
+        return torch.cat((points, closing), dim=2), torch.cat((labels, label), dim=2)
+
+    def _embed(self, coordinates: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(B, P, N, 2) and labels to tokens (B, P, N, C)."""
+        height, width = self.image_size
+        x, y = (coordinates + 0.5).unbind(-1)
+        relative = torch.stack((x / width, y / height), dim=-1)
+        placed = self.shared_embedding(relative) + self.point_embed(labels.clamp(min=0))
+        tokens = torch.where((labels >= 0).unsqueeze(-1), placed, self.not_a_point_embed.weight)
+        return tokens.masked_fill((labels == PAD_VALUE).unsqueeze(-1), 0.0)
+
+    def _dense(self, masks: torch.Tensor | None) -> torch.Tensor:
+        if masks is None:
+            return self.no_mask_embed.weight[:, None, :, None, None]
+        dtype = self.no_mask_embed.weight.dtype
+        if tuple(masks.shape[-2:]) != self.mask_input_size:
+            masks = F.interpolate(masks.float(), size=self.mask_input_size, mode="bilinear", antialias=True)
+        embedded = self.mask_embed(masks.to(dtype).flatten(0, 1).unsqueeze(1))
+        return embedded.unflatten(0, tuple(masks.shape[:2]))

@@ -1,0 +1,1 @@
+"""Objects followed through clips and streams: the session, one step, the loop over a clip."""

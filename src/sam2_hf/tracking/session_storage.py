@@ -1,0 +1,286 @@
+"""Sessions on disk: tensors as safetensors, everything else as JSON; nothing that could be executed.
+
+A folder holds one `session.json`, which names its file of tensors. The tensors are written first, under a new name,
+and `session.json` takes the place of the earlier one in a single step: a save that is cut short leaves the earlier
+one readable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..image_processing_sam2 import Sam2ImageProcessor
+from ..video_io.source import VideoDecodingError
+from .object_state import FrameMemory, FrameResult, MaskPrompt, ObjectTrack, PointPrompt, Prompt, Provenance
+from .session import Sam2VideoInferenceSession
+
+if TYPE_CHECKING:
+    from ..video_io.source import VideoSource
+
+FORMAT = 1
+SESSION_FILE = "session.json"
+TENSORS_PATTERN = "tensors-*.safetensors"
+# First frames whose grey levels, averaged over a sixteenth of the picture, are further apart belong to two clips.
+LEVELS_APART = 16
+
+
+def save_session(session: Sam2VideoInferenceSession, directory: str | os.PathLike[str]) -> None:
+    """Writes a session into a folder, made if need be; see `Sam2VideoInferenceSession.save`."""
+    tensors: dict[str, Tensor] = {}
+    # Described before anything is written: an id that cannot be written must not cost the earlier save.
+    description = _describe(session, tensors)
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / TENSORS_PATTERN.replace("*", secrets.token_hex(8))
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        _flush(path)
+        _replace_text(folder / SESSION_FILE, json.dumps({**description, "tensors": path.name}))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    for other in folder.glob(TENSORS_PATTERN):
+        if other != path:
+            other.unlink()
+
+
+def load_session(
+    directory: str | os.PathLike[str], video: VideoSource | None, **settings: Any
+) -> Sam2VideoInferenceSession:
+    """Reads a session back; see `Sam2VideoInferenceSession.load`."""
+    path = Path(directory) / SESSION_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"no session in {path.parent}: there is no {SESSION_FILE}")
+    with _naming_the_file(path):
+        description = json.loads(path.read_text(encoding="utf-8"))
+        if description["format"] != FORMAT:
+            raise ValueError(f"its format is {description['format']!r}, expected {FORMAT}")
+        name, stored_video = description["tensors"], _read_video(description["video"])
+        if Path(name).name != name:
+            raise ValueError(f"it names tensors outside its folder: {name!r}")
+        tensors = load_file(path.parent / name)
+    _check_video(stored_video, video)
+    with _naming_the_file(path):
+        return _build_session(description, tensors, video, settings)
+
+
+@contextmanager
+def _naming_the_file(path: Path) -> Iterator[None]:
+    """Whatever is wrong with what a file says, the file is at fault."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError, SafetensorError) as error:
+        raise ValueError(f"{path} does not describe a session: {error!r}") from error
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file is on the disk, so that what names it is not there before it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _replace_text(path: Path, text: str) -> None:
+    """Writes a file so that it is either the old or the new one, whatever happens on the way."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    _flush(partial)
+    partial.replace(path)
+
+
+# What is written
+
+
+def _describe(session: Sam2VideoInferenceSession, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """What goes into the JSON file; the tensors go into `tensors`."""
+    num_streamed, newest, next_version = session.stream_state()
+    if newest is not None:
+        tensors["newest_streamed"] = newest
+    return {
+        "format": FORMAT,
+        "video": None if session.video is None else _describe_video(session.video),
+        "height": session.video_height,
+        "width": session.video_width,
+        "dtype": str(session.dtype).removeprefix("torch."),
+        "retention": session.retention,
+        "feature_cache_size": session.feature_cache.size,
+        "image_processor": None if session.image_processor is None else session.image_processor.to_dict(),
+        "num_streamed": num_streamed,
+        "next_version": next_version,
+        "objects": [
+            {"id": _encode_id(obj_id), **_describe_track(track, f"objects.{index}", tensors)}
+            for index, (obj_id, track) in enumerate(session.tracks.items())
+        ],
+    }
+
+
+def _describe_video(video: VideoSource) -> dict[str, Any]:
+    """What tells a clip from others; of a stream, no frame is looked at."""
+    levels = None
+    if video.seekable:
+        with suppress(VideoDecodingError):  # a clip may be damaged where it begins
+            levels = F.adaptive_avg_pool2d(video[0].float(), 4).round().int().flatten().tolist()
+    return {"num_frames": video.num_frames, "size": [video.height, video.width], "first_frame": levels}
+
+
+def _describe_track(track: ObjectTrack, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    for frame, prompt in track.prompts.items():
+        tensors.update({f"{prefix}.prompts.{frame}.{name}": tensor for name, tensor in vars(prompt).items()})
+    results = {
+        str(frame): _describe_result(result, f"{prefix}.results.{frame}", tensors)
+        for frame, result in track.results.items()
+    }
+    superseded = {
+        str(frame): None if result is None else _describe_result(result, f"{prefix}.superseded.{frame}", tensors)
+        for frame, result in track.superseded.items()
+    }
+    return {
+        "prompts": list(track.prompts),
+        "pending": sorted(track.pending),
+        "results": results,
+        "superseded": superseded,
+    }
+
+
+def _describe_result(result: FrameResult, place: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    named = {
+        "mask_logits": result.mask_logits,
+        "object_score": result.object_score,
+        "iou": result.iou,
+        "features": result.memory.features,
+        "pointer": result.memory.pointer,
+    }
+    tensors.update({f"{place}.{name}": tensor for name, tensor in named.items() if tensor is not None})
+    return {
+        "is_conditioning": result.is_conditioning,
+        "tracked_in_reverse": result.tracked_in_reverse,
+        "provenance": result.provenance,
+        "version": result.version,
+    }
+
+
+def _encode_id(obj_id: Hashable) -> Any:
+    if isinstance(obj_id, tuple):
+        return {"tuple": [_encode_id(part) for part in obj_id]}
+    if obj_id is None or isinstance(obj_id, (bool, int, float, str)):
+        return obj_id
+    raise TypeError(f"a session is saved with ids that JSON can hold (int, float, str, tuples of them), got {obj_id!r}")
+
+
+# What is read
+
+
+def _build_session(
+    description: dict[str, Any], tensors: dict[str, Tensor], video: VideoSource | None, settings: dict[str, Any]
+) -> Sam2VideoInferenceSession:
+    processor = description["image_processor"]
+    session = Sam2VideoInferenceSession(
+        video=video,
+        video_height=_optional_count(description["height"]),
+        video_width=_optional_count(description["width"]),
+        dtype=getattr(torch, description["dtype"]),
+        max_vision_features_cache_size=_count(description["feature_cache_size"]),
+        image_processor=None if processor is None else Sam2ImageProcessor.from_dict(processor),
+        retention=description["retention"],
+        **settings,
+    )
+    newest = tensors.pop("newest_streamed", None)
+    tensors = {name: tensor.to(session.inference_state_device) for name, tensor in tensors.items()}
+    for index, entry in enumerate(description["objects"]):
+        session.tracks[_decode_id(entry["id"])] = _build_track(entry, f"objects.{index}", tensors)
+    session.restore_stream(
+        _count(description["num_streamed"]),
+        None if newest is None else newest.to(session.video_storage_device),
+        _count(description["next_version"]),
+    )
+    return session
+
+
+def _read_video(stored: Any) -> dict[str, Any] | None:
+    if stored is None:
+        return None
+    levels = stored["first_frame"]
+    return {
+        "num_frames": _optional_count(stored["num_frames"]),
+        "size": [_count(side) for side in stored["size"]],
+        "first_frame": None if levels is None else [_count(level) for level in levels],
+    }
+
+
+def _check_video(stored: dict[str, Any] | None, video: VideoSource | None) -> None:
+    if (stored is None) != (video is None):
+        expected = "a stream: load it without video" if stored is None else "a video: give it as video"
+        raise ValueError(f"the session was of {expected}")
+    if video is None or stored is None:
+        return
+    given = _describe_video(video)
+    wanted, found = stored.pop("first_frame"), given.pop("first_frame")
+    if given != stored:
+        raise ValueError(f"video must be the clip of the session, {stored}, got {given}")
+    if wanted is not None and found is not None:
+        apart = max(abs(one - other) for one, other in zip(wanted, found, strict=True))
+        if apart > LEVELS_APART:
+            raise ValueError("video must be the clip of the session, but its first frame is another one")
+
+
+def _build_track(entry: dict[str, Any], prefix: str, tensors: dict[str, Tensor]) -> ObjectTrack:
+    track = ObjectTrack(pending={_count(frame) for frame in entry["pending"]})
+    for frame in entry["prompts"]:
+        track.prompts[_count(frame)] = _build_prompt(f"{prefix}.prompts.{frame}", tensors)
+    for frame, facts in entry["results"].items():
+        track.results[int(frame)] = _build_result(facts, f"{prefix}.results.{frame}", tensors)
+    for frame, facts in entry["superseded"].items():
+        result = None if facts is None else _build_result(facts, f"{prefix}.superseded.{frame}", tensors)
+        track.superseded[int(frame)] = result
+    return track
+
+
+def _build_result(facts: dict[str, Any], place: str, tensors: dict[str, Tensor]) -> FrameResult:
+    return FrameResult(
+        mask_logits=tensors.get(f"{place}.mask_logits"),
+        object_score=tensors[f"{place}.object_score"],
+        iou=tensors[f"{place}.iou"],
+        memory=FrameMemory(tensors.get(f"{place}.features"), tensors[f"{place}.pointer"]),
+        is_conditioning=bool(facts["is_conditioning"]),
+        tracked_in_reverse=facts["tracked_in_reverse"],
+        provenance=_build_provenance(facts["provenance"]),
+        version=_count(facts["version"]),
+    )
+
+
+def _build_prompt(place: str, tensors: dict[str, Tensor]) -> Prompt:
+    if f"{place}.mask" in tensors:
+        return MaskPrompt(tensors[f"{place}.mask"])
+    return PointPrompt(tensors[f"{place}.points"], tensors[f"{place}.labels"])
+
+
+def _build_provenance(stored: list | None) -> Provenance | None:
+    if stored is None:
+        return None
+    memories, pointers = (tuple((frame, version) for frame, version in slots) for slots in stored)
+    return memories, pointers
+
+
+def _decode_id(stored: Any) -> Hashable:
+    return tuple(_decode_id(part) for part in stored["tuple"]) if isinstance(stored, dict) else stored
+
+
+def _count(stored: Any) -> int:
+    if isinstance(stored, bool) or not isinstance(stored, int) or stored < 0:
+        raise ValueError(f"expected a number from 0 up, got {stored!r}")
+    return stored
+
+
+def _optional_count(stored: Any) -> int | None:
+    return None if stored is None else _count(stored)

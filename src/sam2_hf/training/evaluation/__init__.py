@@ -1,0 +1,1 @@
+"""Scores of checkpoints: clicks, boxes and tracking."""

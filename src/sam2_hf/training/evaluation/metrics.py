@@ -1,0 +1,143 @@
+"""How good masks are: region similarity J and contour accuracy F, as DAVIS and SA-V measure them.
+
+Source: Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation" (CVPR 2016), and
+the public evaluation code of DAVIS and SA-V for what the paper leaves open: where contours run, and how far apart two
+of them may lie. That an object which reappears is measured by itself is an idea of Ding et al., "MOSEv2" (arXiv
+2508.05630).
+
+Axes: T frames, N objects, H and W in pixels. Masks are NumPy arrays of bool.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..data.videos import seen_again
+
+# Contours count as the same if they are no farther apart than this share of the picture's diagonal.
+CONTOUR_TOLERANCE = 0.008
+
+
+def region_similarity(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """J: the IoU of two masks (H, W). Two empty masks agree."""
+    union = np.count_nonzero(predicted | truth)
+    return np.count_nonzero(predicted & truth) / union if union else 1.0
+
+
+def contour_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """F: how well the contours of two masks (H, W) agree, the harmonic mean of precision and recall.
+
+    Two empty masks agree; an empty one and another do not agree at all.
+    """
+    found, wanted = contour(predicted), contour(truth)
+    if not found.any() or not wanted.any():
+        return float(found.any() == wanted.any())
+    radius = math.ceil(CONTOUR_TOLERANCE * math.hypot(*truth.shape))
+    precision = np.count_nonzero(found & dilate(wanted, radius)) / np.count_nonzero(found)
+    recall = np.count_nonzero(wanted & dilate(found, radius)) / np.count_nonzero(wanted)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def contour(mask: np.ndarray) -> np.ndarray:
+    """The contour of a mask (H, W), one pixel wide: pixels that differ from the one to the right, below, or both.
+
+    Beyond the last row and column, the mask goes on as it is.
+    """
+    onwards = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
+    right, below, both = onwards[:-1, 1:], onwards[1:, :-1], onwards[1:, 1:]
+    return (mask != right) | (mask != below) | (mask != both)
+
+
+def dilate(mask: np.ndarray, radius: int) -> np.ndarray:
+    """Everything no farther than `radius` pixels from a mask (H, W).
+
+    A disc is a stack of rows of different lengths, and dilating by a row is counting along the rows of the mask.
+    """
+    height, width = mask.shape
+    counts = np.cumsum(np.pad(mask, ((0, 0), (radius + 1, radius))), axis=1)
+    result = np.zeros_like(mask)
+    for offset in range(-radius, radius + 1):
+        reach = math.isqrt(radius * radius - offset * offset)
+        last = counts[:, radius + 1 + reach : radius + 1 + reach + width]
+        first = counts[:, radius - reach : radius - reach + width]
+        rows = last > first
+        top, bottom = max(offset, 0), min(height + offset, height)
+        if top < bottom:
+            result[top:bottom] |= rows[top - offset : bottom - offset]
+    return result
+
+
+@dataclass(frozen=True)
+class ObjectScore:
+    """How well one object was followed, averaged over the frames that count.
+
+    Attributes:
+        region, contour: J and F.
+        presence: in how many of them it was rightly held for present or absent.
+        both_again: J&F in those alone in which it is seen again after it was out of sight; None if there are none.
+    """
+
+    video: str
+    object_id: str
+    region: float
+    contour: float
+    presence: float
+    both_again: float | None = None
+
+    @property
+    def both(self) -> float:
+        """J&F."""
+        return (self.region + self.contour) / 2
+
+
+@dataclass
+class ObjectFrames:
+    """Collects the frames of one object of a video."""
+
+    regions: list[float] = field(default_factory=list)
+    contours: list[float] = field(default_factory=list)
+    presences: list[bool] = field(default_factory=list)
+    seen: list[bool] = field(default_factory=list)
+
+    def add(self, predicted: np.ndarray, truth: np.ndarray, ignored: np.ndarray | None = None) -> None:
+        """Takes in the next frame, masks (H, W); where `ignored`, the prediction counts as right."""
+        if ignored is not None:
+            predicted = np.where(ignored, truth, predicted)
+        self.regions.append(region_similarity(predicted, truth))
+        self.contours.append(contour_accuracy(predicted, truth))
+        self.presences.append(bool(predicted.any() == truth.any()))
+        self.seen.append(bool(truth.any()))
+
+    def score(self, video: str, object_id: object) -> ObjectScore:
+        """The averages."""
+        regions, contours, again = np.array(self.regions), np.array(self.contours), seen_again(np.array(self.seen))
+        return ObjectScore(
+            video,
+            str(object_id),
+            region=float(regions.mean()),
+            contour=float(contours.mean()),
+            presence=float(np.mean(self.presences)),
+            both_again=float((regions + contours)[again].mean() / 2) if again.any() else None,
+        )
+
+
+def summarise(scores: Iterable[ObjectScore]) -> dict[str, float]:
+    """Averages over objects, each of which counts the same however long its video: "J", "F", "J&F", "presence".
+
+    "J&F again" is over those that reappear; it is missing where none does.
+    """
+    scores = list(scores)
+    if not scores:
+        raise ValueError("there is no object to average over")
+    averages = {
+        "J": float(np.mean([score.region for score in scores])),
+        "F": float(np.mean([score.contour for score in scores])),
+        "J&F": float(np.mean([score.both for score in scores])),
+        "presence": float(np.mean([score.presence for score in scores])),
+    }
+    again = [score.both_again for score in scores if score.both_again is not None]
+    return {**averages, "J&F again": float(np.mean(again))} if again else averages

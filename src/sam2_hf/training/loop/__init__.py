@@ -1,0 +1,1 @@
+"""The training loop: recipes, the trainer, the optimiser, averages of checkpoints."""

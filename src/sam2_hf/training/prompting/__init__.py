@@ -1,0 +1,1 @@
+"""Prompts as an annotator would give them, simulated from true masks."""

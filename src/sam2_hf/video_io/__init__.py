@@ -1,0 +1,1 @@
+"""Frames from files, folders, cameras and addresses, and videos written."""

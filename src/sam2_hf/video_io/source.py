@@ -1,0 +1,274 @@
+"""What every video source offers: frames by number, in order, ahead of need, and a size.
+
+The kinds of source (`video_file`, `video_pictures`, `video_stream`) fill in how a frame is had; caching,
+reading ahead, range checks and closing are written here once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterator
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+
+from .prefetch import Prefetcher
+
+# A frame, and what a caller wants in its place.
+PreparedFrame = tuple[Tensor, Tensor]
+
+
+class VideoDecodingError(ValueError):
+    """One frame of a video cannot be had, although the ones before it could.
+
+    `index` is the frame's number and `reason` says what is wrong with it. The source stays usable: frames
+    before and after the damage can still be asked for.
+    """
+
+    def __init__(self, index: int, reason: str):
+        super().__init__(index, reason)
+        self.index = index
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"frame {self.index} cannot be read: {self.reason}"
+
+
+class FrameUnavailableError(LookupError):
+    """A stream was asked for a frame that has gone by and is no longer kept."""
+
+
+class FrameCache:
+    """The last few frames that were used, oldest use first out. Safe to share between threads."""
+
+    def __init__(self, capacity: int):
+        if capacity < 1:
+            raise ValueError(f"cache_size must be at least 1 frame, got {capacity}")
+        self.capacity = capacity
+        self._frames: OrderedDict[int, Tensor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, index: int) -> Tensor | None:
+        with self._lock:
+            if index in self._frames:
+                self._frames.move_to_end(index)
+            return self._frames.get(index)
+
+    def put(self, index: int, frame: Tensor) -> None:
+        with self._lock:
+            self._frames[index] = frame
+            self._frames.move_to_end(index)
+            while len(self._frames) > self.capacity:
+                self._frames.popitem(last=False)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._frames.clear()
+
+
+class VideoSource(ABC):
+    """Frames of one video, numbered from 0 in the order in which they are shown.
+
+    A frame is a uint8 tensor (3, height, width), RGB, turned upright. Its memory is usually laid out as
+    (height, width, 3), the order in which decoders write and in which PyTorch resizes bytes fastest, so no
+    copy is made on the way. Frames are shared with the source's cache and, for pictures already in memory,
+    with the caller's own arrays: treat them as read-only.
+
+    A source may be shared by any number of threads and sessions. Close it, or use it in a `with` block, when
+    the last of them is done.
+    """
+
+    #: Whether any frame can be asked for in any order. A stream goes forward only, each frame once.
+    seekable: bool = True
+
+    def __init__(self, name: str, *, cache_size: int, prefetch: int):
+        if prefetch < 0:
+            raise ValueError(f"prefetch must be 0 (no thread) or a number of frames, got {prefetch}")
+        self.name = name
+        self._cache = FrameCache(cache_size)
+        self._prefetch = prefetch
+        self._closed = False
+        self._readers: weakref.WeakSet[Prefetcher[Any]] = weakref.WeakSet()
+        self._readers_lock = threading.Lock()
+
+    # What the kinds of source fill in
+
+    @property
+    @abstractmethod
+    def num_frames(self) -> int | None:
+        """Number of frames; None for a stream, which ends when it ends."""
+
+    @property
+    @abstractmethod
+    def size(self) -> tuple[int, int]:
+        """(height, width) of every frame in pixels, after rotation. A stream reads its first frame for it."""
+
+    @abstractmethod
+    def _load(self, index: int) -> Tensor:
+        """Read frame `index`, known to be in range and not in the cache."""
+
+    @abstractmethod
+    def _read(self, indices: range) -> Generator[Tensor, None, None]:
+        """Read the frames of `indices`, in that order, with whatever state that takes of its own."""
+
+    def _release(self) -> None:  # noqa: B027 - most sources hold nothing to release
+        """Give back what the source holds open."""
+
+    # What all sources have in common
+
+    @property
+    def height(self) -> int:
+        """Rows of every frame, after rotation."""
+        return self.size[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of every frame, after rotation."""
+        return self.size[1]
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second, the average where the rate varies; None where nothing says."""
+        return None
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def timestamp(self, index: int) -> float | None:
+        """Seconds from the first frame to frame `index`; None where the source has no clock."""
+        self._check_index(index)
+        return None
+
+    def __len__(self) -> int:
+        if self.num_frames is None:
+            raise TypeError(f"{self!r} has no known length: it goes on until it ends")
+        return self.num_frames
+
+    def __bool__(self) -> bool:
+        return True  # whether a source "is there" must not depend on its length being known
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Frame `index` as a uint8 tensor (3, height, width).
+
+        Raises IndexError outside the clip and `VideoDecodingError` for a frame that is damaged.
+        """
+        self._check_open()
+        index = self._check_index(index)
+        frame = self._cache.get(index)
+        if frame is None:
+            frame = self._load(index)
+            self._cache.put(index, frame)
+        return frame
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (frame for _, frame in self.iterate())
+
+    def iterate(
+        self,
+        start: int | None = None,
+        stop: int | None = None,
+        step: int = 1,
+        prepare: Callable[[Tensor], Tensor] | None = None,
+    ) -> Generator[tuple[int, Tensor], None, None]:
+        """Frames one after the other, as pairs (index, frame), read ahead on a thread.
+
+        `start`, `stop` and `step` are those of `range`: `stop` is left out, `step=-1` walks backward, and
+        None stands for the end of the clip in the direction of travel. `prepare` makes of each frame what is
+        delivered in its place, on the thread that reads. Each call reads on its own, so several may run at
+        once. Closing the iterator, dropping it or closing the source ends its thread.
+        """
+        self._check_open()
+        indices = self._range(start, stop, step)
+        return self._deliver(indices, self._read_ahead(_prepared(self._read(indices), prepare)))
+
+    def close(self) -> None:
+        """Stop reading ahead, forget the cached frames and let go of files and devices. May be repeated."""
+        with self._readers_lock:
+            self._closed = True
+            readers = list(self._readers)
+        for reader in readers:
+            reader.close()
+        self._release()
+        self._cache.clear()
+
+    def __enter__(self) -> VideoSource:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: {', '.join(self._facts())}>"
+
+    def _facts(self) -> list[str]:
+        """What is known without reading anything, in words."""
+        return ["closed"] if self.closed else []
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError(f"the video source {self.name} is closed")
+
+    def _check_index(self, index: int) -> int:
+        if isinstance(index, slice):
+            raise TypeError("a video source takes one frame number; use iterate(start, stop, step) for several")
+        index = operator.index(index)
+        count = self.num_frames
+        if index < 0 or (count is not None and index >= count):
+            last = "" if count is None else f" to {count - 1}"
+            raise IndexError(f"frame {index} is out of range: {self.name} has frames 0{last}")
+        return index
+
+    def _range(self, start: int | None, stop: int | None, step: int) -> range:
+        """The frame numbers that `iterate(start, stop, step)` visits."""
+        count = len(self)
+        if step == 0:
+            raise ValueError("step must not be 0")
+        if start is None:
+            start = 0 if step > 0 else count - 1
+        start = self._check_index(start)
+        if stop is None:
+            stop = count if step > 0 else -1
+        return range(start, min(max(stop, -1), count), step)
+
+    def _read_ahead(
+        self, frames: Generator[PreparedFrame, None, None]
+    ) -> Prefetcher[PreparedFrame] | Generator[PreparedFrame, None, None]:
+        if self._prefetch == 0:
+            return frames
+        with self._readers_lock:
+            self._check_open()
+            reader = Prefetcher(frames, self._prefetch)
+            self._readers.add(reader)
+        return reader
+
+    def _deliver(
+        self, indices: range, frames: Prefetcher[PreparedFrame] | Generator[PreparedFrame, None, None]
+    ) -> Generator[tuple[int, Tensor], None, None]:
+        try:
+            for index, (frame, prepared) in zip(indices, frames, strict=False):
+                self._check_open()
+                self._cache.put(index, frame)  # a caller that shows what was tracked asks for it again
+                yield index, prepared
+        finally:
+            frames.close()
+
+
+def _prepared(
+    frames: Generator[Tensor, None, None], prepare: Callable[[Tensor], Tensor] | None
+) -> Generator[PreparedFrame, None, None]:
+    with contextlib.closing(frames):
+        for frame in frames:
+            yield frame, frame if prepare is None else prepare(frame)

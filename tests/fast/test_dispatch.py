@@ -1,0 +1,73 @@
+"""The switch between fast and plain forms, and what it means for a whole model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from closeness import assert_close_in_scale
+from tiny import tiny_image_model
+from torch import nn
+
+from sam2_hf.fast import dispatch
+
+
+def test_fast_forms_are_on_and_come_back_after_an_error():
+    assert dispatch.enabled()
+    with pytest.raises(RuntimeError), dispatch.plain_paths():
+        assert not dispatch.enabled()
+        with dispatch.plain_paths():
+            pass
+        assert not dispatch.enabled()
+        raise RuntimeError
+    assert dispatch.enabled()
+
+
+@pytest.mark.parametrize("multimask", [True, False])
+def test_a_model_gives_the_same_masks_either_way(multimask: bool):
+    model, generator = tiny_image_model(), torch.Generator().manual_seed(0)
+    pixels = torch.randn(2, 3, 128, 128, generator=generator)
+    points = torch.rand(2, 3, 1, 2, generator=generator) * 128
+    with torch.inference_mode():
+        fast = model(pixels, points, multimask_output=multimask)
+        with dispatch.plain_paths():
+            plain = model(pixels, points, multimask_output=multimask)
+    assert not torch.equal(fast.pred_masks, plain.pred_masks)  # they were computed differently
+    assert_close_in_scale(fast.pred_masks, plain.pred_masks, 1e-5)
+    assert_close_in_scale(fast.iou_scores, plain.iou_scores, 1e-5)
+
+
+class Adapter(nn.Module):
+    """A layer with something of its own on top, which shows the layer's weights, as LoRA's modules do."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    weight = property(lambda self: self.layer.weight)
+    bias = property(lambda self: self.layer.bias)
+    out_features = property(lambda self: self.layer.out_features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 1.5 * self.layer(x)
+
+
+@pytest.mark.parametrize("name", ["q_proj", "k_proj", "v_proj", "o_proj", "upscale_conv1"])
+def test_what_adapters_add_is_not_passed_over(name: str):
+    model = tiny_image_model()
+    for path, layer in list(model.mask_decoder.named_modules()):
+        parent, _, leaf = path.rpartition(".")
+        if leaf == name:
+            setattr(model.mask_decoder.get_submodule(parent), leaf, Adapter(layer))
+    points, pixels = torch.full((1, 2, 1, 2), 40.0), torch.zeros(1, 3, 128, 128)
+    with torch.inference_mode():
+        embeddings = model.get_image_embeddings(pixels)
+        masks = model(image_embeddings=embeddings, input_points=points).pred_masks
+        with dispatch.plain_paths():
+            plain = model(image_embeddings=embeddings, input_points=points).pred_masks
+    assert_close_in_scale(masks, plain, 1e-5)
+
+
+def test_layers_are_plain_or_replaced():
+    assert dispatch.may_read_weights(nn.Linear(2, 2), nn.ConvTranspose2d(2, 2, 2))
+    assert not dispatch.may_read_weights(nn.Linear(2, 2), Adapter(nn.Linear(2, 2)))
+    assert not dispatch.may_read_weights(nn.LazyLinear(2))  # its own class, as those of quantised layers

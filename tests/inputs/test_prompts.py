@@ -1,0 +1,403 @@
+"""Prompts: any ragged nesting to padded tensors and back; every mistake named."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sam2_hf.inputs.prompts import PAD_VALUE, Prompts, place_prompts, read_prompts, read_sizes
+
+COORDINATE = st.integers(-20, 1000).filter(lambda value: value != PAD_VALUE) | st.floats(0, 1000, width=32)
+POINT = st.tuples(COORDINATE, COORDINATE)
+EMPTY = st.sampled_from([None, []])
+CONTAINERS = st.sampled_from([list, tuple, np.asarray, lambda rows: torch.tensor(np.asarray(rows, dtype=float))])
+
+
+def ragged(entry: st.SearchStrategy) -> st.SearchStrategy[list[list[list[Any]]]]:
+    """Images of objects of entries, with empty ones at every level, and at least one entry in all."""
+    objects = st.lists(st.lists(entry, max_size=4), max_size=3)
+    batches = st.lists(objects, min_size=1, max_size=3)
+    return batches.filter(lambda batch: any(entries for image in batch for entries in image))
+
+
+def entangle(batch: list[list[list[Any]]], data: st.DataObject) -> Any:
+    """The same values in lists, tuples, arrays and tensors, and None for what is empty."""
+
+    def contain(items: list[Any], only_lists: bool) -> Any:
+        if not items:
+            return data.draw(EMPTY)
+        return data.draw(st.sampled_from([list, tuple]) if only_lists else CONTAINERS)(items)
+
+    images = [contain([contain(entries, False) for entries in image], True) for image in batch]
+    return data.draw(st.sampled_from([list, tuple]))(images)
+
+
+def unpad_points(prompts: Prompts, batch: list[list[list[Any]]]) -> list[list[list[tuple[float, float]]]]:
+    """The points whose label is not padding, cut to the objects of `batch`."""
+    assert prompts.points is not None and prompts.labels is not None
+    kept = []
+    for points, labels, image in zip(prompts.points, prompts.labels, batch, strict=True):
+        assert (labels[len(image) :] == PAD_VALUE).all() and (points[len(image) :] == PAD_VALUE).all()
+        kept.append(
+            [[tuple(xy) for xy in p[mark != PAD_VALUE].tolist()] for p, mark in zip(points, labels, strict=True)][
+                : len(image)
+            ]
+        )
+    return kept
+
+
+@settings(deadline=None)  # the first call loads and warms up
+@given(ragged(POINT), st.data())
+def test_ragged_points_survive_padding(batch, data):
+    prompts = read_prompts(entangle(batch, data))
+    expected = [[[tuple(np.float32(xy).tolist()) for xy in entries] for entries in image] for image in batch]
+    assert unpad_points(prompts, batch) == expected
+
+
+@settings(deadline=None)
+@given(ragged(st.tuples(POINT, st.sampled_from([1, 0, -1]))), st.data())
+def test_ragged_labels_stay_with_their_points(batch, data):
+    points = [[[point for point, _ in entries] for entries in image] for image in batch]
+    labels = [[[label for _, label in entries] for entries in image] for image in batch]
+    prompts = read_prompts(entangle(points, data), entangle(labels, data))
+    assert prompts.labels.dtype == torch.int64
+    unpadded = [
+        [mark[mark != PAD_VALUE].tolist() for mark in image][: len(given_)]
+        for image, given_ in zip(prompts.labels, labels, strict=True)
+    ]
+    assert unpadded == labels
+    assert (prompts.labels == PAD_VALUE).eq((prompts.points == PAD_VALUE).all(-1)).all()
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.none() | st.tuples(POINT, POINT), max_size=4), min_size=1, max_size=3))
+def test_ragged_boxes_survive_padding(batch):
+    boxes = [[None if box is None else [*box[0], *box[1]] for box in image] for image in batch]
+    if not any(box is not None for image in boxes for box in image):
+        with pytest.raises(ValueError, match="input_boxes"):
+            read_prompts(input_boxes=boxes)
+        return
+    padded = read_prompts(input_boxes=boxes).boxes
+    for rows, image in zip(padded, boxes, strict=True):
+        expected = [[PAD_VALUE] * 4 if box is None else np.float32(box).tolist() for box in image]
+        expected += [[PAD_VALUE] * 4] * (len(rows) - len(image))
+        assert rows.tolist() == expected
+
+
+@settings(deadline=None)
+@given(ragged(POINT), st.integers(-2, 2).filter(bool))
+def test_wrong_nesting_names_argument_and_depths(batch, levels):
+    points = [[entries for entries in image if entries] for image in batch]
+    points = [image for image in points if image]
+    for _ in range(levels):
+        points = [points]
+    for _ in range(-levels):
+        points = points[0]
+    with refused(f"input_points {NESTED} {4 + levels} deep"):
+        read_prompts(points)
+
+
+@settings(deadline=None)
+@given(
+    ragged(POINT),
+    st.tuples(st.integers(1, 2000), st.integers(1, 2000)),
+    st.tuples(st.integers(1, 2000), st.integers(1, 2000)),
+)
+def test_points_scale_with_their_picture_each_way_by_itself(batch, size, model_size):
+    (height, width), (model_height, model_width) = size, model_size
+    inside = [[[(x % width, y % height) for x, y in entries] for entries in image] for image in batch]
+    prompts = read_prompts(inside)
+    placed = place_prompts(prompts, [size] * len(batch), [model_size] * len(batch))
+    factor = torch.tensor([model_width / width, model_height / height], dtype=torch.float64)
+    real = prompts.labels != PAD_VALUE
+    torch.testing.assert_close(
+        placed.points[real].double(), prompts.points[real].double() * factor, rtol=1e-6, atol=1e-38
+    )
+    assert (placed.points[~real] == PAD_VALUE).all()
+    assert placed.labels is prompts.labels
+
+
+def test_whole_arrays_pass_unpadded():
+    points = np.arange(24.0).reshape(2, 2, 3, 2)
+    prompts = read_prompts(points, torch.ones(2, 2, 3, dtype=torch.bfloat16), torch.arange(16).view(2, 2, 4))
+    assert prompts.points.dtype == prompts.boxes.dtype == torch.float32
+    assert torch.equal(prompts.points, torch.from_numpy(points).float())
+    assert torch.equal(prompts.labels, torch.ones(2, 2, 3, dtype=torch.int64))
+    assert torch.equal(prompts.boxes, torch.arange(16.0).view(2, 2, 4))
+
+
+def test_points_without_labels_mean_the_object():
+    prompts = read_prompts([[[[1, 2]], [[3, 4], [5, 6]]]])
+    assert prompts.labels.tolist() == [[[1, PAD_VALUE], [1, 1]]]
+
+
+def test_padding_that_the_caller_wrote_stays_padding():
+    prompts = read_prompts([[[[1, 2], [-10, -10]]]])
+    assert prompts.labels.tolist() == [[[1, PAD_VALUE]]]
+    prompts = read_prompts([[[[1, 2], [7, 8]]]], [[[1, -10]]])
+    assert prompts.points.tolist() == [[[[1, 2], [-10, -10]]]]
+    placed = place_prompts(read_prompts(None, None, [[[1, 2, 3, 4], [-10] * 4]]), [(10, 10)], [(20, 20)])
+    assert placed.boxes.tolist() == [[[2, 4, 6, 8], [-10] * 4]]
+
+
+def test_a_point_at_minus_ten_with_a_label_is_a_point():
+    prompts = read_prompts([[[[-10, -10]]]], [[[0]]])
+    placed = place_prompts(prompts, [(100, 100)], [(200, 50)])
+    assert placed.points.tolist() == [[[[-5, -20]]]]
+
+
+def test_points_for_some_objects_and_boxes_for_others():
+    prompts = read_prompts([[[[1, 2]], None, []]], [[[0], None, []]], [[None, [1, 2, 3, 4], [5, 6, 7, 8]]])
+    assert prompts.labels.tolist() == [[[0], [-10], [-10]]]
+    assert prompts.boxes.tolist() == [[[-10] * 4, [1, 2, 3, 4], [5, 6, 7, 8]]]
+
+
+def test_points_for_some_images_and_boxes_for_others():
+    prompts = read_prompts([[[[1, 2]]], None], None, [[], [[1, 2, 3, 4], [5, 6, 7, 8]]])
+    assert prompts.points.shape == (2, 2, 1, 2) and prompts.boxes.shape == (2, 2, 4)
+    assert prompts.labels.tolist() == [[[1], [-10]], [[-10], [-10]]]
+    assert prompts.boxes[0].eq(PAD_VALUE).all()
+
+
+def test_nothing_given_gives_nothing():
+    assert read_prompts() == Prompts() and read_prompts().named() == {}
+    assert place_prompts(Prompts(), [(1, 1)], [(2, 2)]) == Prompts()
+
+
+def test_the_callers_values_are_not_changed():
+    points, labels = [[[[1, 2]], [np.array([3.0, 4.0]), (5, 6)]]], [[[1], [0, 1]]]
+    boxes = [[[1, 2, 3, 4], None]]
+    before = copy.deepcopy((points, labels, boxes))
+    place_prompts(read_prompts(points, labels, boxes), [(9, 9)], [(18, 18)])
+    np.testing.assert_equal((points, labels, boxes), before)
+    array = np.full((1, 1, 2, 2), -10.0)
+    array[0, 0, 0] = 3
+    kept = array.copy()
+    place_prompts(read_prompts(array), [(9, 9)], [(18, 18)])
+    np.testing.assert_equal(array, kept)
+
+
+def refused(message: str, error: type[Exception] = ValueError) -> Any:
+    return pytest.raises(error, match="^" + re.escape(message) + "$")
+
+
+NESTED = "must be nested 4 deep (images, objects, points, (x, y)), for example [[[[500, 375]]]]; got"
+MEANINGS = "1 (object), 0 (background), -1 (not a point), -10 (padding)"
+POINT_HERE = [[[[1, 2]]]]
+MISTAKES = {
+    "too shallow": ({"input_points": [[500, 375]]}, f"input_points {NESTED} 2 deep"),
+    "a number": ({"input_points": 5}, f"input_points {NESTED} 0 deep"),
+    "too deep": ({"input_points": [POINT_HERE]}, f"input_points {NESTED} 5 deep"),
+    "flat array": ({"input_points": np.ones((3, 2))}, f"input_points {NESTED} 2 deep"),
+    "uneven": (
+        {"input_points": [[[[1, 2]], [3, 4]]]},
+        f"input_points {NESTED} 3 and 4 deep, first at input_points[0][1][0]",
+    ),
+    "empty and too deep": ({"input_points": [[[[[]]]]]}, f"input_points {NESTED} 5 deep"),
+    "labels too shallow": (
+        {"input_points": POINT_HERE, "input_labels": [1]},
+        "input_labels must be nested 3 deep (images, objects, labels), for example [[[1]]]; got 1 deep",
+    ),
+    "boxes too shallow": (
+        {"input_boxes": [[1, 2, 3, 4]]},
+        "input_boxes must be nested 3 deep (images, objects, (x0, y0, x1, y1)), "
+        "for example [[[75, 275, 1725, 850]]]; got 2 deep",
+    ),
+    "three coordinates": (
+        {"input_points": [[[[1, 2], [1, 2, 3]]]]},
+        "input_points[0][0][1] must be 2 numbers (x, y), got 3: [1, 2, 3]",
+    ),
+    "three coordinates in an array": (
+        {"input_points": np.ones((1, 1, 1, 3))},
+        "input_points[0][0][0] must be 2 numbers (x, y), got 3: [1.0, 1.0, 1.0]",
+    ),
+    "no coordinates": ({"input_points": [[[[]]]]}, "input_points[0][0][0] must be 2 numbers (x, y), got 0: []"),
+    "no point between points": (
+        {"input_points": [[[[1, 2], None]]]},
+        "input_points[0][0][1] must be 2 numbers (x, y), got 0: []",
+    ),
+    "half a box": (
+        {"input_boxes": [[[1, 2, 3, 4], [1, 2]]]},
+        "input_boxes[0][1] must be 4 numbers (x0, y0, x1, y1), got 2: [1, 2]",
+    ),
+    "labels alone": (
+        {"input_labels": [[[1]]]},
+        "input_labels belong to points: give input_points with them, or leave both out",
+    ),
+    "labels of fewer images": (
+        {"input_points": POINT_HERE * 2, "input_labels": [[[1]]]},
+        "input_labels must hold labels for as many images as input_points: expected 2, got 1",
+    ),
+    "labels of fewer objects": (
+        {"input_points": [[[[1, 2]], [[3, 4]]]], "input_labels": [[[1]]]},
+        "input_labels[0] must hold labels for as many objects as input_points[0]: expected 2, got 1",
+    ),
+    "labels of no object": (
+        {"input_points": POINT_HERE * 2, "input_labels": [[[1]], None]},
+        "input_labels[1] must hold labels for as many objects as input_points[1]: expected 1, got 0",
+    ),
+    "labels of fewer points": (
+        {"input_points": [[[[1, 2]], [[3, 4], [5, 6]]]], "input_labels": [[[1], [1]]]},
+        "input_labels[0][1] must hold one label for every point: expected 2, got 1",
+    ),
+    "unknown label": (
+        {"input_points": [[[[1, 2], [3, 4]]]], "input_labels": [[[1, 3]]]},
+        f"input_labels[0][0][1] must be one of {MEANINGS}; got 3",
+    ),
+    "fractional label": (
+        {"input_points": POINT_HERE, "input_labels": [[[0.5]]]},
+        f"input_labels[0][0][0] must be one of {MEANINGS}; got 0.5",
+    ),
+    "label NaN": (
+        {"input_points": POINT_HERE, "input_labels": [[[float("nan")]]]},
+        "input_labels[0][0][0] must be a finite number, got nan",
+    ),
+    "NaN": (
+        {"input_points": [[[[1, 2]], [[3, float("nan")]]]]},
+        "input_points[0][1][0][1] must be a finite number, got nan",
+    ),
+    "infinity in an array": (
+        {"input_points": np.array([[[[np.inf, 1]]]])},
+        "input_points[0][0][0][0] must be a finite number, got inf",
+    ),
+    "infinite box": (
+        {"input_boxes": [[[1, 2, 3, float("inf")]]]},
+        "input_boxes[0][0][3] must be a finite number, got inf",
+    ),
+    "no image": (
+        {"input_points": []},
+        "input_points is empty, it holds no image: expected for example [[[[500, 375]]]]",
+    ),
+    "no object": (
+        {"input_points": [[], None]},
+        "input_points is empty, it holds no object: expected for example [[[[500, 375]]]]",
+    ),
+    "empty array": (
+        {"input_boxes": np.empty((1, 0, 4))},
+        "input_boxes is empty, it holds no object: expected for example [[[75, 275, 1725, 850]]]",
+    ),
+    "no point": (
+        {"input_points": [[[]]]},
+        "input_points and input_labels hold no prompt: expected a point or a box for some object",
+    ),
+    "padding alone": (
+        {"input_boxes": [[[-10] * 4]]},
+        "input_boxes hold no prompt: expected a point or a box for some object",
+    ),
+    "boxes of fewer images": (
+        {"input_points": POINT_HERE * 2, "input_boxes": [[[1, 2, 3, 4]]]},
+        "input_boxes must hold boxes for as many images as input_points: expected 2, got 1",
+    ),
+    "boxes of fewer objects": (
+        {"input_points": [[[[1, 2]], [[3, 4]]]], "input_boxes": [[[1, 2, 3, 4]]]},
+        "input_boxes[0] must hold as many objects as input_points[0], None for one without a box: expected 2, got 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("arguments, message", MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_named(arguments, message):
+    with refused(message):
+        read_prompts(**arguments)
+
+
+def test_things_that_hold_no_numbers_are_refused():
+    message = "input_points[0][0][0] must hold numbers in lists, arrays or tensors, got"
+    with refused(f"{message} str", TypeError):
+        read_prompts([[["a"]]])
+    with refused(f"{message} dict", TypeError):
+        read_prompts([[[{"x": 1}]]])
+
+
+PLACES = {
+    "too few images": (
+        {"input_points": POINT_HERE},
+        [(10, 10)] * 2,
+        "input_points must hold prompts for as many images as there are: expected 2, got 1",
+    ),
+    "too many images": (
+        {"input_boxes": [[[1, 2, 3, 4]]] * 2},
+        [(10, 10)],
+        "input_boxes must hold prompts for as many images as there are: expected 1, got 2",
+    ),
+    "far to the right": (
+        {"input_points": [[[[1, 2], [50, 5]]]]},
+        [(10, 20)],
+        "input_points[0][0][1] lies far outside its picture: expected (x, y) in pixels of a picture 20 wide "
+        "and 10 high, got (50, 5)",
+    ),
+    "far above": (
+        {"input_points": [[[[1, -11]]]]},
+        [(10, 20)],
+        "input_points[0][0][0] lies far outside its picture: expected (x, y) in pixels of a picture 20 wide "
+        "and 10 high, got (1, -11)",
+    ),
+    "box of another picture": (
+        {"input_boxes": [[[1, 2, 3, 4], [75, 275, 1725, 850]]]},
+        [(300, 400)],
+        "input_boxes[0][1] lies far outside its picture: expected (x, y) in pixels of a picture 400 wide and 300 high, "
+        "got (1725, 850)",
+    ),
+    "upside down": (
+        {"input_boxes": [[[1, 8, 3, 4]]]},
+        [(10, 10)],
+        "input_boxes[0][0] is upside down: expected (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1, got (1, 8, 3, 4)",
+    ),
+    "back to front": (
+        {"input_boxes": [[None, [5, 2, 3, 4.5]]]},
+        [(10, 10)],
+        "input_boxes[0][1] is upside down: expected (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1, got (5, 2, 3, 4.5)",
+    ),
+}
+
+
+@pytest.mark.parametrize("arguments, sizes, message", PLACES.values(), ids=PLACES)
+def test_prompts_that_do_not_fit_their_picture_are_named(arguments, sizes, message):
+    prompts = read_prompts(**arguments)
+    with refused(message):
+        place_prompts(prompts, sizes, sizes)
+
+
+def test_prompts_may_lie_outside_by_one_picture():
+    prompts = read_prompts([[[[-20, 20], [40, -10]]]], None, [[[-20, -10, 40, 20]]])
+    placed = place_prompts(prompts, [(10, 20)], [(10, 20)])
+    assert torch.equal(placed.points, prompts.points) and torch.equal(placed.boxes, prompts.boxes)
+
+
+@pytest.mark.parametrize(
+    "sizes", [[(3, 4), (5, 6)], ((3, 4), [5, 6]), np.array([[3, 4], [5, 6]]), torch.tensor([[3.0, 4], [5, 6]])]
+)
+def test_sizes_are_read_from_anything(sizes):
+    assert read_sizes(sizes) == [(3, 4), (5, 6)]
+
+
+@pytest.mark.parametrize(
+    "sizes, message",
+    [
+        (
+            (3, 4),
+            "original_sizes must be nested 2 deep (images, (height, width)), for example [(1200, 1800)]; got 1 deep",
+        ),
+        ([], "original_sizes must be nested 2 deep (images, (height, width)), for example [(1200, 1800)]; got nothing"),
+        ([(3, 4), (0, 4)], "original_sizes[1] must be two positive whole numbers (height, width), got [0.0, 4.0]"),
+        ([(3.5, 4)], "original_sizes[0] must be two positive whole numbers (height, width), got [3.5, 4.0]"),
+        ([(3, 4, 3)], "original_sizes[0] must be two positive whole numbers (height, width), got [3.0, 4.0, 3.0]"),
+        ([(3, float("nan"))], "original_sizes[0] must be two positive whole numbers (height, width), got [3.0, nan]"),
+    ],
+)
+def test_impossible_sizes_are_refused(sizes, message):
+    with refused(message):
+        read_sizes(sizes)
+
+
+def test_object_arrays_are_read_as_the_lists_they_hold():
+    rows = np.empty(2, dtype=object)
+    rows[:] = [[[1, 2]], [[3, 4], [5, 6]]]
+    assert read_prompts([rows]).labels.tolist() == [[[1, -10], [1, 1]]]

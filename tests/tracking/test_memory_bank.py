@@ -1,0 +1,427 @@
+"""Which memories a frame reads, what may be forgotten, and how memories become tokens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from sam2_hf.network.memory_tokens import build_memory, memory_mask
+from sam2_hf.tracking.memory_bank import (
+    MemoryRule,
+    closest_conditioning_frames,
+    pointer_distance_scale,
+    retained_frames,
+    select_memory,
+)
+
+LAST_FRAME = 40
+
+rules = st.builds(
+    MemoryRule,
+    num_maskmem=st.integers(1, 8),
+    max_object_pointers=st.integers(1, 17),
+    max_cond_frame_num=st.sampled_from([-1, 2, 3, 5]),
+    stride=st.integers(1, 4),
+    past_pointers_only=st.booleans(),
+)
+visible_rules = st.builds(replace, rules, stride=st.just(1), visible_only=st.just(True))
+frame_sets = st.sets(st.integers(0, LAST_FRAME - 1))
+# What becomes of a frame, and whether it shows the object.
+events = st.tuples(st.sampled_from(["tracked", "prompted", "skipped"]), st.booleans())
+
+
+@st.composite
+def histories(draw, max_size=LAST_FRAME):
+    """Disjoint conditioning frames, in any order, and tracked frames."""
+    frames = draw(st.permutations(range(LAST_FRAME)))[: draw(st.integers(0, max_size))]
+    split = draw(st.integers(0, len(frames)))
+    return frames[:split], set(frames[split:])
+
+
+def frames_of(slots):
+    return [slot.frame for slot in slots]
+
+
+class TestSelection:
+    def test_one_prompt_and_a_long_history_read_forward(self):
+        selection = select_memory(MemoryRule(), 30, [0], range(1, 30))
+        assert selection.memories == ((0, 6), (24, 5), (25, 4), (26, 3), (27, 2), (28, 1), (29, 0))
+        assert selection.pointers == ((0, 30), *((30 - distance, distance) for distance in range(15, 0, -1)))
+
+    def test_reverse_reads_what_lies_after_the_frame(self):
+        selection = select_memory(MemoryRule(num_maskmem=3, max_object_pointers=3), 10, [20], range(20), reverse=True)
+        assert selection.memories == ((20, 2), (12, 1), (11, 0))
+        assert selection.pointers == ((20, 10), (12, 2), (11, 1))
+
+    def test_the_first_tracked_frame_reads_the_prompt_alone(self):
+        selection = select_memory(MemoryRule(), 1, [0], set())
+        assert selection == (((0, 6),), ((0, 1),))
+
+    def test_conditioning_frames_to_come_give_features_but_no_pointer(self):
+        selection = select_memory(MemoryRule(), 5, [0, 9], set())
+        assert frames_of(selection.memories) == [0, 9]
+        assert selection.pointers == ((0, 5),)
+
+    def test_training_reads_pointers_of_frames_to_come_with_a_negative_distance(self):
+        selection = select_memory(MemoryRule(past_pointers_only=False), 5, [0, 9], set())
+        assert selection.pointers == ((0, 5), (9, -4))
+
+    def test_conditioning_frames_over_the_cap_count_as_recent_ones(self):
+        rule = MemoryRule(max_cond_frame_num=2)
+        selection = select_memory(rule, 10, [6, 7, 8, 9], set())
+        assert frames_of(slot for slot in selection.memories if slot.temporal_index == 6) == [8, 9]
+        assert (7, 2) in selection.memories and (6, 3) in selection.memories
+        assert set(selection.pointers) == {(8, 2), (9, 1), (7, 3), (6, 4)}
+
+    def test_a_stride_spreads_memories_but_keeps_the_neighbour(self):
+        selection = select_memory(MemoryRule(num_maskmem=4, stride=5), 23, [0], range(1, 23))
+        assert selection.memories == ((0, 3), (15, 2), (20, 1), (22, 0))
+
+    def test_a_prompted_frame_reads_its_own_former_memory(self):
+        selection = select_memory(MemoryRule(), 4, [4], set())
+        assert selection == (((4, 6),), ((4, 0),))
+
+    @given(rules, histories(), st.integers(0, LAST_FRAME - 1), st.booleans())
+    def test_equals_the_definition(self, rule, history, frame, reverse):
+        conditioning, tracked = history
+        memories, pointers = select_by_definition(rule, frame, conditioning, tracked, reverse)
+        selection = select_memory(rule, frame, conditioning, tracked, reverse)
+        assert sorted(selection.memories) == sorted(memories)
+        assert sorted(selection.pointers) == sorted(pointers)
+
+    @given(rules, histories(), st.integers(0, LAST_FRAME - 1), st.booleans())
+    def test_does_not_depend_on_the_order_of_prompts_without_a_cap(self, rule, history, frame, reverse):
+        conditioning, tracked = history
+        if rule.max_cond_frame_num == -1:
+            ordered = select_memory(rule, frame, sorted(conditioning), tracked, reverse)
+            assert select_memory(rule, frame, conditioning, tracked, reverse) == ordered
+
+
+class TestVisibleOnly:
+    rule = MemoryRule(num_maskmem=4, visible_only=True)
+
+    def test_reads_the_neighbour_and_the_last_frames_that_show_the_object(self):
+        selection = select_memory(self.rule, 30, [0], range(1, 30), visible={0, 3, 4, 5, 6, 27})
+        assert selection.memories == ((0, 3), (6, 2), (27, 1), (29, 0))
+        assert frames_of(selection.pointers) == [0, *range(15, 30)]  # which are of all frames
+
+    def test_conditioning_frames_are_read_whether_or_not_they_show_it(self):
+        selection = select_memory(self.rule, 30, [0, 20], range(21, 30), visible={0, 22, 23})
+        assert selection.memories == ((0, 3), (20, 3), (22, 2), (23, 1), (29, 0))
+
+    @given(rules, histories(), st.integers(0, LAST_FRAME - 1), st.booleans(), st.booleans())
+    def test_where_it_is_visible_all_along_these_are_the_recent_frames(self, rule, history, frame, reverse, told):
+        conditioning, tracked = history
+        tracked = set(range(LAST_FRAME)).difference(conditioning)  # without gaps
+        recent = select_memory(replace(rule, stride=1), frame, conditioning, tracked, reverse)
+        visible = range(LAST_FRAME) if told else None
+        rule = replace(rule, stride=1, visible_only=True)
+        assert select_memory(rule, frame, conditioning, tracked, reverse, visible) == recent
+
+    @given(visible_rules, histories(), frame_sets, st.integers(0, LAST_FRAME - 1), st.booleans())
+    def test_equals_the_definition(self, rule, history, visible, frame, reverse):
+        conditioning, tracked = history
+        chosen = closest_conditioning_frames(frame, conditioning, rule.max_cond_frame_num)
+        steps = range(frame + 1, LAST_FRAME) if reverse else range(frame - 1, -1, -1)
+        candidates = [
+            other
+            for age, other in enumerate(steps)
+            if other in {*conditioning, *tracked} and (other in visible or age == 0)
+        ]
+        expected = [(other, rule.num_maskmem - 1) for other in chosen]
+        window = enumerate(candidates[: rule.num_maskmem - 1])
+        expected += [(other, age) for age, other in window if other not in chosen]
+        selection = select_memory(rule, frame, conditioning, tracked, reverse, visible)
+        assert sorted(selection.memories) == sorted(expected)
+        assert selection.pointers == select_memory(replace(rule, visible_only=False), frame, *history, reverse).pointers
+
+    def test_what_was_last_seen_is_kept_however_long_ago(self):
+        kept = retained_frames(self.rule, 1000, [0], range(1, 1001), visible={1, 2, 3, 4, 5})
+        assert kept.features == {0, 3, 4, 5, 1000}
+
+    @given(visible_rules, histories(), frame_sets, st.booleans())
+    def test_a_stream_keeps_at_most_one_frame_more_than_its_next_frame_reads(self, rule, history, visible, reverse):
+        last, following = (0, -1) if reverse else (LAST_FRAME - 1, LAST_FRAME)
+        kept = retained_frames(rule, last, *history, reverse, visible)
+        selection = select_memory(rule, following, *history, reverse, visible)
+        assert kept.features.issuperset(frames_of(selection.memories))
+        assert len(kept.features) <= len(selection.memories) + 1
+
+
+class TestClosestConditioningFrames:
+    def test_takes_the_nearest_on_each_side_before_nearer_ones(self):
+        assert closest_conditioning_frames(20, [0, 17, 18, 19], 2) == [18, 19]
+        assert closest_conditioning_frames(20, [17, 18, 19, 90], 2) == [19, 90]
+        assert closest_conditioning_frames(20, [17, 18, 19, 90], 3) == [18, 19, 90]
+
+    def test_a_cap_of_one_takes_the_nearer_neighbour(self):
+        assert closest_conditioning_frames(20, [1, 18, 21, 30], 1) == [21]
+
+    def test_of_two_equally_near_the_first_listed_wins(self):
+        assert closest_conditioning_frames(10, [9, 11, 5, 15], 3) == [5, 9, 11]
+        assert closest_conditioning_frames(10, [9, 11, 15, 5], 3) == [9, 11, 15]
+
+
+class TestRetention:
+    @settings(max_examples=200)
+    @given(st.one_of(rules, visible_rules), histories(12), frame_sets, st.lists(events, max_size=30), st.data())
+    def test_pruning_after_every_frame_changes_no_later_selection(self, rule, history, visible, events, data):
+        """A stream that starts in the middle of any history; frames are tracked, prompted or skipped."""
+        reverse = data.draw(st.booleans())
+        direction, frame = (-1 if reverse else 1), data.draw(st.integers(0, LAST_FRAME - 1))
+        everything = [list(history[0]), list(history[1])]
+        pruned = [list(history[0]), list(history[1])]
+        readable = retained_frames(rule, frame - direction, *pruned, reverse, visible)
+        for event, shows in events:
+            expected = select_memory(rule, frame, *everything, reverse, visible)
+            assert select_memory(rule, frame, *pruned, reverse, visible) == expected
+            assert readable.features.issuperset(frames_of(expected.memories))
+            assert readable.pointers.issuperset(frames_of(expected.pointers))
+            for conditioning, tracked in (everything, pruned):
+                store(frame, event, conditioning, tracked)
+            if event != "skipped":
+                visible = visible | {frame} if shows else visible - {frame}
+            readable = retained_frames(rule, frame, *pruned, reverse, visible)
+            pruned = [[other for other in kind if other in readable.features | readable.pointers] for kind in pruned]
+            frame += direction
+
+    @given(rules, histories(), st.booleans())
+    def test_a_stream_keeps_exactly_what_its_next_frame_reads(self, rule, history, reverse):
+        """What lies behind and is read by any later frame is read by the very next one."""
+        last, following = (0, -1) if reverse else (LAST_FRAME - 1, LAST_FRAME)
+        kept = retained_frames(rule, last, *history, reverse)
+        selection = select_memory(rule, following, *history, reverse)
+        assert kept.features == set(frames_of(selection.memories))
+        assert kept.pointers == set(frames_of(selection.pointers))
+
+    def test_the_number_of_frames_kept_does_not_grow(self):
+        rule, tracked = MemoryRule(), []
+        for frame in range(1, 10_000):
+            tracked.append(frame)
+            kept = retained_frames(rule, frame, [0], tracked)
+            tracked = [other for other in tracked if other in kept.features | kept.pointers]
+        assert len(kept.features) == 1 + 6
+        assert len(kept.pointers) == 1 + 15
+
+    def test_a_cap_bounds_conditioning_frames_too(self):
+        kept = retained_frames(MemoryRule(max_cond_frame_num=3), 999, range(0, 1000, 10), [])
+        assert kept.features == kept.pointers == {970, 980, 990}
+
+    def test_frames_ahead_are_kept(self):
+        kept = retained_frames(MemoryRule(max_cond_frame_num=2), 50, [0, 10, 20, 90], [80, 30])
+        assert kept.features == {10, 20, 80, 90}
+
+
+class TestRule:
+    @pytest.mark.parametrize("field", ["num_maskmem", "max_object_pointers", "stride", "max_cond_frame_num"])
+    def test_refuses_counts_that_mean_nothing(self, field):
+        with pytest.raises(ValueError, match=f"{field} must be .* got 0"):
+            MemoryRule(**{field: 0})
+
+    def test_refuses_a_stride_between_frames_that_are_chosen_for_what_they_show(self):
+        with pytest.raises(ValueError, match="stride must be 1 where visible_only is set, got 2"):
+            MemoryRule(stride=2, visible_only=True)
+
+    def test_distances_are_scaled_by_the_reach(self):
+        assert pointer_distance_scale(MemoryRule()) == 15
+        assert pointer_distance_scale(MemoryRule(), num_frames=200) == 15
+        assert pointer_distance_scale(MemoryRule(), num_frames=9) == 8
+        assert pointer_distance_scale(MemoryRule(), num_frames=1) == 1
+
+
+class TestBuildMemory:
+    def setup_method(self):
+        generator = torch.Generator().manual_seed(0)
+        self.features = torch.randn(2, 3, 4, 2, 5, generator=generator)
+        self.place = torch.randn(4, 2, 5, generator=generator)
+        self.time = torch.randn(2, 3, 4, generator=generator)
+        self.pointers = torch.randn(2, 6, 8, generator=generator)
+        self.pointer_time = torch.randn(2, 6, 4, generator=generator)
+
+    def test_spatial_tokens_run_memory_by_memory_and_row_by_row(self):
+        memory = build_memory(self.features, self.place, self.time)
+        assert memory.tokens.shape == memory.position.shape == (2, 3 * 10, 4) and memory.num_pointer_tokens == 0
+        index = 2 * 10 + 1 * 5 + 3
+        torch.testing.assert_close(memory.tokens[1, index], self.features[1, 2, :, 1, 3])
+        torch.testing.assert_close(memory.position[1, index], self.place[:, 1, 3] + self.time[1, 2])
+
+    def test_pointers_are_cut_into_tokens_at_the_end(self):
+        memory = build_memory(self.features, self.place, self.time, self.pointers, self.pointer_time)
+        assert memory.tokens.shape == memory.position.shape == (2, 30 + 12, 4) and memory.num_pointer_tokens == 12
+        torch.testing.assert_close(memory.tokens[:, 30 + 2 * 3], self.pointers[:, 3, :4])
+        torch.testing.assert_close(memory.tokens[:, 30 + 2 * 3 + 1], self.pointers[:, 3, 4:])
+        torch.testing.assert_close(memory.position[:, 30 + 2 * 3 + 1], self.pointer_time[:, 3])
+
+    def test_pointers_without_an_encoding_have_position_zero(self):
+        memory = build_memory(self.features, self.place, self.time, self.pointers)
+        assert memory.position[:, 30:].eq(0).all() and memory.position.shape == (2, 42, 4)
+
+    def test_an_encoding_in_common_is_not_repeated(self):
+        shared = build_memory(self.features, self.place, self.time[:1], self.pointers, self.pointer_time[:1])
+        assert shared.position.shape == (1, 42, 4)
+        mixed = build_memory(self.features, self.place, self.time[:1], self.pointers, self.pointer_time)
+        torch.testing.assert_close(mixed.position[:1, :30], shared.position[:, :30])
+        assert mixed.position.shape == (2, 42, 4)
+
+    def test_memories_stored_in_bfloat16_are_read_in_the_precision_of_the_model(self):
+        memory = build_memory(self.features.bfloat16(), self.place, self.time, self.pointers.bfloat16())
+        assert memory.tokens.dtype == memory.position.dtype == torch.float32
+
+    def test_refuses_pointers_that_cannot_be_cut(self):
+        with pytest.raises(ValueError, match="width 7 cannot be cut into tokens of width 4"):
+            build_memory(self.features, self.place, self.time, self.pointers[..., :7])
+
+    def test_mask_covers_the_tokens_of_padded_memories_and_pointers(self):
+        mask = memory_mask(torch.tensor([[True, False]]), 3, torch.tensor([[False, True]]), 2)
+        assert mask.tolist() == [[True] * 3 + [False] * 3 + [False] * 2 + [True] * 2]
+        assert memory_mask(torch.tensor([[True, False]]), 2).tolist() == [[True, True, False, False]]
+
+
+@pytest.mark.peers
+class TestOfficialCode:
+    @settings(max_examples=300, deadline=None)
+    @given(rules, histories(), st.integers(0, LAST_FRAME - 1), st.booleans(), st.sampled_from([LAST_FRAME, 9]))
+    def test_reads_the_same_memories_at_the_same_distances(self, rule, history, frame, reverse, num_frames):
+        conditioning, tracked = ([other for other in kind if other < num_frames] for kind in history)
+        frame = min(frame, num_frames - 1)
+        assume(conditioning)
+        assume(rule.max_object_pointers > 1)  # the official code divides by zero, see pointer_distance_scale
+        tokens, positions, num_pointers = official_memory(rule, frame, conditioning, tracked, reverse, num_frames)
+        ours = our_memory(rule, frame, conditioning, tracked, reverse, num_frames)
+        assert ours.num_pointer_tokens == num_pointers
+        for part in (slice(0, len(tokens) - num_pointers), slice(len(tokens) - num_pointers, None)):
+            expected = sorted_rows(tokens[part], positions[part])
+            torch.testing.assert_close(sorted_rows(ours.tokens[0, part], ours.position[0, part]), expected)
+
+
+def store(frame, event, conditioning, tracked):
+    """Writes one processed frame into a history, in place of what it held before; a frame skipped keeps that."""
+    if event != "skipped":
+        for kind in (conditioning, tracked):
+            if frame in kind:
+                kind.remove(frame)
+        (conditioning if event == "prompted" else tracked).append(frame)
+
+
+def select_by_definition(rule, frame, conditioning, tracked, reverse):
+    """The selection, spelled out by searching all frames of the clip."""
+    chosen = list(conditioning)
+    if rule.max_cond_frame_num != -1 and len(chosen) > rule.max_cond_frame_num:
+        chosen = sorted(other for other in conditioning if other < frame)[-1:]
+        chosen += sorted(other for other in conditioning if other >= frame)[:1]
+        while len(chosen) < rule.max_cond_frame_num:
+            rest = [other for other in conditioning if other not in chosen]
+            chosen.append(min(rest, key=lambda other: abs(other - frame)))
+    recent = set(tracked) | (set(conditioning) - set(chosen))
+
+    passed = sorted(range(-100, 100), key=lambda other: abs(other - frame))
+    passed = [other for other in passed if (other > frame if reverse else other < frame)]
+    window = passed[:1] + [other for other in passed[1:] if other % rule.stride == 0]
+    memories = [(other, rule.num_maskmem - 1) for other in chosen]
+    memories += [(other, age) for age, other in enumerate(window[: rule.num_maskmem - 1]) if other in recent]
+
+    ago = {other: (other - frame if reverse else frame - other) for other in range(-100, 100)}
+    pointers = [(other, ago[other]) for other in chosen if ago[other] >= 0 or not rule.past_pointers_only]
+    pointers += [(other, ago[other]) for other in recent if 0 < ago[other] < rule.max_object_pointers]
+    return memories, pointers
+
+
+# What the fakes below hold: a frame's features are its index, so that every token tells where it comes from.
+HIDDEN, WIDTH, SIZE = 8, 4, (2, 3)
+PLACE = torch.linspace(0, 1, WIDTH * 6).view(WIDTH, *SIZE)
+TIME_PROJECTION = torch.linspace(-1, 1, HIDDEN * WIDTH).view(HIDDEN, WIDTH)
+
+
+def feature_of(frame):
+    return torch.full((1, WIDTH, *SIZE), float(frame))
+
+
+def pointer_of(frame):
+    return torch.full((1, HIDDEN), float(frame)) + torch.arange(HIDDEN) / 100
+
+
+def time_table(rule):
+    return torch.arange(rule.num_maskmem * WIDTH, dtype=torch.float32).view(-1, 1, 1, WIDTH)
+
+
+def sine_of_distances(distances, scale):
+    """The encoding of SAM 2 for positions in time: all sines, then all cosines."""
+    periods = 10000 ** (2 * (torch.arange(HIDDEN // 2) // 2) / (HIDDEN // 2))
+    angles = torch.tensor(distances, dtype=torch.float32)[:, None] / scale / periods
+    return torch.cat((angles.sin(), angles.cos()), dim=-1)
+
+
+def our_memory(rule, frame, conditioning, tracked, reverse, num_frames):
+    selection = select_memory(rule, frame, conditioning, tracked, reverse)
+    pointers = pointer_encoding = None
+    if selection.pointers:
+        distances = [slot.distance for slot in selection.pointers]
+        sines = sine_of_distances(distances, pointer_distance_scale(rule, num_frames))
+        pointers = torch.stack([pointer_of(other) for other in frames_of(selection.pointers)], dim=1)
+        pointer_encoding = (sines @ TIME_PROJECTION)[None]
+    return build_memory(
+        torch.stack([feature_of(other) for other in frames_of(selection.memories)], dim=1),
+        PLACE,
+        time_table(rule)[[slot.temporal_index for slot in selection.memories], 0, 0][None],
+        pointers,
+        pointer_encoding,
+    )
+
+
+def official_memory(rule, frame, conditioning, tracked, reverse, num_frames):
+    """Tokens, positions and the number of pointer tokens that the official code hands to its memory attention."""
+    from sam2.modeling.sam2_base import SAM2Base
+
+    def output(other):
+        place = {"maskmem_features": feature_of(other), "maskmem_pos_enc": [PLACE[None]]}
+        return {**place, "obj_ptr": pointer_of(other)}
+
+    seen = {}
+
+    def attention(curr, curr_pos, memory, memory_pos, num_obj_ptr_tokens):
+        seen.update(memory=memory[:, 0], position=memory_pos[:, 0], pointers=num_obj_ptr_tokens)
+        return curr[0]
+
+    model = SimpleNamespace(
+        hidden_dim=HIDDEN,
+        mem_dim=WIDTH,
+        num_maskmem=rule.num_maskmem,
+        max_cond_frames_in_attn=rule.max_cond_frame_num,
+        memory_temporal_stride_for_eval=rule.stride,
+        max_obj_ptrs_in_encoder=rule.max_object_pointers,
+        only_obj_ptrs_in_the_past_for_eval=rule.past_pointers_only,
+        training=False,
+        use_obj_ptrs_in_encoder=True,
+        use_signed_tpos_enc_to_obj_ptrs=True,
+        add_tpos_enc_to_obj_ptrs=True,
+        proj_tpos_enc_in_obj_ptrs=True,
+        maskmem_tpos_enc=time_table(rule),
+        obj_ptr_tpos_proj=lambda sines: sines @ TIME_PROJECTION,
+        memory_attention=attention,
+    )
+    current = torch.zeros(SIZE[0] * SIZE[1], 1, HIDDEN)
+    SAM2Base._prepare_memory_conditioned_features(
+        model,
+        frame_idx=frame,
+        is_init_cond_frame=False,
+        current_vision_feats=[current],
+        current_vision_pos_embeds=[current],
+        feat_sizes=[SIZE],
+        output_dict={
+            "cond_frame_outputs": {other: output(other) for other in conditioning},
+            "non_cond_frame_outputs": {other: output(other) for other in tracked},
+        },
+        num_frames=num_frames,
+        track_in_reverse=reverse,
+    )
+    return seen["memory"], seen["position"], seen["pointers"]
+
+
+def sorted_rows(tokens, positions):
+    """Rows of tokens and their positions, in an order that does not depend on the one they come in."""
+    return torch.tensor(sorted(torch.cat((tokens, positions), dim=-1).double().tolist()))
