@@ -22,9 +22,9 @@ def numbered(index: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray
     bits = (index >> np.arange(BITS)) & 1
     row = np.repeat(40 + 160 * bits, width // BITS)
     ramp = np.arange(height)[:, None] // 2
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[:, : len(row)] = (row[None] + ramp)[..., None]
-    return picture
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, : len(row)] = (row[None] + ramp)[..., None]
+    return image
 
 
 def number_in(frame: torch.Tensor) -> int:
@@ -70,24 +70,24 @@ def write_clip(
 
 
 def write_sound(path: Path, cover: bool = False) -> Path:
-    """A file with a stream of sound and no moving pictures, at most one of the cover."""
+    """A file with a stream of sound and no video, at most a cover image."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=8000)
         if cover:
-            picture = container.add_stream("mjpeg", rate=1)
-            picture.height, picture.width, picture.pix_fmt = HEIGHT, WIDTH, "yuvj420p"
-            picture.disposition = av.stream.Disposition.attached_pic.value
+            image = container.add_stream("mjpeg", rate=1)
+            image.height, image.width, image.pix_fmt = HEIGHT, WIDTH, "yuvj420p"
+            image.disposition = av.stream.Disposition.attached_pic.value
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         sound.rate = 8000
         for packet in (*stream.encode(sound), *stream.encode(None)):
             container.mux(packet)
         if cover:
             frame = av.VideoFrame.from_ndarray(numbered(0), format="rgb24")
-            container.mux((*picture.encode(frame), *picture.encode(None)))
+            container.mux((*image.encode(frame), *image.encode(None)))
     return path
 
 
-def write_pictures(folder: Path, frames: Iterator[torch.Tensor], name: str = "frame{}.png") -> Path:
+def write_images(folder: Path, frames: Iterator[torch.Tensor], name: str = "frame{}.png") -> Path:
     """Frames as PNGs, numbered without leading zeros."""
     folder.mkdir()
     for index, frame in enumerate(frames):

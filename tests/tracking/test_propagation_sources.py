@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from clips import cut, write_pictures
+from clips import cut, write_images
 from threads import reading_threads
 from video_scenes import (
     PROCESSOR,
@@ -132,7 +132,7 @@ def write_lossless(path: Path, **container_options: str) -> Path:
 class TestSources:
     def test_a_clip_as_file_folder_and_list_gives_the_same_masks(self, lossless: Path, tmp_path: Path) -> None:
         frames = (torch.from_numpy(frame).permute(2, 0, 1) for frame in clip(18))
-        folder = write_pictures(tmp_path / "pictures", frames)
+        folder = write_images(tmp_path / "pictures", frames)
         expected = track(tiny_model(), prompted((0, "a"), (4, "b", "box"), num_frames=18))
         for video in (lossless, folder, np.stack(clip(18)), torch.from_numpy(np.stack(clip(18)))):
             session = PROCESSOR.init_video_session(video)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clips import write_pictures
+from clips import write_images
 from fresh_python import run_fresh
 from video_scenes import (
     PROCESSOR,
@@ -143,7 +143,7 @@ class TestGoingOn:
         session = tracked_clip()
         session.save(tmp_path / "saved")
         frames = (torch.from_numpy(frame).permute(2, 0, 1) for frame in clip(8))
-        folder = write_pictures(tmp_path / "pictures", frames)
+        folder = write_images(tmp_path / "pictures", frames)
         loaded = load(tmp_path / "saved", video=folder)
         assert_same(track(tiny_model(), loaded), track(tiny_model(), session))
 

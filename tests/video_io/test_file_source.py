@@ -267,8 +267,8 @@ def test_a_last_frame_that_stays_for_long_is_no_damage(tmp_path):
         assert numbers_in(video) == list(range(len(times)))
 
 
-def test_where_a_packet_holds_no_picture_the_one_before_is_shown_on(tmp_path):
-    not_coded = bytes([0, 0, 1, 0xB6, 0b01010000, 0b01001111])  # MPEG-4: a predicted picture like the one before
+def test_where_a_packet_holds_no_frame_the_one_before_is_shown_on(tmp_path):
+    not_coded = bytes([0, 0, 1, 0xB6, 0b01010000, 0b01001111])  # MPEG-4: a predicted frame like the one before
 
     def silence_seven(packet):
         if round(packet.pts * packet.time_base * 25) != 7:
@@ -317,16 +317,16 @@ def test_recordings_strung_together_are_counted_through(clips, tmp_path, late):
         assert [number_in(video[index]) for index in (COUNT + 5, 5, COUNT - 1, COUNT)] == [5, 5, COUNT - 1, 0]
 
 
-# (a, b, c, d) of the display matrix and what it does to a (height, width) picture
+# (a, b, c, d) of the display matrix and what it does to a (height, width) frame
 TURNS = {
-    "as it is": ((1, 0, 0, 1), lambda picture: picture),
-    "quarter turn clockwise": ((0, 1, -1, 0), lambda picture: torch.rot90(picture, -1, (1, 2))),
-    "half turn": ((-1, 0, 0, -1), lambda picture: torch.rot90(picture, 2, (1, 2))),
-    "quarter turn counter-clockwise": ((0, -1, 1, 0), lambda picture: torch.rot90(picture, 1, (1, 2))),
-    "mirrored left to right": ((-1, 0, 0, 1), lambda picture: picture.flip(2)),
-    "mirrored top to bottom": ((1, 0, 0, -1), lambda picture: picture.flip(1)),
-    "mirrored on the diagonal": ((0, 1, 1, 0), lambda picture: picture.transpose(1, 2)),
-    "mirrored on the other diagonal": ((0, -1, -1, 0), lambda picture: picture.transpose(1, 2).flip(1, 2)),
+    "as it is": ((1, 0, 0, 1), lambda frame: frame),
+    "quarter turn clockwise": ((0, 1, -1, 0), lambda frame: torch.rot90(frame, -1, (1, 2))),
+    "half turn": ((-1, 0, 0, -1), lambda frame: torch.rot90(frame, 2, (1, 2))),
+    "quarter turn counter-clockwise": ((0, -1, 1, 0), lambda frame: torch.rot90(frame, 1, (1, 2))),
+    "mirrored left to right": ((-1, 0, 0, 1), lambda frame: frame.flip(2)),
+    "mirrored top to bottom": ((1, 0, 0, -1), lambda frame: frame.flip(1)),
+    "mirrored on the diagonal": ((0, 1, 1, 0), lambda frame: frame.transpose(1, 2)),
+    "mirrored on the other diagonal": ((0, -1, -1, 0), lambda frame: frame.transpose(1, 2).flip(1, 2)),
 }
 
 
@@ -353,7 +353,7 @@ def test_the_turn_is_the_one_that_pyav_tells(clips, tmp_path):
 
 
 def write_colour(path, luma, blue, red, matrix, full_range):
-    """One lossless picture of one colour in YUV, and what its numbers mean."""
+    """One lossless frame of one colour in YUV, and what its numbers mean."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
         stream.height, stream.width, stream.pix_fmt = 16, 16, "yuv444p"
@@ -510,9 +510,9 @@ def test_refuses_files_that_are_no_videos(tmp_path, clips):
         open_video(tmp_path / "no_index.mp4")
     with pytest.raises(ValueError, match=r"blank\.mkv' cannot be decoded: "):
         open_video(blank)
-    with pytest.raises(ValueError, match=r"song\.mp4' has no pictures in it, only: audio, video"):
+    with pytest.raises(ValueError, match=r"song\.mp4' has no video in it, only: a cover image, audio"):
         open_video(write_sound(tmp_path / "song.mp4", cover=True))
-    with pytest.raises(ValueError, match=r"sound\.mp4' has no pictures in it, only: audio"):
+    with pytest.raises(ValueError, match=r"sound\.mp4' has no video in it, only: audio"):
         open_video(tmp_path / "sound.mp4")
 
 

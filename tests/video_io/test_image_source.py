@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clips import number_in, numbered, numbers_in, write_pictures
+from clips import number_in, numbered, numbers_in, write_images
 from PIL import Image
 
-from sam2_hf.video_io.image_source import natural_key, pictures_in_folder
+from sam2_hf.video_io.image_source import images_in_folder, natural_key
 from sam2_hf.video_io.open_video import open_video
 from sam2_hf.video_io.source import VideoDecodingError
 
@@ -20,7 +20,7 @@ def as_tensors():
 
 
 KINDS = {
-    "PIL pictures": lambda: [Image.fromarray(frame) for frame in FRAMES],
+    "PIL images": lambda: [Image.fromarray(frame) for frame in FRAMES],
     "tuple of arrays": lambda: tuple(FRAMES),
     "tensors, channels first": as_tensors,
     "array (frames, height, width, channels)": lambda: np.stack(FRAMES),
@@ -32,8 +32,8 @@ KINDS = {
     "floats from 0 to 255": lambda: torch.stack(as_tensors()).double(),
     "16 bit": lambda: np.stack(FRAMES).astype(np.uint16) * 257,
     "grey arrays": lambda: [frame[..., 0] for frame in FRAMES],
-    "grey pictures": lambda: [Image.fromarray(frame[..., 0]) for frame in FRAMES],
-    "pictures with an opaque alpha channel": lambda: [Image.fromarray(frame).convert("RGBA") for frame in FRAMES],
+    "grey images": lambda: [Image.fromarray(frame[..., 0]) for frame in FRAMES],
+    "images with an opaque alpha channel": lambda: [Image.fromarray(frame).convert("RGBA") for frame in FRAMES],
     "arrays that may not be written": lambda: np.lib.stride_tricks.as_strided(np.stack(FRAMES), writeable=False),
     "arrays turned by strides": lambda: [frame[::-1][::-1] for frame in FRAMES],
     "a batch of one video": lambda: [np.stack(FRAMES)],
@@ -43,7 +43,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_picture_gives_the_same_frames(kind):
+def test_every_kind_of_image_gives_the_same_frames(kind):
     with open_video(KINDS[kind]()) as video:
         assert (len(video), video.height, video.width) == (12, 32, 112)
         for index, frame in video.iterate():
@@ -58,7 +58,7 @@ def test_bytes_in_memory_are_not_copied():
         assert video[5].data_ptr() == array[5].ctypes.data
 
 
-def test_pillow_loads_one_picture_at_a_time(monkeypatch):
+def test_pillow_loads_one_image_at_a_time(monkeypatch):
     from sam2_hf.video_io import image_source
 
     loading, most = [], []
@@ -129,9 +129,9 @@ def test_any_sequence_is_read_item_by_item():
 
 
 def test_a_folder_is_read_in_natural_order(tmp_path):
-    folder = write_pictures(tmp_path / "clip", iter(as_tensors()))
-    (folder / "notes.txt").write_text("not a picture")
-    (folder / ".hidden.png").write_text("not a picture either")
+    folder = write_images(tmp_path / "clip", iter(as_tensors()))
+    (folder / "notes.txt").write_text("not an image")
+    (folder / ".hidden.png").write_text("not an image either")
     with open_video(folder) as video:
         assert numbers_in(video) == list(range(12))
         assert "12 frames, 112x32" in repr(video)
@@ -144,18 +144,18 @@ def test_natural_order():
     assert sorted(names, key=natural_key) == ["7", "10", "a", "a009", "a9", "a9b2", "A9B10", "a10", "b1"]
 
 
-def test_pictures_are_turned_as_their_camera_held(tmp_path):
-    picture = Image.fromarray(numbered(5))
-    exif = picture.getexif()
+def test_images_are_turned_as_their_camera_held(tmp_path):
+    image = Image.fromarray(numbered(5))
+    exif = image.getexif()
     exif[0x0112] = 6  # the camera stood on its side: turn a quarter clockwise
     (tmp_path / "clip").mkdir()
-    picture.save(tmp_path / "clip" / "0.png", exif=exif)
+    image.save(tmp_path / "clip" / "0.png", exif=exif)
     with open_video(tmp_path / "clip") as video:
         assert torch.equal(video[0], torch.rot90(torch.from_numpy(numbered(5)).permute(2, 0, 1), -1, (1, 2)))
 
 
 def test_nothing_is_opened_before_it_is_needed(tmp_path):
-    folder = write_pictures(tmp_path / "clip", iter(as_tensors()))
+    folder = write_images(tmp_path / "clip", iter(as_tensors()))
     with open_video(folder) as video:
         for path in list(folder.iterdir()):
             if path.name != "frame11.png":
@@ -163,8 +163,8 @@ def test_nothing_is_opened_before_it_is_needed(tmp_path):
         assert number_in(video[11]) == 11
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_the_ones_before_are_given(tmp_path):
-    folder = write_pictures(tmp_path / "clip", iter(as_tensors()))
+def test_an_image_that_cannot_be_read_is_named_and_the_ones_before_are_given(tmp_path):
+    folder = write_images(tmp_path / "clip", iter(as_tensors()))
     whole = (folder / "frame7.png").read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"text"):
         (folder / "frame7.png").write_bytes(content)
@@ -176,7 +176,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_the_ones_before_are_given(tm
         assert caught.value.index == 7
 
 
-def test_a_picture_of_another_size_is_named():
+def test_an_image_of_another_size_is_named():
     odd = [*FRAMES[:3], numbered(3, height=40)]
     with pytest.raises(VideoDecodingError, match=r"frame 3 .*40x112.*32x112"):
         open_video(odd)
@@ -184,8 +184,8 @@ def test_a_picture_of_another_size_is_named():
         open_video([Image.fromarray(frame) for frame in odd])
 
 
-def test_a_picture_of_another_size_in_a_folder_is_named_when_it_comes(tmp_path):
-    folder = write_pictures(tmp_path / "clip", iter(as_tensors()[:3]))
+def test_an_image_of_another_size_in_a_folder_is_named_when_it_comes(tmp_path):
+    folder = write_images(tmp_path / "clip", iter(as_tensors()[:3]))
     Image.fromarray(numbered(3, height=40)).save(folder / "frame3.png")
     with open_video(folder) as video:
         assert number_in(video[2]) == 2
@@ -193,20 +193,20 @@ def test_a_picture_of_another_size_in_a_folder_is_named_when_it_comes(tmp_path):
             video[3]
 
 
-def test_refuses_folders_without_pictures(tmp_path):
+def test_refuses_folders_without_images(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"holds no pictures.*nothing"):
+    with pytest.raises(ValueError, match=r"holds no images.*nothing"):
         open_video(tmp_path / "empty")
     (tmp_path / "empty" / "readme.txt").touch()
-    with pytest.raises(ValueError, match=r"holds no pictures.*only \.txt"):
+    with pytest.raises(ValueError, match=r"holds no images.*only \.txt"):
         open_video(tmp_path / "empty")
 
 
-def test_refuses_two_pictures_for_one_frame(tmp_path):
+def test_refuses_two_images_for_one_frame(tmp_path):
     (tmp_path / "00001.jpg").touch()
     (tmp_path / "00001.png").touch()
-    with pytest.raises(ValueError, match="two pictures for one frame"):
-        pictures_in_folder(Path(tmp_path))
+    with pytest.raises(ValueError, match="two images for one frame"):
+        images_in_folder(Path(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -214,11 +214,11 @@ def test_refuses_two_pictures_for_one_frame(tmp_path):
     [
         ([], ValueError, "the list holds no frames"),
         (np.zeros((0, 8, 8, 3), np.uint8), ValueError, "the ndarray holds no frames"),
-        (np.zeros((8, 8, 3), np.uint8), ValueError, r"4 axes.*\(8, 8, 3\).*\[picture\]"),
+        (np.zeros((8, 8, 3), np.uint8), ValueError, r"4 axes.*\(8, 8, 3\).*\[image\]"),
         (np.zeros((2, 8, 8, 2), np.uint8), VideoDecodingError, "channels"),
-        ([np.zeros((2, 8, 8, 3), np.uint8)] * 2, VideoDecodingError, "one picture, got 2"),
+        ([np.zeros((2, 8, 8, 3), np.uint8)] * 2, VideoDecodingError, "one image, got 2"),
         ([object()], VideoDecodingError, "object"),
-        (Image.new("RGB", (8, 8)), TypeError, r"got Image; .*\[picture\]"),
+        (Image.new("RGB", (8, 8)), TypeError, r"got Image; .*\[image\]"),
         ({"frames": []}, TypeError, "got dict"),
         (b"bytes", TypeError, "got bytes"),
         (7, TypeError, "got int"),

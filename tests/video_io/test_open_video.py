@@ -8,7 +8,7 @@ import threading
 
 import pytest
 import torch
-from clips import number_in, numbers_in, write_clip, write_pictures
+from clips import number_in, numbers_in, write_clip, write_images
 
 from sam2_hf.video_io.open_video import VideoSource, open_video
 
@@ -42,7 +42,7 @@ def test_a_clip_is_the_same_as_file_folder_list_array_and_generator(clip, tmp_pa
         expected = list(video)
     stacked = torch.stack(expected)
     kinds = {
-        "folder": write_pictures(tmp_path / "clip", iter(expected)),
+        "folder": write_images(tmp_path / "clip", iter(expected)),
         "list": [frame.permute(1, 2, 0).numpy() for frame in expected],
         "channels first": stacked,
         "channels last": stacked.permute(0, 2, 3, 1).numpy(),

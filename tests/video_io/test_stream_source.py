@@ -113,8 +113,8 @@ def test_what_a_generator_raises_arrives_as_it_is_after_the_frames_before(prefet
 
 
 def test_a_frame_of_another_size_is_named():
-    pictures = iter([numbered(0), numbered(1, height=40)])
-    with open_video(pictures) as video, pytest.raises(VideoDecodingError, match=r"frame 1 .*40x112.*32x112"):
+    images = iter([numbered(0), numbered(1, height=40)])
+    with open_video(images) as video, pytest.raises(VideoDecodingError, match=r"frame 1 .*40x112.*32x112"):
         list(video)
 
 
@@ -172,9 +172,9 @@ def test_closing_a_stream_wakes_who_waits_for_it():
         video[2]
 
 
-# Cameras, with FFmpeg's generated pictures standing in for one
+# Cameras, with FFmpeg's generated images standing in for one
 
-camera = pytest.mark.skipif("lavfi" not in av.formats_available, reason="this PyAV has no generated pictures")
+camera = pytest.mark.skipif("lavfi" not in av.formats_available, reason="this PyAV has no generated images")
 
 
 @camera

@@ -21,7 +21,7 @@ def test_what_is_written_can_be_read(tmp_path, suffix, codec):
 
 
 @pytest.mark.parametrize("kind", [np.asarray, Image.fromarray, lambda frame: torch.from_numpy(frame).permute(2, 0, 1)])
-def test_frames_may_be_pictures_arrays_or_tensors(tmp_path, kind):
+def test_frames_may_be_images_arrays_or_tensors(tmp_path, kind):
     write_video(tmp_path / "clip.mp4", [kind(numbered(index)) for index in range(5)])
     with open_video(tmp_path / "clip.mp4") as video:
         assert numbers_in(video) == list(range(5))

@@ -1,4 +1,4 @@
-"""Opening a video with PyAV: its stream, its first picture, and pictures as upright RGB tensors.
+"""Opening a video with PyAV: its stream, its first frame, and decoded frames as upright RGB tensors.
 
 PyAV is imported here alone, and only when a video is opened.
 """
@@ -44,7 +44,7 @@ def import_av() -> ModuleType:
 
 
 class Orientation(NamedTuple):
-    """How a stored picture becomes upright: swap rows and columns first, then mirror."""
+    """How a stored frame becomes upright: swap rows and columns first, then mirror."""
 
     swap_axes: bool = False
     flip_rows: bool = False
@@ -60,7 +60,7 @@ class Orientation(NamedTuple):
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """What opening a file and decoding its first picture tells.
+    """What opening a file and decoding its first frame tells.
 
     `size` is the stored (height, width), before `orientation`. `first_time` is in ticks. `indexed_frames` is the
     number of frames where the container lists every one of them, as MP4 does.
@@ -73,7 +73,7 @@ class ClipInfo:
     fps: float | None
     first_time: int | None
     reorders: bool
-    picture_bytes: int
+    frame_bytes: int
     indexed_frames: int | None
 
 
@@ -101,35 +101,39 @@ def open_container(
 
 
 def pick_stream(container: InputContainer, name: str) -> VideoStream:
-    """The first stream of moving pictures. The cover picture of a piece of music is none."""
+    """Return the first video stream. The cover image of a music file does not count."""
     for stream in container.streams.video:
-        if not stream.disposition & type(stream.disposition).attached_pic:
+        if not _is_cover(stream):
             return stream
-    kinds = sorted({stream.type for stream in container.streams})
-    raise ValueError(f"{name} has no pictures in it, only: {', '.join(kinds) or 'nothing'}")
+    kinds = sorted({"a cover image" if _is_cover(stream) else stream.type for stream in container.streams})
+    raise ValueError(f"{name} has no video in it, only: {', '.join(kinds) or 'nothing'}")
+
+
+def _is_cover(stream: Any) -> bool:
+    return stream.type == "video" and bool(stream.disposition & type(stream.disposition).attached_pic)
 
 
 def probe(open_clip: OpenClip, name: str) -> tuple[ClipInfo, VideoFrame]:
-    """Open a file and decode its first picture, which alone tells size and rotation for certain."""
+    """Open a file and decode its first frame, which alone tells size and rotation for certain."""
     with open_clip() as container:
         stream = pick_stream(container, name)
-        picture = _first_picture(container, stream, name)
+        frame = _first_frame(container, stream, name)
         info = ClipInfo(
             name=name,
             format=container.format.name,
-            size=(picture.height, picture.width),
-            orientation=orientation_of(picture),
+            size=(frame.height, frame.width),
+            orientation=orientation_of(frame),
             fps=frame_rate(stream),
-            first_time=picture.pts,
+            first_time=frame.pts,
             reorders=bool(stream.codec_context.has_b_frames),
-            picture_bytes=sum(plane.buffer_size for plane in picture.planes),
-            indexed_frames=_indexed_frames(container, stream, picture.pts),
+            frame_bytes=sum(plane.buffer_size for plane in frame.planes),
+            indexed_frames=_indexed_frames(container, stream, frame.pts),
         )
-        return info, picture
+        return info, frame
 
 
-def decode_pictures(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """All pictures of a file in the order in which they are shown, up to the first error.
+def decode_frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """All frames of a file in the order in which they are shown, up to the first error.
 
     What cannot be decoded at the very start is passed over: a recording may begin between two key frames.
     """
@@ -137,7 +141,7 @@ def decode_pictures(container: InputContainer, stream: VideoStream) -> Iterator[
     started, failure = False, None
     for packet in container.demux(stream):
         try:
-            pictures = packet.decode()
+            frames = packet.decode()
         except error_types.EOFError:
             return
         except error_types.FFmpegError as error:
@@ -145,8 +149,8 @@ def decode_pictures(container: InputContainer, stream: VideoStream) -> Iterator[
                 raise
             failure = error
             continue
-        started = started or bool(pictures)
-        yield from pictures
+        started = started or bool(frames)
+        yield from frames
     if failure is not None and not started:
         raise failure
 
@@ -165,9 +169,9 @@ def shown_index_entries(container: InputContainer, stream: VideoStream) -> int |
     return sum(not entry.is_discard for entry in stream.index_entries)
 
 
-def orientation_of(picture: VideoFrame) -> Orientation:
-    """How to turn a picture upright by its display matrix, to the nearest quarter turn."""
-    entries: Any = picture.side_data  # PyAV's stubs have it as a mapping; it iterates over its values
+def orientation_of(frame: VideoFrame) -> Orientation:
+    """How to turn a frame upright by its display matrix, to the nearest quarter turn."""
+    entries: Any = frame.side_data  # PyAV's stubs have it as a mapping; it iterates over its values
     for data in entries:
         if data.type.name == "DISPLAYMATRIX":
             # Row by row (a, b, u, c, d, v, x, y, w): stored (x, y) is shown at (a x + c y, b x + d y), y downward.
@@ -183,9 +187,9 @@ def describe_error(error: Exception) -> str:
 
 
 class FrameConverter:
-    """Turns decoded pictures into frames: uint8 (3, height, width), RGB, upright.
+    """Turns decoded frames into tensors: uint8 (3, height, width), RGB, upright.
 
-    Pictures that differ in size from the first, as in a recording that changed its resolution, are scaled to it.
+    Frames that differ in size from the first, as in a recording that changed its resolution, are scaled to it.
     Holds the state of one conversion, so each thread has its own.
     """
 
@@ -194,24 +198,23 @@ class FrameConverter:
         self._orientation = orientation
         self._reformatter = import_av().video.reformatter.VideoReformatter()
 
-    def __call__(self, picture: VideoFrame) -> Tensor:
-        rgb = self._reformatter.reformat(picture, width=self._width, height=self._height, format="rgb24")
-        frame = torch.from_numpy(rgb.to_ndarray()).permute(2, 0, 1)
-        return self._orientation.upright(frame)
+    def __call__(self, frame: VideoFrame) -> Tensor:
+        rgb = self._reformatter.reformat(frame, width=self._width, height=self._height, format="rgb24")
+        return self._orientation.upright(torch.from_numpy(rgb.to_ndarray()).permute(2, 0, 1))
 
 
-def _first_picture(container: InputContainer, stream: VideoStream, name: str) -> VideoFrame:
+def _first_frame(container: InputContainer, stream: VideoStream, name: str) -> VideoFrame:
     try:
-        for picture in decode_pictures(container, stream):
-            return picture
+        for frame in decode_frames(container, stream):
+            return frame
     except import_av().FFmpegError as error:
         raise ValueError(f"{name} cannot be decoded: {describe_error(error)}") from error
-    raise ValueError(f"{name} has no picture in it that can be decoded")
+    raise ValueError(f"{name} has no frame that can be decoded")
 
 
 def _indexed_frames(container: InputContainer, stream: VideoStream, first_time: int | None) -> int | None:
     """The frame count of a plain MP4, where no packet has to be read to know it. A fragmented one may list its frames
-    only in passing, and a first picture that is missing shifts all numbers: both are scanned instead."""
+    only in passing, and a first frame that is missing shifts all numbers: both are scanned instead."""
     if stream.frames == 0 or first_time != stream.start_time:
         return None
     return shown_index_entries(container, stream)

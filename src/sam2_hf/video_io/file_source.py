@@ -16,7 +16,7 @@ from .source import VideoDecodingError, VideoSource
 if TYPE_CHECKING:
     from .container import VideoFrame
 
-#: Decoded pictures that walking backward may hold at a time, in their own pixel format.
+#: Decoded frames that reading backward may hold at a time, in their own pixel format.
 REVERSE_BUFFER_BYTES = 128 * 2**20
 _REVERSE_BUFFER_MIN_FRAMES = 4
 
@@ -24,7 +24,7 @@ _REVERSE_BUFFER_MIN_FRAMES = 4
 class FileSource(VideoSource):
     """Frames of a video file, or of a recording behind an HTTP address.
 
-    Opening decodes the first picture and no more. All packets are read once, undecoded, when a frame other than
+    Opening decodes the first frame and no more. All packets are read once, undecoded, when a frame other than
     the first is asked for (or its count, where the container does not list its frames), because only their times
     say which frame is which. After that a frame costs decoding from the key frame before it, or from the last one
     asked for. Pixels need not be square; they are given as stored.
@@ -33,12 +33,12 @@ class FileSource(VideoSource):
     def __init__(self, open_clip: OpenClip, name: str, *, cache_size: int = 8, prefetch: int = 4):
         super().__init__(name, cache_size=cache_size, prefetch=prefetch)
         self._open_clip = open_clip
-        self._info, picture = probe(open_clip, name)
+        self._info, frame = probe(open_clip, name)
         self._convert = self._new_converter()
-        first = self._convert(picture)
+        first = self._convert(frame)
         self._cache.put(0, first)
         self._size = (first.shape[1], first.shape[2])
-        self._reverse_frames = max(_REVERSE_BUFFER_MIN_FRAMES, REVERSE_BUFFER_BYTES // self._info.picture_bytes)
+        self._reverse_frames = max(_REVERSE_BUFFER_MIN_FRAMES, REVERSE_BUFFER_BYTES // self._info.frame_bytes)
         self._known_table: FrameTable | None = None
         self._decoder: FrameDecoder | None = None
         self._table_lock = threading.Lock()
@@ -84,7 +84,7 @@ class FileSource(VideoSource):
             self._check_open()
             if self._decoder is None:
                 self._decoder = self._new_decoder(frame_threads=False)
-            return self._convert(self._decoder.picture(index))
+            return self._convert(self._decoder.frame(index))
 
     def _read(self, indices: range) -> Generator[Tensor, None, None]:
         decoder = self._new_decoder(frame_threads=True)
@@ -92,7 +92,7 @@ class FileSource(VideoSource):
         try:
             if indices.step > 0:
                 for index in indices:
-                    yield convert(decoder.picture(index))
+                    yield convert(decoder.frame(index))
             else:
                 for segment in self._segments(indices):
                     yield from _read_backward(decoder, convert, segment)
@@ -100,7 +100,7 @@ class FileSource(VideoSource):
             decoder.close()
 
     def _segments(self, indices: range) -> Iterator[range]:
-        """Cut descending frame numbers into pieces that one pass forward can serve: within one group of pictures,
+        """Cut descending frame numbers into pieces that one pass forward can serve: within one group of frames,
         and few enough to hold."""
         table, start = self._table, 0
         while start < len(indices):
@@ -126,17 +126,17 @@ class FileSource(VideoSource):
 def _read_backward(decoder: FrameDecoder, convert: FrameConverter, segment: range) -> Generator[Tensor, None, None]:
     """Decode descending frame numbers forward, and give them out in their own order.
 
-    Pictures wait as they were decoded, which takes half the memory of RGB. Damage is raised in its place, after
+    Frames wait as they were decoded, which takes half the memory of RGB. Damage is raised in its place, after
     the frames that come before it on the way back.
     """
     waiting: list[VideoFrame | VideoDecodingError] = []
     for index in reversed(segment):
         try:
-            waiting.append(decoder.picture(index))
+            waiting.append(decoder.frame(index))
         except VideoDecodingError as error:
             waiting.append(error)
     while waiting:
-        picture = waiting.pop()
-        if isinstance(picture, VideoDecodingError):
-            raise picture
-        yield convert(picture)
+        frame = waiting.pop()
+        if isinstance(frame, VideoDecodingError):
+            raise frame
+        yield convert(frame)

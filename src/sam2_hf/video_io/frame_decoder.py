@@ -15,7 +15,7 @@ from .source import VideoDecodingError
 if TYPE_CHECKING:
     from .container import InputContainer, Packet, VideoFrame
 
-#: Decoding on more threads is faster, but each holds pictures of its own.
+#: Decoding on more threads is faster, but each holds frames of its own.
 _MAX_FRAME_THREADS = 4
 
 #: A transport stream marks the frames next to a break in its count of packets, even where whole recordings were joined.
@@ -24,19 +24,19 @@ _JOINABLE_FORMAT = "mpegts"
 
 
 class FrameDecoder:
-    """Pictures of one file by number, for one thread.
+    """Frames of one file by number, for one thread.
 
-    Decoding goes on from where it stands if the wanted picture lies ahead and no key frame in between; else it
-    starts at the key frame before the wanted picture. One picture is kept at a time, plus what the codec holds.
+    Decoding goes on from where it stands if the wanted frame lies ahead and no key frame in between; else it
+    starts at the key frame before the wanted frame. One frame is kept at a time, plus what the codec holds.
 
-    A run of pictures starts at a key frame. Within it:
-    - A picture that the decoder reports as broken, or marks so, raises `VideoDecodingError`.
-    - A packet that yields no picture and no error shows the picture before it for longer, as players do.
-    - Where the very first picture of a run is missing or marked broken, the run began too late (recovery points
+    A run of frames starts at a key frame. Within it:
+    - A frame that the decoder reports as broken, or marks so, raises `VideoDecodingError`.
+    - A packet that yields no frame and no error shows the frame before it for longer, as players do.
+    - Where the very first frame of a run is missing or marked broken, the run began too late (recovery points
       need some frames to recover), and an earlier key frame is tried.
 
-    With `frame_threads` several pictures are decoded at once, which is faster in sequence and slower to start. At
-    the first fault it is given up, because such a decoder loses whole pictures next to broken ones.
+    With `frame_threads` several frames are decoded at once, which is faster in sequence and slower to start. At
+    the first fault it is given up, because such a decoder loses whole frames next to broken ones.
     """
 
     def __init__(self, open_clip: OpenClip, table: FrameTable, name: str, frame_threads: bool = False):
@@ -44,24 +44,24 @@ class FrameDecoder:
         self._table = table
         self._name = name
         self._frame_threads = frame_threads
-        self._run_key = 0  # the key frame, by its place in the table, that this run started at
-        self._ready: deque[tuple[int, VideoFrame]] = deque()  # pictures to come, with their numbers
-        self._shown: tuple[int, VideoFrame] | None = None  # the last picture that was passed
+        self._run_key = 0  # the key frame, by its position in the table, that this run started at
+        self._ready: deque[tuple[int, VideoFrame]] = deque()  # frames to come, with their numbers
+        self._shown: tuple[int, VideoFrame] | None = None  # the last frame that was passed
         self._faults: dict[int, str] = {}  # what the decoder complained of in this run, by frame
-        self._counted = 0  # pictures decoded in this run
+        self._counted = 0  # frames decoded in this run
         self._open()
 
-    def picture(self, index: int) -> VideoFrame:
-        """Picture number `index`; `VideoDecodingError` where it is damaged or lost."""
+    def frame(self, index: int) -> VideoFrame:
+        """Frame number `index`; `VideoDecodingError` where it is damaged or lost."""
         if index >= self._table.count:
             raise VideoDecodingError(index, self._table.damage)
         if not self._lies_ahead(index):
             self._start_at_key(self._table.key_before(index))
         step_back = 1
         while True:
-            picture = self._advance(index)
-            if picture is not None:
-                return picture
+            frame = self._advance(index)
+            if frame is not None:
+                return frame
             if self._frame_threads:
                 self._frame_threads = False
                 self._reopen()
@@ -74,13 +74,13 @@ class FrameDecoder:
 
     def _why_not(self, index: int) -> str:
         decoded = self._shown is not None and self._shown[0] == index
-        unnamed = "its picture comes out damaged" if decoded else "the decoder gives no picture for it"
+        unnamed = "it comes out damaged" if decoded else "the decoder gives no frame for it"
         return self._faults.get(index, unnamed)
 
     def close(self) -> None:
         """Close the file. The decoder cannot be used any more.
 
-        Nothing may refer back to the decoder then: a codec keeps the memory of all pictures that it ever had out at
+        Nothing may refer back to the decoder then: a codec keeps the memory of all frames that it ever had out at
         once, and waiting for garbage collection would pile that up.
         """
         self._begin_run(0, iter(()))
@@ -93,7 +93,7 @@ class FrameDecoder:
         return self._table.keys[self._table.key_before(index)].frame <= position + 1
 
     def _advance(self, index: int) -> VideoFrame | None:
-        """Go on to picture `index`, and return what stands there: None if that is damaged or missing."""
+        """Go on to frame `index`, and return what stands there: None if that is damaged or missing."""
         upcoming = None
         while self._shown is None or self._shown[0] < index:
             upcoming = self._peek()
@@ -102,27 +102,27 @@ class FrameDecoder:
             self._shown = self._ready.popleft()
         if self._shown is None or index in self._faults:
             return None
-        number, picture = self._shown
+        number, frame = self._shown
         if number == index:
-            return None if picture.is_corrupt else picture
+            return None if frame.is_corrupt else frame
         # Not there. If there is a later one and no complaint, the one before stands in.
-        return picture if upcoming is not None and not (self._frame_threads and self._faults) else None
+        return frame if upcoming is not None and not (self._frame_threads and self._faults) else None
 
     def _peek(self) -> tuple[int, VideoFrame] | None:
-        """The next decoded picture and its number; None at the end of the file."""
+        """The next decoded frame and its number; None at the end of the file."""
         while not self._ready:
             packet = next(self._packets, None)
             if packet is None:
                 return None
-            for picture in self._decode(packet):
-                number = self._number(picture)
+            for frame in self._decode(packet):
+                number = self._number(frame)
                 if number >= 0:
-                    self._ready.append((number, picture))
+                    self._ready.append((number, frame))
         return self._ready[0]
 
     def _decode(self, packet: Packet) -> list[VideoFrame]:
         if packet.size == 0 and (packet.pts is not None or packet.dts is not None):
-            return []  # an empty packet repeats a picture; to the decoder it would mean the end
+            return []  # an empty packet repeats a frame; to the decoder it would mean the end
         if packet.is_corrupt and self._container.format.name != _JOINABLE_FORMAT:
             self._report(packet, "its data is damaged or cut short")
             return []
@@ -146,11 +146,11 @@ class FrameDecoder:
             return self._counted or -1
         return self._table.index_of(packet.pts)
 
-    def _number(self, picture: VideoFrame) -> int:
+    def _number(self, frame: VideoFrame) -> int:
         self._counted += 1
         if not self._table.times:
             return self._counted - 1
-        return -1 if picture.pts is None else self._table.index_of(picture.pts)
+        return -1 if frame.pts is None else self._table.index_of(frame.pts)
 
     def _start_at_key(self, number: int) -> None:
         """Begin a run at key frame `number` of the table, or before it where the container cannot do better."""
@@ -192,6 +192,6 @@ class FrameDecoder:
         try:
             yield from self._container.demux(self._stream)
         except av.FFmpegError:  # the frame table says where and why
-            last = av.Packet()  # an empty packet has the decoder give out the pictures that it holds back
+            last = av.Packet()  # an empty packet has the decoder give out the frames that it holds back
             last.stream = self._stream
             yield last

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .container import (
     ClipInfo,
     OpenClip,
-    decode_pictures,
+    decode_frames,
     describe_error,
     import_av,
     pick_stream,
@@ -96,8 +96,8 @@ def build_frame_table(open_clip: OpenClip, info: ClipInfo) -> FrameTable:
         packets = _read_packets(container, pick_stream(container, info.name), info)
     first = info.first_time
     if first is None or not _can_number_frames(packets, info):
-        return _count_pictures(open_clip, info)
-    # The decoder starts at the first picture that is whole; what comes before in time is never shown.
+        return _count_frames(open_clip, info)
+    # The decoder starts at the first frame that is whole; what comes before in time is never shown.
     times = array("q", sorted(time for time in packets.times if time >= first))
     keys = [KeyFrame(0, first, first)]
     keys += [KeyFrame(bisect_left(times, shown), shown, decoded) for shown, decoded in packets.keys if shown > first]
@@ -185,12 +185,12 @@ def _can_number_frames(packets: Packets, info: ClipInfo) -> bool:
     return not ("avi" in info.format and info.reorders and all(a < b for a, b in pairwise(times)))
 
 
-def _count_pictures(open_clip: OpenClip, info: ClipInfo) -> FrameTable:
+def _count_frames(open_clip: OpenClip, info: ClipInfo) -> FrameTable:
     """Count frames by decoding them all, up to the first error."""
     count, damage = 0, ""
     with open_clip() as container:
         try:
-            for _ in decode_pictures(container, pick_stream(container, info.name)):
+            for _ in decode_frames(container, pick_stream(container, info.name)):
                 count += 1
         except import_av().FFmpegError as error:
             damage = describe_error(error)

@@ -14,7 +14,7 @@ from urllib.request import url2pathname
 
 from .container import frame_rate, open_container, pick_stream
 from .file_source import FileSource
-from .image_source import PictureSource, pictures_in_folder
+from .image_source import ImageSource, images_in_folder
 from .source import FrameUnavailableError, VideoDecodingError, VideoSource
 from .stream_source import StreamSource, frames_of, live_frames
 
@@ -53,8 +53,8 @@ def open_video(
     | video | frames |
     |---|---|
     | path of a video file | in any order; decoded on demand with PyAV |
-    | path of a folder | its pictures in natural order: frame2 before frame10 |
-    | list, tuple, or anything with a length and numbers | PIL pictures, arrays, tensors, paths of pictures |
+    | path of a folder | its images in natural order: frame2 before frame10 |
+    | list, tuple, or anything with a length and numbers | PIL images, arrays, tensors, paths of images |
     | array or tensor with four axes | its first axis; channels first or last |
     | generator, iterator, other iterable | a stream: forward only, each once |
     | device ("/dev/video0", or a name with `format="avfoundation"`, "dshow") | a stream |
@@ -66,7 +66,7 @@ def open_video(
             tensor that could be either is taken as channels first, an array as channels last.
         cache_size: number of decoded frames to keep for asking again.
         prefetch: number of frames to read ahead on a thread; 0 for no thread. By default 4 where frames come from
-            files, devices and addresses, and 0 for pictures in memory and for generators.
+            files, devices and addresses, and 0 for images in memory and for generators.
         format: name of the FFmpeg format or device, where it cannot be told from the file.
         options: FFmpeg's options for opening, such as {"video_size": "1280x720", "framerate": "30"}.
         timeout: seconds to wait for an address to answer or to send on; None waits for ever.
@@ -77,7 +77,7 @@ def open_video(
 
     Raises:
         FileNotFoundError and other OSErrors: as for any file.
-        ValueError: empty, without pictures, or not a video; options that the kind of video does not have.
+        ValueError: empty, without images, or not a video; options that the kind of video does not have.
         TypeError: not a video of any kind.
         ImportError: the video needs PyAV and it is missing.
     """
@@ -87,10 +87,10 @@ def open_video(
     if isinstance(video, _PATHS):
         read_ahead = _READ_AHEAD if prefetch is None else prefetch
         return _open_location(os.fspath(video), access, input_data_format, cache_size, read_ahead)
-    return _open_pictures(video, access, input_data_format, cache_size, prefetch)
+    return _open_in_memory(video, access, input_data_format, cache_size, prefetch)
 
 
-def _open_pictures(
+def _open_in_memory(
     video: Any, access: _Access, input_data_format: str | None, cache_size: int, prefetch: int | None
 ) -> VideoSource:
     name = f"the {type(video).__name__}"
@@ -104,19 +104,19 @@ def _open_pictures(
         if dimensions != 4:
             raise ValueError(
                 f"an array of frames has 4 axes, (frames, height, width, channels) or (frames, channels, height, "
-                f"width), got shape {tuple(video.shape)}; put a single picture into a list: video=[picture]"
+                f"width), got shape {tuple(video.shape)}; put a single image into a list: video=[image]"
             )
         if prefetch is None:
             opens_files = isinstance(video, (list, tuple)) and any(isinstance(v, _PATHS) for v in video[:1])
             prefetch = _READ_AHEAD if opens_files else 0
-        return PictureSource(video, name, input_data_format=input_data_format, cache_size=cache_size, prefetch=prefetch)
+        return ImageSource(video, name, input_data_format=input_data_format, cache_size=cache_size, prefetch=prefetch)
     if isinstance(video, Iterable) and not isinstance(video, (dict, bytes)):
         _refuse_access(access, name, seekable=False)
         frames = frames_of(video, input_data_format)
         return StreamSource(frames, name, cache_size=cache_size, prefetch=prefetch or 0)
     raise TypeError(
-        "video must be a path, a folder, a list of pictures, an array with 4 axes, a generator, a device or an "
-        f"address, got {type(video).__name__}; put a single picture into a list: video=[picture]"
+        "video must be a path, a folder, a list of images, an array with 4 axes, a generator, a device or an "
+        f"address, got {type(video).__name__}; put a single image into a list: video=[image]"
     )
 
 
@@ -134,9 +134,9 @@ def _open_location(
     path = Path(location).expanduser()
     if path.is_dir():
         _refuse_access(access, f"the folder '{path}'", seekable=True)
-        pictures = pictures_in_folder(path)
-        return PictureSource(
-            pictures, f"'{path}'", input_data_format=input_data_format, cache_size=cache_size, prefetch=prefetch
+        images = images_in_folder(path)
+        return ImageSource(
+            images, f"'{path}'", input_data_format=input_data_format, cache_size=cache_size, prefetch=prefetch
         )
     if path.is_file():
         return _open_file(path, access, cache_size, prefetch)
@@ -162,7 +162,7 @@ def _open_file(path: Path, access: _Access, cache_size: int, prefetch: int) -> V
 
 
 def _open_address(address: str, access: _Access, cache_size: int, prefetch: int) -> VideoSource:
-    """A recording over HTTP can be read from any place, and knows how long it is; the rest is live."""
+    """A recording over HTTP can be read from any position, and knows how long it is; the rest is live."""
     parts = urlsplit(address)
     host = parts.netloc.rpartition("@")[2]
     name = f"'{urlunsplit((parts.scheme, host, parts.path, '', ''))}'"  # passwords and tokens stay out of messages
@@ -185,11 +185,11 @@ def _open_live(location: str, name: str, access: _Access, cache_size: int, prefe
     if prefetch == 0:
         raise ValueError(f"{name} is read on a thread of its own: prefetch must be at least 1")
     container = open_container(location, name, format=access.format, options=access.options, timeout=access.timeout)
-    pictures = pick_stream(container, name)
+    video_stream = pick_stream(container, name)
     return StreamSource(
-        live_frames(container, pictures),
+        live_frames(container, video_stream),
         name,
-        fps=frame_rate(pictures),
+        fps=frame_rate(video_stream),
         cache_size=cache_size,
         prefetch=prefetch,
         drop_frames=access.drop_frames,

@@ -1,6 +1,6 @@
 """What every video source offers: frames by number, in order, ahead of need, and a size.
 
-The kinds of source (`video_file`, `video_pictures`, `video_stream`) fill in how a frame is had; caching,
+The kinds of source (`file_source`, `image_source`, `stream_source`) fill in how a frame is read; caching,
 reading ahead, range checks and closing are written here once.
 """
 
@@ -20,12 +20,12 @@ from torch import Tensor
 
 from .prefetch import Prefetcher
 
-# A frame, and what a caller wants in its place.
+# A frame, and what a caller wants instead of it.
 PreparedFrame = tuple[Tensor, Tensor]
 
 
 class VideoDecodingError(ValueError):
-    """One frame of a video cannot be had, although the ones before it could.
+    """A frame of a video cannot be read, although the ones before it could.
 
     `index` is the frame's number and `reason` says what is wrong with it. The source stays usable: frames
     before and after the damage can still be asked for.
@@ -77,7 +77,7 @@ class VideoSource(ABC):
 
     A frame is a uint8 tensor (3, height, width), RGB, turned upright. Its memory is usually laid out as
     (height, width, 3), the order in which decoders write and in which PyTorch resizes bytes fastest, so no
-    copy is made on the way. Frames are shared with the source's cache and, for pictures already in memory,
+    copy is made on the way. Frames are shared with the source's cache and, for images already in memory,
     with the caller's own arrays: treat them as read-only.
 
     A source may be shared by any number of threads and sessions. Close it, or use it in a `with` block, when
@@ -180,7 +180,7 @@ class VideoSource(ABC):
     ) -> Generator[tuple[int, Tensor], None, None]:
         """Frames one after the other, as pairs (index, frame), read ahead on a thread.
 
-        `start`, `stop` and `step` are those of `range`: `stop` is left out, `step=-1` walks backward, and
+        `start`, `stop` and `step` are those of `range`: `stop` is left out, `step=-1` goes backward, and
         None stands for the end of the clip in the direction of travel. `prepare` makes of each frame what is
         delivered in its place, on the thread that reads. Each call reads on its own, so several may run at
         once. Closing the iterator, dropping it or closing the source ends its thread.

@@ -171,17 +171,17 @@ class StreamSource(VideoSource):
         return [f"stream at frame {self._position}", *size, *super()._facts()]
 
 
-def frames_of(pictures: Iterable[Any], input_data_format: str | None) -> Iterator[TimedFrame]:
-    """The pictures of any iterable as frames, without times. Each is converted when it is taken."""
+def frames_of(images: Iterable[Any], input_data_format: str | None) -> Iterator[TimedFrame]:
+    """The images of any iterable as frames, without times. Each is converted when it is taken."""
     reader = FrameReader(input_data_format)
-    for index, picture in enumerate(pictures):
-        yield reader.read(index, picture), None
+    for index, image in enumerate(images):
+        yield reader.read(index, image), None
 
 
 def live_frames(container: InputContainer, stream: VideoStream) -> Iterator[TimedFrame]:
     """Frames of a camera or a live address, with the time at which each is shown.
 
-    Packets that got lost or damaged on the way are passed over, since the next key frame repairs the picture. The
+    Packets that got lost or damaged on the way are passed over, since decoding recovers at the next key frame. The
     container belongs to this generator, which closes it.
     """
     error_types = import_av().error
@@ -189,15 +189,15 @@ def live_frames(container: InputContainer, stream: VideoStream) -> Iterator[Time
     try:
         for packet in container.demux(stream):
             try:
-                pictures = packet.decode()
+                frames = packet.decode()
             except error_types.EOFError:
                 return
             except error_types.FFmpegError as error:
                 logger.warning("passing over a damaged packet of %s: %s", stream, describe_error(error))
                 continue
-            for picture in pictures:
-                convert = convert or FrameConverter((picture.height, picture.width), orientation_of(picture))
-                yield convert(picture), picture.time
+            for frame in frames:
+                convert = convert or FrameConverter((frame.height, frame.width), orientation_of(frame))
+                yield convert(frame), frame.time
     except error_types.FFmpegError as error:
         raise StreamEnded(f"the stream broke off: {describe_error(error)}") from error
     finally:

@@ -29,7 +29,7 @@ def write_video(
 
     Args:
         path: the file; its suffix (".mp4", ".mkv", ".mov", ".avi") says which container.
-        frames: a `VideoSource`, or PIL pictures, arrays or tensors of one size. Taken one at a time. YUV 4:2:0 needs
+        frames: a `VideoSource`, or PIL images, arrays or tensors of one size. Taken one at a time. YUV 4:2:0 needs
             even sides: an odd last row or column is repeated.
         fps: frames a second.
         codec: name of another FFmpeg encoder.
@@ -57,8 +57,8 @@ def write_video(
 def _arrays(frames: Iterable[Any]) -> Iterator[np.ndarray]:
     """Frames as uint8 (height, width, 3) with even sides."""
     reader = FrameReader()
-    for index, picture in enumerate(frames):
-        frame = picture if isinstance(frames, VideoSource) else reader.read(index, picture)
+    for index, image in enumerate(frames):
+        frame = image if isinstance(frames, VideoSource) else reader.read(index, image)
         array = frame.permute(1, 2, 0).cpu().numpy()
         height, width, _ = array.shape
         yield np.pad(array, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -89,5 +89,5 @@ def _best_encoder() -> str:
 
 
 def _encode(container: OutputContainer, stream: VideoStream, array: np.ndarray) -> None:
-    picture = import_av().VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
-    container.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace="ITU709")))
+    frame = import_av().VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
+    container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709")))
