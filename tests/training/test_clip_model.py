@@ -6,15 +6,18 @@ import pytest
 import torch
 from tiny import randomize, tiny_config
 
-from sam2_hf import Sam2VideoModel
+from sam2_hf import Sam2ImageProcessor, Sam2VideoConfig, Sam2VideoModel, bundled_checkpoint
 from sam2_hf.network.losses import IGNORED_LABEL, LossWeights
 from sam2_hf.tracking.object_state import MaskPrompt, PointPrompt
 from sam2_hf.tracking.session import Sam2VideoInferenceSession
+from sam2_hf.training.data.collation import ClipCollator
+from sam2_hf.training.data.sampling import ClipDataset, ClipSampling
 from sam2_hf.training.models import rollout
 from sam2_hf.training.models.candidates import choose, decode
 from sam2_hf.training.models.clip_model import Sam2VideoForTraining
 from sam2_hf.training.prompting.clicks import Clicks
 from sam2_hf.training.prompting.interaction import Interaction, InteractionPlan, evaluation_plan
+from sam2_hf.training.synthetic.world import SyntheticVideos
 
 SIZE = 64
 PLANS = {
@@ -111,11 +114,13 @@ def test_recomputing_keeps_less_for_the_backward_pass():
 @pytest.mark.parametrize("selection", ["recent", "visible"])
 @torch.no_grad()
 def test_a_batch_of_clips_equals_its_clips_alone(plan, selection):
-    model = training_model(memory_selection=selection, num_maskmem=3).eval()
+    # In double precision: a batch of another size is added up in another order, differently on each CPU.
+    model = training_model(memory_selection=selection, num_maskmem=3).double().eval()
     if selection == "visible":
         model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(2.1)
     plan = InteractionPlan(plan.first_frames, plan.corrected, where="centre")
     pixels, labels = clips(batch=2, objects=3)
+    pixels = pixels.double()
     pixels[1], labels[1] = pixels[1].flip(-1), labels[1].flip(-2)
     together = model(pixels, labels, plan)
     alone = [model(pixels[row : row + 1], labels[row : row + 1], plan) for row in range(2)]
@@ -125,8 +130,9 @@ def test_a_batch_of_clips_equals_its_clips_alone(plan, selection):
 
 @torch.no_grad()
 def test_objects_that_fill_up_the_batch_change_nothing():
-    model = training_model().eval()
+    model = training_model().double().eval()  # a batch of another size is added up in another order
     pixels, labels = clips()
+    pixels = pixels.double()
     padded = torch.cat((labels, torch.full_like(labels[:, :, :1], IGNORED_LABEL)), dim=2)
     one, other = model(pixels, labels), model(pixels, padded)
     torch.testing.assert_close(other.loss, one.loss)
@@ -218,16 +224,25 @@ def test_training_draws_a_plan_and_evaluation_does_not():
     assert model.eval()._plan(4) == evaluation_plan()
 
 
-def test_half_precision_trains():
-    model = training_model().eval()  # without dropout
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_trains(dtype):
+    """With trained weights: random ones put the next click elsewhere after the smallest rounding error."""
+    name = bundled_checkpoint()
+    config = Sam2VideoConfig.from_pretrained(name).with_image_size(128)
+    model = Sam2VideoForTraining.from_pretrained(name, config=config, dtype=torch.float32).eval()  # without dropout
     plan = InteractionPlan({0: "click"}, {0: (False,)}, where="centre")
-    full = model(*clips(), plan)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        half = model(*clips(), plan)
+    video = ClipDataset(SyntheticVideos(1, split="test"), ClipSampling(num_frames=2, max_objects=1))
+    batch = ClipCollator(Sam2ImageProcessor(size=128))([video[0]])
+    with torch.no_grad():
+        full = model(**batch, plan=plan)
+    with torch.autocast("cpu", dtype=dtype):
+        half = model(**batch, plan=plan)
     half.loss.backward()
     assert half.loss.dtype == torch.float32
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
-    torch.testing.assert_close(half.loss, full.loss, rtol=0.05, atol=0)  # bfloat16 has eight bits
+    # bfloat16 has eight bits. The difference is below 1 %, with the instruction sets of older processors as well.
+    torch.testing.assert_close(half.loss, full.loss, rtol=0.1, atol=0)
+    assert (half.mask_ious - full.mask_ious).abs().max() < 0.05
 
 
 def test_what_is_saved_is_a_video_model(tmp_path):
