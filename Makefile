@@ -1,33 +1,37 @@
 # Everything from a fresh clone, with Python and nothing else:
 #
-#   make demo                                   segment a picture, follow objects through a clip: outputs/
-#   make demo IMAGE=photo.jpg                   on a picture of yours
-#   make demo VIDEO=clip.mp4                    a click on a clip's first frame, followed
+#   make demo                                   segment an image, track objects through a clip: outputs/
+#   make demo IMAGE=photo.jpg                   on an image of yours
+#   make demo VIDEO=clip.mp4                    a click on the first frame of a clip, tracked
 #   make demo CHECKPOINT=facebook/sam2.1-hiera-tiny    with trained weights: a folder or a name on the Hub
 #   make test                                   format, lint, types and tests
-#   make bench                                  how fast ours is beside transformers, on a picture of yours: PICTURE=
+#   make bench                                  ours, transformers and the official code, timed; IMAGE= for a photo
 #   make bench BENCH_FLAGS=--quick              in some minutes; --gpu on a CUDA device, --help for more
+#   make dist                                   wheel and sdist in dist/, their contents checked
+#   make test TRANSFORMERS=lowest               with the lowest supported transformers, or the newest; also for demo
 #   make format                                 what the formatter and the linter can mend by themselves
-#   make clean                                  remove the environment and all that was built
+#   make clean                                  remove the environments and all that was built
 #
 # PYTHON picks the interpreter, PIP_FLAGS goes to pip. On Linux, PyPI's torch brings CUDA libraries of several
 # gigabytes; PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" fetches a build for the CPU alone.
 
 PYTHON ?= python3
 PIP_FLAGS ?=
-VENV ?= .venv
+TRANSFORMERS ?=
+VENV ?= .venv$(if $(TRANSFORMERS),-$(TRANSFORMERS))
 OUTPUT ?= outputs
 IMAGE ?=
 VIDEO ?=
 CHECKPOINT ?=
-PICTURE ?=
 BENCH_FLAGS ?=
 PYTEST_FLAGS ?= --numprocesses auto
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_FLAGS) --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_FLAGS) --constraint $(VENV)/constraints.txt
 
-.PHONY: demo test lint bench format clean
+LOWEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml)
+
+.PHONY: demo test lint bench dist format clean
 
 demo: $(VENV)/.package
 	$(BIN)/python -m sam2_hf.demo --output "$(OUTPUT)" \
@@ -43,14 +47,19 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.package
-	$(BIN)/python -m benchmarks $(if $(PICTURE),--picture "$(PICTURE)") $(BENCH_FLAGS)
+	$(BIN)/python -m benchmarks $(if $(IMAGE),--image "$(IMAGE)") $(BENCH_FLAGS)
+
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python scripts/check_wheel.py --contents dist/*
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-newest $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The stamps are older than the file they depend on exactly when something has to be installed again.
 $(VENV)/.python:
@@ -58,7 +67,12 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.package: $(VENV)/.python pyproject.toml constraints.txt
+# With TRANSFORMERS, pip is free to choose the packages whose versions transformers narrows.
+$(VENV)/constraints.txt: $(VENV)/.python constraints.txt pyproject.toml
+	$(if $(TRANSFORMERS),grep -vE '^(transformers|huggingface_hub|tokenizers)==' constraints.txt > $@, cp constraints.txt $@)
+	$(if $(filter lowest,$(TRANSFORMERS)),echo 'transformers==$(LOWEST).*' >> $@)
+
+$(VENV)/.package: $(VENV)/.python $(VENV)/constraints.txt pyproject.toml
 	@echo "Installing the package into $(VENV); the first time takes some minutes."
 	$(PIP) --editable .
 	@touch $@

@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks [--quick | --gpu] [--only NAME] [--picture FILE] [--json FILE]`."""
+"""The command line: `python -m benchmarks [--quick | --gpu] [--only NAME] [--image FILE] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from . import cases  # noqa: F401
-from .case import CASES, Case, Group, Place
-from .contest import Entry, hold
-from .gpu import GPU_MINUTES, gpu_entries, gpu_summary
+from .case import CASES, Case, Group, Runtime
+from .comparison import Variant, compare_variants
+from .gpu import GPU_MINUTES, gpu_summary, gpu_variants
 from .machine import describe_machine, describe_versions
 from .processes import environment, python
 from .results import Report
@@ -29,8 +29,7 @@ _QUICK_RUNS, _QUICK_SECONDS = 3, 20.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs ours beside transformers and, where it is installed, the official code, and prints how many times as long
-    they take. Give a picture of yours, or take the one that is drawn."""
+    """Measure ours, transformers and, where it is installed, the official code in one run, and print the ratios."""
     given = _parser().parse_args(arguments)
     chosen = _choose(given)
     if given.list:
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         describe_versions(),
         {
             "group": _group(given),
-            "picture": given.picture and given.picture.name,
+            "image": given.image and given.image.name,
             "threads": given.threads,
             "dtype": given.dtype,
         },
@@ -59,18 +58,22 @@ def _parser() -> argparse.ArgumentParser:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--quick", action="store_true", help="small work and few runs: some minutes on a laptop")
     kind.add_argument("--gpu", action="store_true", help=f"on a CUDA device, at most {GPU_MINUTES} minutes")
-    parser.add_argument("--only", action="append", metavar="NAME", help="these cases, also as video-*; see --list")
-    parser.add_argument("--list", action="store_true", help="the names of the cases, and nothing else")
-    parser.add_argument("--sides", nargs="+", choices=["ours", "transformers", "official"], help="by default all")
-    parser.add_argument("--plain", action="store_true", help="ours once more, without its fast forms of the arithmetic")
-    parser.add_argument("--picture", type=Path, help="a photograph; without it, a picture is drawn")
+    parser.add_argument("--only", action="append", metavar="NAME", help="cases to run, also as video-*; see --list")
+    parser.add_argument("--list", action="store_true", help="print the names of the cases, and run none")
+    parser.add_argument(
+        "--implementations", nargs="+", choices=["ours", "transformers", "official"], help="by default all"
+    )
+    parser.add_argument("--plain", action="store_true", help="also ours without its fast forms of the arithmetic")
+    parser.add_argument("--image", type=Path, help="a photograph; by default, a drawn image")
     parser.add_argument(
         "--trained", type=Path, help="a folder with trained checkpoints, such as sam2.1-hiera-large; else untrained"
     )
-    parser.add_argument("--json", type=Path, default=RESULTS, help=f"where results go, with --only added: {RESULTS}")
-    parser.add_argument("--runs", type=int, help="at most so many runs a case")
-    parser.add_argument("--seconds", type=float, help="begin no further run of a case after so many seconds")
-    parser.add_argument("--threads", type=int, help="of torch; by default one a core")
+    parser.add_argument(
+        "--json", type=Path, default=RESULTS, help=f"file for the results, to which --only adds; by default {RESULTS}"
+    )
+    parser.add_argument("--runs", type=int, help="limit of the runs of a case")
+    parser.add_argument("--seconds", type=float, help="limit of the time in which runs of a case start")
+    parser.add_argument("--threads", type=int, help="of torch; by default one for each core")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="on the CPU")
     return parser
 
@@ -80,7 +83,7 @@ def _group(given: argparse.Namespace) -> Group:
 
 
 def _choose(given: argparse.Namespace) -> list[Case]:
-    """The cases of a group; those that are named may be of any."""
+    """The cases of the group, or those that are named, of any group."""
     if not given.only:
         return [case for case in CASES.values() if _group(given) in case.groups]
     chosen = [case for case in CASES.values() if any(fnmatch.fnmatch(case.name, name) for name in given.only)]
@@ -91,19 +94,21 @@ def _choose(given: argparse.Namespace) -> list[Case]:
 
 def _run_all(chosen: Sequence[Case], given: argparse.Namespace, report: Report) -> None:
     kept = Report.load(given.json) if given.only and given.json.exists() else None
-    entries = gpu_entries() if given.gpu else _cpu_entries(given)
+    variants = gpu_variants() if given.gpu else _cpu_variants(given)
     most_runs = given.runs or (_QUICK_RUNS if given.quick else sys.maxsize)
     deadline = time.monotonic() + (60 * GPU_MINUTES if given.gpu else float("inf"))
     for case in chosen:
         if time.monotonic() > deadline:
-            _tell(f"{case.name} left out: the time is over")
+            _tell(f"{case.name} left out: the time limit is reached")
             continue
-        weights = checkpoint(case.preset, case.image_size, given.picture, given.trained)
+        weights = checkpoint(case.preset, case.image_size, given.image, given.trained)
         seconds = given.seconds or (_QUICK_SECONDS if given.quick else case.seconds)
-        taking_part = {name: entry for name, entry in entries.items() if entry.side in case.sides}
+        taking_part = {
+            name: variant for name, variant in variants.items() if variant.implementation in case.implementations
+        }
         runs = most_runs if not case.measures_growth else case.runs
         rates = None if given.gpu else _measure_rates(given.threads)
-        result = hold(case, taking_part, weights, given.picture, runs, seconds, _tell)
+        result = compare_variants(case, taking_part, weights, given.image, runs, seconds, _tell)
         result.rates, result.load = rates, round(os.getloadavg()[0], 2)
         report.results.append(result)
         if kept is None:
@@ -113,10 +118,10 @@ def _run_all(chosen: Sequence[Case], given: argparse.Namespace, report: Report) 
             kept.save(given.json)
 
 
-def _cpu_entries(given: argparse.Namespace) -> dict[str, Entry]:
-    place = Place(dtype=given.dtype, threads=given.threads)
-    entries = {name: Entry(name, place) for name in given.sides or ("ours", "transformers", "official")}
-    return {**entries, "ours, plain": Entry("ours", replace(place, plain=True))} if given.plain else entries
+def _cpu_variants(given: argparse.Namespace) -> dict[str, Variant]:
+    runtime = Runtime(dtype=given.dtype, threads=given.threads)
+    variants = {name: Variant(name, runtime) for name in given.implementations or ("ours", "transformers", "official")}
+    return {**variants, "ours, plain": Variant("ours", replace(runtime, plain=True))} if given.plain else variants
 
 
 def _measure_rates(threads: int | None) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""How well two contenders agree in what they found."""
+"""Agreement of the results of two variants."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Agreement = dict[str, Any]
 
 
 def compare_files(ours: Path, theirs: Path) -> Agreement:
-    """The agreement of two files of tensors; empty if they hold nothing that both have."""
+    """Compares two files of tensors. Empty if they have no tensor in common."""
     return compare(torch.load(ours), torch.load(theirs))
 
 
 def compare(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> Agreement:
-    """Masks as their mean IoU, everything else as the largest difference in relation to the largest value."""
+    """Compares masks by their mean IoU, and other tensors by the largest difference relative to the largest value."""
     if "masks" in ours:
         return compare_masks(ours["masks"], theirs["masks"])
     errors = [_error(ours[name].float(), theirs[name].float()) for name in ours if name in theirs]
@@ -24,7 +24,7 @@ def compare(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> A
 
 
 def compare_masks(ours: torch.Tensor, theirs: torch.Tensor) -> Agreement:
-    """For each of their masks (K, H, W) the best IoU with one of ours, and how many there are."""
+    """Counts masks (K, H, W) bool, and takes for each of theirs the best IoU with one of ours."""
     counts = {"masks": [len(ours), len(theirs)]}
     if not len(ours) or not len(theirs) or ours.shape[1:] != theirs.shape[1:]:
         return counts

@@ -1,4 +1,4 @@
-"""What is measured: `Case`, the registry of all cases, and what a case is given to work with."""
+"""`Case`, the registry of all cases, and the arguments that a case gets."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import torch
 
-    from .sides.base import Side
+    from .implementations.base import Implementation
 
 Group = Literal["quick", "full", "gpu"]
 Output = dict[str, "torch.Tensor"]
 
 
 class Unavailable(Exception):
-    """A side cannot do a piece of work here; the message says what is missing."""
+    """An implementation cannot do a piece of work here; the message says what is missing."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where and how a contender computes.
+class Runtime:
+    """The settings of one process.
 
-    `compiled` names a preset of `model.compile`; `plain` turns our fast forms of the arithmetic off.
+    Args:
+        device: "cpu" or "cuda".
+        dtype: name of a dtype of torch.
+        compiled: preset of `model.compile`; None runs the model as it is.
+        plain: whether the fast forms of the arithmetic are turned off in ours.
+        threads: of torch; None leaves one for each core.
     """
 
     device: str = "cpu"
@@ -34,7 +39,7 @@ class Place:
     threads: int | None = None
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Place:
+    def from_json(cls, values: Mapping[str, Any]) -> Runtime:
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
@@ -43,12 +48,20 @@ class Place:
 
 @dataclass(frozen=True)
 class Bench:
-    """What a case is given: a side, a checkpoint folder, a picture (None: a drawn one) and a place."""
+    """The arguments of a case.
 
-    side: Side
+    Args:
+        implementation: what to call.
+        weights: checkpoint folder.
+        image: file; None for a drawn image.
+        runtime: device, dtype and threads.
+        image_size: side of the model's input in pixels.
+    """
+
+    implementation: Implementation
     weights: Path
-    picture: Path | None
-    place: Place
+    image: Path | None
+    runtime: Runtime
     image_size: int
 
 
@@ -56,9 +69,11 @@ class Bench:
 class Job:
     """Work that is ready to run.
 
-    `run` is what is timed, and may be called again and again. `read` turns what it returned into tensors, to be
-    compared between sides. `state` is what is held from one run to the next, if anything. `peak` reads the memory
-    that a run had from what it returned, where a run is a process of its own.
+    Args:
+        run: the timed function; it is called repeatedly.
+        read: turns the result of `run` into tensors, which are compared between implementations.
+        state: object that lives from run to run; its tensors count as held memory.
+        peak: reads the peak memory in bytes from the result of `run`, where a run is a process of its own.
     """
 
     run: Callable[[], Any]
@@ -71,15 +86,26 @@ class Job:
 class Case:
     """A piece of work.
 
-    Runs are repeated up to `runs` times, but no more are begun after `seconds` once there are `least_runs`. `warm_up`
-    runs come first and do not count. With `measures_growth`, what counts is how much more is held from run to run.
+    Args:
+        name: unique name, for `--only`.
+        title: description for the tables.
+        prepare: loads the model and makes the input.
+        groups: runs of the command that include the case.
+        implementations: names of those that can do the work.
+        preset: architecture of the checkpoint.
+        image_size: side of the model's input in pixels.
+        warm_up: runs that do not count, before the others.
+        least_runs: runs that are made however long they take.
+        runs: the most runs.
+        seconds: no run starts later than this, once there are `least_runs`.
+        measures_growth: whether the case measures the memory that each run adds, instead of time.
     """
 
     name: str
     title: str
     prepare: Callable[[Bench], Job]
     groups: frozenset[Group]
-    sides: tuple[str, ...] = ("ours", "transformers", "official")
+    implementations: tuple[str, ...] = ("ours", "transformers", "official")
     preset: str = "sam2.1-hiera-tiny"
     image_size: int = 1024
     warm_up: int = 1
@@ -93,12 +119,16 @@ CASES: dict[str, Case] = {}
 
 
 def register(case: Case) -> None:
-    """Adds a case; its name must be new."""
+    """Adds a case to the registry.
+
+    Raises:
+        ValueError: if there is a case of that name.
+    """
     if case.name in CASES:
         raise ValueError(f"there are two cases named {case.name!r}")
     CASES[case.name] = case
 
 
 def groups(*names: Group) -> frozenset[Group]:
-    """In which runs of the command a case takes part."""
+    """The runs of the command that include a case."""
     return frozenset(names)

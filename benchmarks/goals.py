@@ -1,4 +1,4 @@
-"""What is to be reached beside transformers on two CPU cores in float32, and what was."""
+"""Goals beside transformers on two CPU cores in float32, and what was reached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PEER = "transformers"
 
 
 class Goal(NamedTuple):
-    """At least `least` in a case, by a measure of its result, which is None where there is nothing to compare."""
+    """A least value of a measure of a case. The measure is None where there is nothing to compare."""
 
     case: str
     what: str
@@ -30,9 +30,9 @@ def _speed_by_processor(result: Result) -> str:
 
 
 def _memory(result: Result) -> float | None:
-    if not result.took_part("ours", PEER):
+    if not result.has_runs("ours", PEER):
         return None
-    ours, theirs = result.contenders["ours"].peak, result.contenders[PEER].peak
+    ours, theirs = result.variants["ours"].peak, result.variants[PEER].peak
     return theirs / ours if ours and theirs else None
 
 
@@ -49,7 +49,7 @@ GOALS = (
 
 
 def goal_rows(results: Sequence[Result]) -> list[list[str]]:
-    """What was asked and what was reached, for every goal whose case is among the results."""
+    """A row of the table for every goal whose case is among the results."""
     by_name = {result.name: result for result in results}
     rows = []
     for goal in GOALS:

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine and the versions that figures were measured with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pillow")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores, memory, GPU if there is one, and the load at this moment."""
+    """Processor, cores, memory, GPU if there is one, and the present load."""
     gpu = None
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
@@ -32,11 +32,11 @@ def describe_machine() -> dict[str, Any]:
 
 
 def describe_versions() -> dict[str, str]:
-    """Python, ours and what we stand on or beside."""
+    """Versions of Python, this package, its dependencies and the official code."""
     from sam2_hf import __version__
 
     versions = {"python": platform.python_version(), "sam2_hf": __version__}
-    for name in (*_PACKAGES, "rf-sam-2", "sam-2"):  # the official code has two names as a package
+    for name in (*_PACKAGES, "rf-sam-2", "sam-2"):  # the official code is distributed under two names
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""How much memory a process has used, and how much an object holds."""
+"""Peak memory of a process, and memory held by an object."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LEAVES = (str, bytes, int, float, bool, type(None))
 
 
 def peak_bytes(device: str = "cpu") -> int:
-    """The most memory that this process has had so far: on the GPU if it computes there, else resident."""
+    """The peak memory of this process in bytes: on the GPU for a CUDA device, else resident."""
     if device.startswith("cuda"):
         import torch
 
@@ -27,7 +27,7 @@ def peak_bytes(device: str = "cpu") -> int:
 
 
 def held_bytes(root: object) -> int:
-    """Bytes of all tensors that can be reached from an object, each memory counted once."""
+    """Bytes of all tensors that can be reached from an object. Storage that tensors share counts once."""
     import torch
 
     storages: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""How the Pythons are started that do the work."""
+"""Command and environment of the processes that do the work."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _QUIET = {
 
 
 def environment() -> dict[str, str]:
-    """This process's, with the package and the benchmarks on the path, offline, without progress bars."""
+    """This process's environment, with the package and the benchmarks on the path, offline, without progress bars."""
     path = [str(_ROOT / "src"), str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, **_QUIET, "PYTHONPATH": os.pathsep.join(path)}
 
 
 def python(*arguments: str) -> list[str]:
-    """The command that runs this Python with some arguments."""
+    """The command that runs this Python interpreter with some arguments."""
     return [sys.executable, *arguments]

@@ -1,4 +1,4 @@
-"""A model without training, for when no checkpoint is at hand."""
+"""An untrained model, for use without a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ from sam2_hf.modeling_sam2 import Sam2Model, Sam2PromptableModel
 def random_model(
     config: PreTrainedConfig, seed: int = 0, model_class: type[Sam2PromptableModel] = Sam2Model
 ) -> Sam2PromptableModel:
-    """An untrained model whose masks nevertheless follow the colours and edges of a picture.
+    """An untrained model whose masks follow the colours and edges of an image.
 
-    Matrices are scaled by their fan-in, so that what tells one place of the picture from another keeps its size through
-    the layers; with the small values that a training starts from, it would drown in rounding. The kernels that
-    enlarge masks get one value for all four pixels, for otherwise every mask would show their pattern and little else.
+    Matrices are scaled by their fan-in, so that differences between positions of the image keep their size through the
+    layers; with the small values that training starts from, rounding would hide them. The kernels that upsample masks
+    get one value for all four pixels; otherwise every mask would show little but their pattern.
+
+    Args:
+        config: of `model_class`.
+        seed: of the weights.
+        model_class: image or video model.
+
+    Returns:
+        The model in evaluation mode.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

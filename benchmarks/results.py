@@ -1,4 +1,4 @@
-"""What a run of the benchmarks found, as it is kept in JSON."""
+"""Results of the benchmarks, and their JSON file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 
 class Spread(NamedTuple):
-    """Least, middle and greatest of some values."""
+    """Minimum, median and maximum of some values."""
 
     least: float
     median: float
@@ -23,11 +23,17 @@ class Spread(NamedTuple):
 
 @dataclass
 class Measurement:
-    """What one contender of a case took.
+    """Measurements of one variant of a case.
 
-    `seconds` of each run by the clock, `processor` seconds that its threads computed, `held` bytes after each run;
-    `loaded` and `peak`, the process's memory before the first run and in all; `flops` and `traffic` of one run, where
-    they were counted. A contender that could not take part has the reason in `skipped`.
+    Args:
+        seconds: wall-clock time of each run.
+        processor: processor time of each run, over all threads, in seconds.
+        held: bytes held after each run.
+        loaded: peak memory of the process before the first run, in bytes.
+        peak: peak memory of the process over all runs, in bytes.
+        flops: floating-point operations of one run, if they were counted.
+        traffic: bytes that the operations of one run read and write, if they were counted.
+        skipped: why there are no measurements.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -45,17 +51,25 @@ class Measurement:
 
     @property
     def growth(self) -> float:
-        """Bytes held more from run to run, over the last third of the runs."""
+        """Bytes that each run adds to what is held, over the last third of the runs."""
         last = self.held[-max(2, len(self.held) // 3) :]
         return (last[-1] - last[0]) / (len(last) - 1)
 
 
 @dataclass
 class Result:
-    """A case and its contenders.
+    """A case and the measurements of its variants.
 
-    `agreement` is that of ours with each other one. `rates` is how fast the machine was at that time, in operations
-    and in bytes a second, and `load` how many processes wanted to run.
+    Args:
+        name: of the case.
+        title: of the case.
+        preset: architecture of the checkpoint.
+        image_size: side of the model's input in pixels.
+        measures_growth: whether memory that each run adds is measured, instead of time.
+        variants: measurements by variant.
+        agreement: of ours with each other variant.
+        rates: of the machine just before: operations and bytes per second.
+        load: of the machine just after.
     """
 
     name: str
@@ -63,29 +77,36 @@ class Result:
     preset: str
     image_size: int
     measures_growth: bool
-    contenders: dict[str, Measurement] = field(default_factory=dict)
+    variants: dict[str, Measurement] = field(default_factory=dict)
     agreement: dict[str, dict[str, Any]] = field(default_factory=dict)
     rates: dict[str, float] | None = None
     load: float | None = None
 
-    def took_part(self, *names: str) -> bool:
-        """Whether all of these contenders have runs."""
-        return all(name in self.contenders and self.contenders[name].seconds for name in names)
+    def has_runs(self, *names: str) -> bool:
+        """Whether all of these variants were measured."""
+        return all(name in self.variants and self.variants[name].seconds for name in names)
 
     def ratio(self, theirs: str, clock: Literal["seconds", "processor"] = "seconds") -> Spread | None:
-        """How many times as long as ours they take, turn by turn; None if one of the two did not take part.
+        """Their time divided by ours, within each round.
 
-        By `processor` time, what else the machine does hardly matters, but neither does how well threads share work.
+        Processor time hardly depends on what else the machine does, and does not show how well threads share work.
+
+        Args:
+            theirs: name of the other variant.
+            clock: "seconds" for wall-clock time, "processor" for processor time.
+
+        Returns:
+            The ratios' spread; None if one of the two was not measured.
         """
-        if not self.took_part("ours", theirs):
+        if not self.has_runs("ours", theirs):
             return None
-        pairs = zip(getattr(self.contenders[theirs], clock), getattr(self.contenders["ours"], clock), strict=False)
+        pairs = zip(getattr(self.variants[theirs], clock), getattr(self.variants["ours"], clock), strict=False)
         return Spread.of([slow / fast for slow, fast in pairs])
 
 
 @dataclass
 class Report:
-    """All results, with what is needed to understand them."""
+    """All results, with the machine, versions and options."""
 
     machine: dict[str, Any]
     versions: dict[str, str]
@@ -102,10 +123,10 @@ class Report:
         values = json.loads(path.read_text())
         results = values.pop("results")
         for result in results:
-            result["contenders"] = {name: Measurement(**found) for name, found in result["contenders"].items()}
+            result["variants"] = {name: Measurement(**found) for name, found in result["variants"].items()}
         return cls(**values, results=[Result(**result) for result in results])
 
     def merge(self, other: Report) -> None:
-        """Takes over the results of another report, in the place of those of the same cases."""
+        """Adds the results of another report. They replace those of the same cases."""
         replaced = {result.name for result in other.results}
         self.results = [result for result in self.results if result.name not in replaced] + other.results

@@ -1,4 +1,4 @@
-"""A still life, drawn, for when no photograph is given."""
+"""A drawn scene, for use without a photograph."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def draw_scene(seed: int = 0) -> Image.Image:
     """Balls, a box and a mug on a table, 960 by 640 pixels; `seed` changes the grain of the surfaces alone."""
     scale = _SUPERSAMPLING
     rng = np.random.default_rng(seed)
-    picture = Image.fromarray(_room(SIZE[0] * scale, SIZE[1] * scale, rng))
+    image = Image.fromarray(_room(SIZE[0] * scale, SIZE[1] * scale, rng))
     for foot, width in (((605, 497), 190), ((745, 400), 110)):
-        _cast_shadow(picture, foot, width)
+        _cast_shadow(image, foot, width)
     for ball in _BALLS:
-        _cast_shadow(picture, (ball.centre[0] + ball.radius // 3, ball.centre[1] + ball.radius), ball.radius * 2)
-    _draw_mug(picture)
-    _draw_box(picture)
+        _cast_shadow(image, (ball.centre[0] + ball.radius // 3, ball.centre[1] + ball.radius), ball.radius * 2)
+    _draw_mug(image)
+    _draw_box(image)
     for ball in _BALLS:
-        _draw_ball(picture, ball)
-    small = np.asarray(picture.resize(SIZE, Image.Resampling.LANCZOS), dtype=np.float32)
+        _draw_ball(image, ball)
+    small = np.asarray(image.resize(SIZE, Image.Resampling.LANCZOS), dtype=np.float32)
     grain = rng.normal(0, 2.5, small.shape[:2])[..., None]
     return Image.fromarray((small + grain).clip(0, 255).astype(np.uint8))
 
@@ -60,10 +60,10 @@ def _room(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
     return np.where((y < horizon)[..., None], wall, wood).clip(0, 255).astype(np.uint8)
 
 
-def _cast_shadow(picture: Image.Image, foot: tuple[int, int], width: int) -> None:
+def _cast_shadow(image: Image.Image, foot: tuple[int, int], width: int) -> None:
     """Darkens the table around `foot` (x, y), softly, over about `width` pixels."""
     scale = _SUPERSAMPLING
-    shade = Image.new("L", picture.size, 0)
+    shade = Image.new("L", image.size, 0)
     x, y = foot
     ellipse = [
         (x - width // 2) * scale,
@@ -72,10 +72,10 @@ def _cast_shadow(picture: Image.Image, foot: tuple[int, int], width: int) -> Non
         (y + width // 9) * scale,
     ]
     ImageDraw.Draw(shade).ellipse(ellipse, fill=130)
-    picture.paste((38, 26, 20), mask=shade.filter(ImageFilter.GaussianBlur(9 * scale)))
+    image.paste((38, 26, 20), mask=shade.filter(ImageFilter.GaussianBlur(9 * scale)))
 
 
-def _draw_ball(picture: Image.Image, ball: _Ball) -> None:
+def _draw_ball(image: Image.Image, ball: _Ball) -> None:
     """A ball with diffuse light, a highlight and, if it has any, stripes."""
     radius = ball.radius * _SUPERSAMPLING
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float32) / radius
@@ -88,10 +88,10 @@ def _draw_ball(picture: Image.Image, ball: _Ball) -> None:
     pixels = colour * (0.28 + 0.8 * lit)[..., None] + 210 * (lit**40)[..., None]
     patch = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     left, top = (side * _SUPERSAMPLING - radius for side in ball.centre)
-    picture.paste(patch, (left, top), Image.fromarray((inside * 255).astype(np.uint8)))
+    image.paste(patch, (left, top), Image.fromarray((inside * 255).astype(np.uint8)))
 
 
-def _draw_box(picture: Image.Image) -> None:
+def _draw_box(image: Image.Image) -> None:
     """A cardboard box with three visible faces and a stripe of tape."""
     faces = (
         ([(520, 350), (640, 372), (640, 505), (520, 470)], (186, 140, 92)),
@@ -99,17 +99,17 @@ def _draw_box(picture: Image.Image) -> None:
         ([(520, 350), (596, 328), (712, 345), (640, 372)], (214, 174, 126)),
         ([(570, 336), (585, 332), (690, 354), (674, 360)], (236, 214, 170)),
     )
-    draw = ImageDraw.Draw(picture)
+    draw = ImageDraw.Draw(image)
     for corners, colour in faces:
         draw.polygon([(x * _SUPERSAMPLING, y * _SUPERSAMPLING) for x, y in corners], fill=colour)
 
 
-def _draw_mug(picture: Image.Image) -> None:
+def _draw_mug(image: Image.Image) -> None:
     """A mug: a shaded cylinder with a handle and a dark mouth."""
     scale = _SUPERSAMPLING
     left, top, right, bottom = (value * scale for value in (742, 270, 828, 392))
     lid = 13 * scale
-    draw = ImageDraw.Draw(picture)
+    draw = ImageDraw.Draw(image)
     draw.arc(
         [right - 22 * scale, top + 22 * scale, right + 36 * scale, bottom - 30 * scale],
         -100,

@@ -16,7 +16,7 @@ _MEBI, _GIGA = 2**20, 1e9
 
 
 def tables(report: Report) -> str:
-    """All that a report holds: conditions, goals, speed, what streams hold, floors, and who could not take part."""
+    """The tables of a report: conditions, goals, speed, memory of streams, floors, and what was not measured."""
     timed = [result for result in report.results if not result.measures_growth]
     grown = [result for result in report.results if result.measures_growth]
     parts = [
@@ -31,19 +31,19 @@ def tables(report: Report) -> str:
 
 
 def conditions(report: Report) -> str:
-    """The machine and the versions, in a sentence each."""
+    """The machine and the versions, a line each."""
     machine = report.machine
-    place = f"{machine['gpu']}; " if machine.get("gpu") else ""
-    place += f"{machine['processor']} ({machine['instructions']}), {machine['threads']} threads"
+    hardware = f"{machine['gpu']}; " if machine.get("gpu") else ""
+    hardware += f"{machine['processor']} ({machine['instructions']}), {machine['threads']} threads"
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    return f"{place}, {machine['memory_gib']:.0f} GiB. {report.started[:10]}.\n{versions}."
+    return f"{hardware}, {machine['memory_gib']:.0f} GiB. {report.started[:10]}.\n{versions}."
 
 
 def speed_table(results: Sequence[Result]) -> str:
-    """Time and memory of ours, and how many times as much the others need: median (least to greatest)."""
+    """Time and memory of ours, and the ratios of the others to it: median (minimum to maximum)."""
     peers, rows = _peers(results), []
     for result in results:
-        ours = result.contenders.get("ours")
+        ours = result.variants.get("ours")
         if ours is None or not ours.seconds:
             continue
         rows.append(
@@ -53,7 +53,7 @@ def speed_table(results: Sequence[Result]) -> str:
                 _time(ours.median),
                 *(_spread(result.ratio(peer)) for peer in peers),
                 _memory(ours.peak),
-                *(_memory_ratio(ours, result.contenders.get(peer)) for peer in peers),
+                *(_memory_ratio(ours, result.variants.get(peer)) for peer in peers),
                 *(_agreement(result, peer) for peer in peers),
             ]
         )
@@ -62,23 +62,23 @@ def speed_table(results: Sequence[Result]) -> str:
 
 
 def growth_table(results: Sequence[Result]) -> str:
-    """What a session holds more with every frame of a stream, over the last third of the frames."""
+    """Memory that every frame of a stream adds to a session, over the last third of the frames."""
     peers = _peers(results)
     rows = [
-        [result.name, result.title, *(_growth(result.contenders.get(name)) for name in ("ours", *peers))]
+        [result.name, result.title, *(_growth(result.variants.get(name)) for name in ("ours", *peers))]
         for result in results
     ]
     return _table(["case", "work", "ours", *peers], rows)
 
 
 def floor_table(results: Iterable[Result]) -> str:
-    """The arithmetic of ours beside that of transformers, and how near ours comes to the machine's rates."""
+    """Operations of ours and of transformers, and the time of ours beside the least that the machine's rates allow."""
     rows = []
     for result in results:
-        ours = result.contenders.get("ours")
+        ours = result.variants.get("ours")
         if result.rates is None or ours is None or not ours.flops or not ours.traffic or not ours.seconds:
             continue
-        theirs = result.contenders.get("transformers", Measurement())
+        theirs = result.variants.get("transformers", Measurement())
         arithmetic, traffic = ours.flops / result.rates["flops"], ours.traffic / result.rates["bytes"]
         rows.append(
             [
@@ -107,19 +107,19 @@ def floor_table(results: Iterable[Result]) -> str:
 
 
 def gaps(report: Report) -> str:
-    """Who could not take part in what, and why."""
+    """Variants that were not measured, and why: a line each."""
     lines = [
         f"- {result.name}: {name} left out, {measured.skipped}"
         for result in report.results
-        for name, measured in result.contenders.items()
+        for name, measured in result.variants.items()
         if measured.skipped
     ]
     return "\n".join(lines)
 
 
 def _peers(results: Sequence[Result]) -> list[str]:
-    """Everybody but ours, in the order of the first appearance."""
-    names = dict.fromkeys(name for result in results for name in result.contenders)
+    """All variants but ours, in the order of their first appearance."""
+    names = dict.fromkeys(name for result in results for name in result.variants)
     return [name for name in names if name != "ours"]
 
 
@@ -170,7 +170,11 @@ def _agreement(result: Result, peer: str) -> str:
 
 
 def put_into(document: str, text: str) -> str:
-    """The document with the text between its two marks, in the place of what was there."""
+    """Replaces the text between the two marks of a document.
+
+    Raises:
+        ValueError: if the marks are missing.
+    """
     before, mark, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not mark or not end:

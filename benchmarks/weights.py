@@ -1,8 +1,8 @@
-"""Checkpoints to measure with: untrained, but with as much to do as trained ones.
+"""Checkpoints to measure with: untrained, and adjusted so that they cause as much work as trained ones.
 
-What a filter throws away costs less than what it keeps. So the IoU head is shifted until the usual part of the masks
-of a picture passes the usual filter, and the masks are sharpened until half of them are stable; both as with trained
-weights. And as in a trained network rounding must stay small, so that what different sides compute can be compared.
+A mask that a filter drops costs less than one that it keeps. So the IoU head is shifted until the usual share of the
+masks of an image passes the usual filter, and the masks are sharpened until half of them are stable; both as with
+trained weights. Attention is softened, so that rounding stays small and implementations can be compared.
 """
 
 from __future__ import annotations
@@ -27,23 +27,27 @@ _POINTS_PER_SIDE = 8
 _IOU_THRESHOLD, _STABILITY_THRESHOLD, _STABILITY_OFFSET = 0.88, 0.95, 1.0
 
 
-def checkpoint(preset: str, image_size: int, picture: Path | None, trained: Path | None = None) -> Path:
-    """The folder of a checkpoint: a trained one in `trained`, where there is one of that name and for that size, else
-    one that fits the picture; that is made, in a process of its own, if it is not there yet."""
+def checkpoint(preset: str, image_size: int, image: Path | None, trained: Path | None = None) -> Path:
+    """The folder of a checkpoint, which is made in a process of its own if it does not exist.
+
+    Args:
+        preset: architecture.
+        image_size: side of the model's input in pixels.
+        image: the image that filters are adjusted to; None for the drawn one.
+        trained: folder of trained checkpoints, which are preferred where there is one of that name and size.
+    """
     if trained is not None and image_size == _TRAINED_SIZE and (trained / preset).is_dir():
         return trained / preset
-    content = b"drawn" if picture is None else picture.read_bytes()
+    content = b"drawn" if image is None else image.read_bytes()
     folder = FOLDER / f"{preset}-{image_size}-{hashlib.sha256(content).hexdigest()[:8]}"
     if not (folder / "model.safetensors").exists():
         command = python("-m", "benchmarks.weights", preset, str(image_size), str(folder))
-        subprocess.run(
-            command + ([] if picture is None else ["--picture", str(picture)]), check=True, env=environment()
-        )
+        subprocess.run(command + ([] if image is None else ["--image", str(image)]), check=True, env=environment())
     return folder
 
 
-def make_checkpoint(preset: str, image_size: int, picture: Path | None, folder: Path) -> None:
-    """Writes a video checkpoint, which image models read as well, with its image processor."""
+def make_checkpoint(preset: str, image_size: int, image: Path | None, folder: Path) -> None:
+    """Writes a video checkpoint, which image models read too, and its image processor to `folder`."""
     import torch
 
     from sam2_hf import Sam2Config, Sam2ImageProcessor, Sam2VideoConfig, Sam2VideoModel
@@ -53,11 +57,11 @@ def make_checkpoint(preset: str, image_size: int, picture: Path | None, folder: 
     torch.manual_seed(0)
     image_model = random_model(Sam2Config.from_preset(preset, image_size=image_size))
     _soften(image_model)
-    _calibrate(image_model, picture, image_size)
+    _calibrate(image_model, image, image_size)
     model = Sam2VideoModel(Sam2VideoConfig.from_preset(preset, image_size=image_size))
     unfilled = model.load_state_dict(image_model.state_dict(), strict=False)
     if unfilled.unexpected_keys:
-        raise ValueError(f"the video model has no place for {unfilled.unexpected_keys}")
+        raise ValueError(f"the video model has no parameters for {unfilled.unexpected_keys}")
     with torch.no_grad():  # every object is there in every frame
         model.mask_decoder.pred_obj_score_head.proj_out.weight.zero_()
         model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(5.0)
@@ -66,9 +70,9 @@ def make_checkpoint(preset: str, image_size: int, picture: Path | None, folder: 
 
 
 def _soften(model: Sam2Model) -> None:
-    """Brings attention into the range in which it weighs, instead of picking one place.
+    """Scales queries and keys down, so that attention weighs positions instead of choosing one.
 
-    Without that, a relative difference of 1e-6 in the image embeddings comes out as 4e-2 in the masks, with it as 2e-6.
+    Without this, a relative difference of 1e-6 in the image embeddings comes out as 4e-2 in the masks, with it as 2e-6.
     """
     import torch
 
@@ -80,16 +84,16 @@ def _soften(model: Sam2Model) -> None:
                 parameter.mul_(0.3)
 
 
-def _calibrate(model: Sam2Model, picture: Path | None, image_size: int) -> None:
-    """Shifts the IoU head and sharpens the masks by what the model makes of a picture."""
+def _calibrate(model: Sam2Model, image: Path | None, image_size: int) -> None:
+    """Shifts the IoU head and sharpens the masks by what the model predicts for an image."""
     import torch
 
     from sam2_hf.mask_generation.crops import point_grid
 
-    from .pictures import as_pixels, load_picture
+    from .images import as_pixels, load_image
 
     with torch.no_grad():
-        embeddings = model.get_image_embeddings(as_pixels(load_picture(picture), image_size))
+        embeddings = model.get_image_embeddings(as_pixels(load_image(image), image_size))
         points = (point_grid(_POINTS_PER_SIDE) * image_size)[None, :, None]
         output = model(
             image_embeddings=embeddings, input_points=points, input_labels=torch.ones(points.shape[:-1]).long()
@@ -99,7 +103,7 @@ def _calibrate(model: Sam2Model, picture: Path | None, image_size: int) -> None:
         model.mask_decoder.iou_prediction_head.proj_out.bias.add_(shift)
         passing = output.iou_scores > output.iou_scores.flatten().quantile(1 - PASSING)
         sharpness = _sharpness(output.pred_masks[passing])
-        # Masks are linear in what these put out.
+        # Masks are linear in the output of these layers.
         for name, parameter in model.mask_decoder.output_hypernetworks_mlps.named_parameters():
             if "proj_out" in name:
                 parameter.mul_(sharpness)
@@ -117,14 +121,14 @@ def _sharpness(logits: Tensor) -> float:
 
 
 def main() -> None:
-    """Makes one checkpoint."""
+    """Make one checkpoint."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("preset")
     parser.add_argument("image_size", type=int)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--image", type=Path)
     given = parser.parse_args()
-    make_checkpoint(given.preset, given.image_size, given.picture, given.folder)
+    make_checkpoint(given.preset, given.image_size, given.image, given.folder)
 
 
 if __name__ == "__main__":

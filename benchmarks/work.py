@@ -1,4 +1,4 @@
-"""How much work there is, and how fast this machine can do it: the floor under a measured time.
+"""Counts of operations, and the rates of this machine: the least time that the work can take.
 
 Arithmetic is counted in floating-point operations, two for a multiplication with an addition. Traffic is what all
 operations together read and write if each goes to memory for it, which fused operations and caches do less of.
@@ -28,7 +28,7 @@ _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
 
 class _Work(TorchDispatchMode):
-    """Adds up the arithmetic of all operations, and the bytes of what they read and write; views do neither."""
+    """Adds up the floating-point operations of all calls, and the bytes that they read and write; views do neither."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def count_work(run: Callable[[], Any]) -> dict[str, int]:
 
 
 def measure_rates(threads: int | None = None) -> dict[str, float]:
-    """The fastest that a float32 matrix product (operations a second) and a copy (bytes a second) run here."""
+    """The best rates of a float32 matrix product (`flops`, per second) and of a copy (`bytes` per second)."""
     if threads is not None:
         torch.set_num_threads(threads)
     side = 2048

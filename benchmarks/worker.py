@@ -1,7 +1,7 @@
-"""The process of one contender: gets a job ready, then does what it is told, line by line, as JSON.
+"""The process of one variant: prepares a job, then carries out orders, one JSON object a line.
 
-Orders are {"order": "run"}, {"order": "count"}, {"order": "save", "path": ...} and the end of the input. One contender
-a process, because a process never gives back the peak of its memory, and what one library sets would reach another.
+Orders are {"order": "run"}, {"order": "count"}, {"order": "save", "path": ...} and the end of the input. Each
+variant has its own process, because peak memory is a property of a process, and settings of a library are global.
 """
 
 from __future__ import annotations
@@ -20,67 +20,69 @@ from typing import Any, TextIO
 import torch
 
 from . import cases  # noqa: F401
-from .case import CASES, Bench, Job, Place, Unavailable
+from .case import CASES, Bench, Job, Runtime, Unavailable
+from .implementations import IMPLEMENTATIONS
 from .memory import held_bytes, peak_bytes
-from .sides import SIDES
 from .work import count_work
 
 Answer = dict[str, Any]
 
 
-class Contender:
-    """A job, and what its last run returned."""
+class Worker:
+    """A job, and the result of its last run."""
 
-    def __init__(self, case: str, side: str, weights: str, picture: str | None, place: dict[str, Any]):
-        self._case, self._place = CASES[case], Place.from_json(place)
-        if self._place.threads is not None:
-            torch.set_num_threads(self._place.threads)
-        picture_path = None if picture is None else Path(picture)
-        self._bench = Bench(SIDES[side], Path(weights), picture_path, self._place, self._case.image_size)
+    def __init__(self, case: str, implementation: str, weights: str, image: str | None, runtime: dict[str, Any]):
+        self._case, self._runtime = CASES[case], Runtime.from_json(runtime)
+        if self._runtime.threads is not None:
+            torch.set_num_threads(self._runtime.threads)
+        image_path = None if image is None else Path(image)
+        self._bench = Bench(
+            IMPLEMENTATIONS[implementation], Path(weights), image_path, self._runtime, self._case.image_size
+        )
         self._returned: Any = None
         self._job: Job
 
     def prepare(self) -> Answer:
-        """Loads the model and whatever else comes before the work."""
+        """Loads the model and makes the input. Returns the peak memory in bytes."""
         self._job = self._case.prepare(self._bench)
-        return {"loaded": peak_bytes(self._place.device)}
+        return {"loaded": peak_bytes(self._runtime.device)}
 
     def run(self) -> Answer:
-        """One run: how long it took, and how much is held after it."""
+        """Runs the job once. Returns times in seconds and memory in bytes."""
         self._returned = None
         self._wait()
         processor, start = _processor_time(), time.perf_counter()
         self._returned = self._job.run()
         self._wait()
         seconds, processor = time.perf_counter() - start, _processor_time() - processor
-        peak = peak_bytes(self._place.device) if self._job.peak is None else self._job.peak(self._returned)
+        peak = peak_bytes(self._runtime.device) if self._job.peak is None else self._job.peak(self._returned)
         return {"seconds": seconds, "processor": processor, "peak": peak, "held": held_bytes(self._job.state)}
 
     def count(self) -> Answer:
-        """One more run, not for the clock but to count its arithmetic."""
+        """Runs the job once more to count its operations."""
         return count_work(self._job.run)
 
     def save(self, path: str) -> Answer:
-        """Writes what the last run found, to be compared with what others found."""
+        """Writes the tensors of the last run to a file, for the comparison with other variants."""
         torch.save({name: tensor.cpu() for name, tensor in self._job.read(self._returned).items()}, path)
         return {}
 
     def _wait(self) -> None:
-        if self._place.device.startswith("cuda"):
+        if self._runtime.device.startswith("cuda"):
             torch.cuda.synchronize()
 
 
 def main() -> None:
-    """Answers orders until there are no more."""
+    """Answer orders until the input ends."""
     answers = _take_over_output()
     order = json.loads(sys.argv[1])
-    with torch.inference_mode(), _plain_paths() if order["place"]["plain"] else nullcontext():
-        contender = Contender(**order)
-        _answer(answers, contender.prepare)
+    with torch.inference_mode(), _plain_paths() if order["runtime"]["plain"] else nullcontext():
+        worker = Worker(**order)
+        _answer(answers, worker.prepare)
         actions: dict[str, Callable[..., Answer]] = {
-            "run": contender.run,
-            "count": contender.count,
-            "save": contender.save,
+            "run": worker.run,
+            "count": worker.count,
+            "save": worker.save,
         }
         for line in sys.stdin:
             order = json.loads(line)
@@ -100,7 +102,7 @@ def _answer(answers: TextIO, action: Callable[[], Answer]) -> None:
 
 
 def _processor_time() -> float:
-    """Seconds that all threads of this process and of those it has started have computed."""
+    """Processor time in seconds of all threads of this process and of its finished children."""
     children = os.times()
     return time.process_time() + children.children_user + children.children_system
 
@@ -112,7 +114,7 @@ def _plain_paths() -> AbstractContextManager[None]:
 
 
 def _take_over_output() -> TextIO:
-    """The standard output for answers alone; what libraries print there goes to the error stream."""
+    """Returns standard output, for answers alone. What libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return answers

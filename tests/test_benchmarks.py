@@ -1,4 +1,4 @@
-"""The arithmetic of the benchmarks: what they count, compare and print. That they run is shown by `test_speed`."""
+"""The arithmetic of the benchmarks: what they count, compare and print. `test_speed` runs them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from tiny import tiny_image_model
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks import comparison
 from benchmarks.__main__ import main
 from benchmarks.agreement import compare
-from benchmarks.case import Case, Job, Place, Unavailable, groups, register
-from benchmarks.gpu import gpu_entries, gpu_summary
+from benchmarks.case import Case, Job, Runtime, Unavailable, groups, register
+from benchmarks.gpu import gpu_summary, gpu_variants
+from benchmarks.images import Clip, as_pixels, as_square, load_image
+from benchmarks.implementations.base import settle
 from benchmarks.memory import held_bytes, peak_bytes
-from benchmarks.pictures import Clip, as_pixels, as_square, load_picture
 from benchmarks.results import Measurement, Report, Result
-from benchmarks.sides.base import settle
 from benchmarks.table import BEGIN, END, put_into, tables
 from benchmarks.work import count_work
 
 
-def a_result(name: str = "click", **contenders: Measurement) -> Result:
-    return Result(name, "one click", "tiny", 1024, False, contenders, rates={"flops": 1e9, "bytes": 1e9})
+def a_result(name: str = "click", **variants: Measurement) -> Result:
+    return Result(name, "one click", "tiny", 1024, False, variants, rates={"flops": 1e9, "bytes": 1e9})
 
 
 def a_report(*results: Result) -> Report:
@@ -29,12 +30,12 @@ def a_report(*results: Result) -> Report:
     return Report(machine, {"torch": "2.11"}, {}, "2030-01-02T03:04:05+00:00", list(results))
 
 
-def test_a_ratio_compares_runs_of_the_same_turn():
+def test_a_ratio_compares_runs_of_the_same_round():
     result = a_result(ours=Measurement([1.0, 2.0, 4.0]), transformers=Measurement([3.0, 4.0, 20.0]))
     assert result.ratio("transformers") == (2.0, 3.0, 5.0)
 
 
-def test_there_is_no_ratio_to_one_that_did_not_take_part():
+def test_there_is_no_ratio_to_a_variant_that_was_not_measured():
     result = a_result(ours=Measurement([1.0]), transformers=Measurement(skipped="needs torchvision"))
     assert result.ratio("transformers") is None
     assert result.ratio("official") is None
@@ -42,6 +43,31 @@ def test_there_is_no_ratio_to_one_that_did_not_take_part():
 
 def test_growth_is_that_of_the_last_third():
     assert Measurement(held=[0, 50, 90, 100, 100, 100, 100, 103, 106]).growth == 3.0
+
+
+def test_a_variant_that_cannot_run_leaves_the_others_measured(monkeypatch, tmp_path):
+    class FakeWorker:
+        def __init__(self, case, variant, weights, image):
+            self.variant, self.is_active = variant, variant.implementation == "ours"
+            self.measured = Measurement(skipped=None if self.is_active else "needs torchvision")
+
+        def run(self):
+            return {"seconds": 1.0, "processor": 1.0, "held": 0}
+
+        def order(self, name, path=None):
+            if path is not None:
+                torch.save({}, path)
+            return {"flops": 5, "traffic": 6}
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(comparison, "Worker", FakeWorker)
+    case = Case("fake", "a fake", lambda bench: Job(int), groups("quick"), runs=3)
+    variants = {name: comparison.Variant(name, Runtime()) for name in ("ours", "transformers")}
+    result = comparison.compare_variants(case, variants, tmp_path, None, most_runs=3, seconds=60)
+    assert result.variants["ours"] == Measurement([1.0] * 3, [1.0] * 3, [0] * 3, flops=5, traffic=6)
+    assert result.variants["transformers"] == Measurement(skipped="needs torchvision")
 
 
 def test_a_report_survives_its_file(tmp_path):
@@ -53,13 +79,13 @@ def test_a_report_survives_its_file(tmp_path):
 def test_merging_replaces_the_same_cases_and_keeps_the_others():
     report = a_report(a_result("click", ours=Measurement([1.0])), a_result("encode", ours=Measurement([2.0])))
     report.merge(a_report(a_result("click", ours=Measurement([3.0]))))
-    assert {result.name: result.contenders["ours"].seconds for result in report.results} == {
+    assert {result.name: result.variants["ours"].seconds for result in report.results} == {
         "encode": [2.0],
         "click": [3.0],
     }
 
 
-def test_tables_give_ratios_memory_floors_and_who_is_missing():
+def test_tables_give_ratios_memory_floors_and_what_is_missing():
     ours = Measurement([0.5, 0.5], [1.0, 1.0], peak=2**30, flops=100_000_000, traffic=200_000_000)
     theirs = Measurement([1.0, 2.0], [2.0, 4.0], peak=3 * 2**30, flops=150_000_000, traffic=1)
     result = a_result(ours=ours, transformers=theirs, official=Measurement(skipped="needs sam2"))
@@ -76,18 +102,18 @@ def test_tables_give_ratios_memory_floors_and_who_is_missing():
 def test_tables_measure_up_to_the_goals():
     result = a_result("prompts-64", ours=Measurement([1.0], [1.0]), transformers=Measurement([2.4], [3.0]))
     assert "2.5x |   2.40x |             3.00x |  no" in tables(a_report(result))
-    result.contenders["transformers"].seconds = [2.6]
+    result.variants["transformers"].seconds = [2.6]
     assert "2.5x |   2.60x |             3.00x | yes" in tables(a_report(result))
 
 
-def test_tables_take_the_place_between_the_marks_of_a_document():
+def test_tables_replace_what_is_between_the_marks_of_a_document():
     document = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     assert put_into(document, "new\n") == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
     with pytest.raises(ValueError, match="no <!-- results -->"):
         put_into("nothing", "new")
 
 
-def test_tables_say_what_a_stream_holds():
+def test_tables_give_what_a_stream_holds():
     grown = a_result(ours=Measurement([1.0] * 6, held=[2**20] * 6), transformers=Measurement(skipped="died"))
     grown.measures_growth = True
     assert "0.00 MiB" in tables(a_report(grown))
@@ -143,8 +169,8 @@ def test_tensors_are_compared_in_relation_to_the_largest_value():
     assert compare(ours, theirs) == {"error": 0.25}
 
 
-def test_a_clip_pans_over_the_picture():
-    clip = Clip(load_picture(None), image_size=32, num_frames=5)
+def test_a_clip_pans_over_the_image():
+    clip = Clip(load_image(None), image_size=32, num_frames=5)
     assert len(clip) == 5 and clip[0].shape == (3, 32, 32)
     torch.testing.assert_close(clip[1][..., :-4], clip[0][..., 4:])
     with pytest.raises(IndexError, match="frame 5 of a clip of 5"):
@@ -152,9 +178,9 @@ def test_a_clip_pans_over_the_picture():
 
 
 def test_pixels_are_normalised_and_squares_have_the_longer_side():
-    picture = load_picture(None)
-    assert picture.size == (1800, 1200) and as_square(picture).size == (1800, 1800)
-    pixels = as_pixels(picture, 64)
+    image = load_image(None)
+    assert image.size == (1800, 1200) and as_square(image).size == (1800, 1800)
+    pixels = as_pixels(image, 64)
     assert pixels.shape == (1, 3, 64, 64) and -2.2 < pixels.min() < pixels.max() < 2.7
 
 
@@ -182,7 +208,7 @@ def test_frames_a_second_sum_up_a_gpu():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_gpu_is_asked_for_where_there_is_none():
     with pytest.raises(SystemExit, match="needs a CUDA device"):
-        gpu_entries()
+        gpu_variants()
 
 
 def test_an_unknown_case_is_refused():
@@ -192,11 +218,11 @@ def test_an_unknown_case_is_refused():
 
 @pytest.mark.parametrize("preset", [None, "latency", "throughput"])
 def test_our_models_settle_with_a_preset(preset):
-    model = settle(tiny_image_model(), Place(dtype="bfloat16", compiled=preset))
+    model = settle(tiny_image_model(), Runtime(dtype="bfloat16", compiled=preset))
     assert model.dtype == torch.bfloat16 and not model.training
     assert (None if model._programs is None else model._programs.preset) == preset
 
 
-def test_a_model_without_presets_cannot_take_part_compiled():
+def test_a_model_without_presets_cannot_be_compared_compiled():
     with pytest.raises(Unavailable, match="no compile presets"):
-        settle(nn.Linear(2, 2), Place(compiled="throughput"))
+        settle(nn.Linear(2, 2), Runtime(compiled="throughput"))

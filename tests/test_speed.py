@@ -22,8 +22,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """The command itself, with a few small cases."""
     path = tmp_path_factory.mktemp("speed") / "results.json"
     only = [word for name in CASES for word in ("--only", name)]
-    sides = ["--sides", "ours", "transformers"]
-    command = python("-m", "benchmarks", "--runs", "5", "--seconds", "60", "--json", str(path), *sides, *only)
+    implementations = ["--implementations", "ours", "transformers"]
+    command = python("-m", "benchmarks", "--runs", "5", "--seconds", "60", "--json", str(path), *implementations, *only)
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return {result.name: result for result in Report.load(path).results}
@@ -41,11 +41,11 @@ def test_what_is_faster_is_the_same(results, case):
 
 
 def test_prompts_take_less_arithmetic(results):
-    contenders = results["prompts-64"].contenders
-    assert contenders["ours"].flops < contenders["transformers"].flops
+    variants = results["prompts-64"].variants
+    assert variants["ours"].flops < variants["transformers"].flops
 
 
 def test_a_stream_holds_no_more_with_every_frame(results):
-    contenders = results["growth-256-1"].contenders
-    assert contenders["ours"].growth == 0
-    assert contenders["transformers"].growth > 2**19
+    variants = results["growth-256-1"].variants
+    assert variants["ours"].growth == 0
+    assert variants["transformers"].growth > 2**19

@@ -1,4 +1,4 @@
-"""Everything in a picture segmented, from the picture to finished masks."""
+"""Mask generation, from the image to finished masks."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from functools import partial
 from typing import Any
 
 from ..case import Bench, Case, Group, Job, groups, register
-from ..pictures import as_square, load_picture
+from ..images import as_square, load_image
 
 
 def generate(bench: Bench, points_per_side: int, square: bool = False) -> Job:
-    """The pipeline with a grid of points.
+    """Segments everything with a grid of points.
 
-    transformers scales its grid by the longer side of the picture. On a square one it clicks where the other two do,
-    and the masks can be compared; there all are kept, for of duplicates with nearly the same score rounding picks one.
+    transformers scales its grid by the longer side of the image. On a square image its points are those of the other
+    two, and masks can be compared. Duplicates are then kept: which of two with nearly the same score is removed depends
+    on rounding.
     """
-    picture = load_picture(bench.picture)
-    picture, nms = (as_square(picture), 1.0) if square else (picture, 0.7)
-    generator = bench.side.mask_generator(bench.weights, bench.place, points_per_side, nms)
-    return Job(partial(generator, picture), read=bench.side.found)
+    image = load_image(bench.image)
+    image, nms = (as_square(image), 1.0) if square else (image, 0.7)
+    generator = bench.implementation.mask_generator(bench.weights, bench.runtime, points_per_side, nms)
+    return Job(partial(generator, image), read=bench.implementation.found)
 
 
 def _register(name: str, title: str, side: int, names: frozenset[Group], square: bool = False, **settings: Any) -> None:

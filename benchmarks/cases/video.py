@@ -1,6 +1,6 @@
-"""Objects tracked through a clip, frame by frame, and how much is held while a stream goes on.
+"""Tracking, frame by frame, and the memory that a stream holds.
 
-A frame reads the memories of seven earlier ones, so the first frames, which have fewer to read, do not count.
+A frame reads the memories of seven earlier ones. The first frames have fewer to read, and do not count.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from functools import partial
 from typing import Any
 
 from ..case import Bench, Case, Group, Job, groups, register
-from ..pictures import Clip, load_picture
+from ..images import Clip, load_image
 from .image import points_for
 
 _FILLING = 8
 
 
 def track(bench: Bench, objects: int, num_frames: int) -> Job:
-    """Every run is the next frame of a stream."""
-    clip = Clip(load_picture(bench.picture), bench.image_size, num_frames, bench.place.device)
+    """Tracks objects in the next frame of a stream, in every run."""
+    clip = Clip(load_image(bench.image), bench.image_size, num_frames, bench.runtime.device)
     points = points_for(bench, objects)
-    tracking = bench.side.track(bench.weights, bench.place, clip, points)
+    tracking = bench.implementation.track(bench.weights, bench.runtime, clip, points)
     return Job(
         run=partial(next, tracking.frames),
         read=lambda logits: {"logits": logits},
@@ -91,4 +91,4 @@ _register_growth("growth-256-1", 1, 256, 24, groups("quick", "full"))
 _register_growth("growth-256-8", 8, 256, 24, groups("full"))
 _register_growth("growth-1024-1", 1, 1024, 24, groups("full"))
 # Only where it is asked for: it takes long, and transformers would hold 12 GiB at the end.
-_register_growth("growth-1024-1-long", 1, 1024, 1000, groups(), sides=("ours",))
+_register_growth("growth-1024-1-long", 1, 1024, 1000, groups(), implementations=("ours",))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .base import Side
+from .base import Implementation
 from .hub import Ours, Transformers
 from .official import Official
 
-SIDES: dict[str, Side] = {side.name: side for side in (Ours(), Transformers(), Official())}
+IMPLEMENTATIONS: dict[str, Implementation] = {one.name: one for one in (Ours(), Transformers(), Official())}

@@ -1,4 +1,4 @@
-"""One case taken through its contenders, in turns."""
+"""Runs all variants of one case in alternating order."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .agreement import compare_files
-from .case import Case, Place
+from .case import Case, Runtime
 from .processes import environment, python
 from .results import Measurement, Result
 
-_LONGEST_COUNT = 30.0  # seconds: of work that takes longer, counting it is not worth the time
+_LONGEST_COUNT = 30.0  # seconds; operations of longer work are not counted
 
 
-class Entry(NamedTuple):
-    """Who takes part: a side, and where it computes."""
+class Variant(NamedTuple):
+    """An implementation and its runtime."""
 
-    side: str
-    place: Place
+    implementation: str
+    runtime: Runtime
 
 
 class Worker:
-    """The process of one contender."""
+    """The process of one variant."""
 
-    def __init__(self, case: Case, entry: Entry, weights: Path, picture: Path | None):
+    def __init__(self, case: Case, variant: Variant, weights: Path, image: Path | None):
         order = {
             "case": case.name,
-            "side": entry.side,
+            "implementation": variant.implementation,
             "weights": str(weights),
-            "picture": None if picture is None else str(picture),
-            "place": entry.place.to_json(),
+            "image": None if image is None else str(image),
+            "runtime": variant.runtime.to_json(),
         }
         self._process = subprocess.Popen(
             python("-m", "benchmarks.worker", json.dumps(order)),
@@ -45,20 +45,20 @@ class Worker:
         )
         assert self._process.stdin and self._process.stdout
         self._orders, self._answers = self._process.stdin, self._process.stdout
-        self.entry, self.measured = entry, Measurement()
+        self.variant, self.measured = variant, Measurement()
         self._settle(self._answer())
 
     @property
-    def is_in(self) -> bool:
-        """Whether it still takes part."""
+    def is_active(self) -> bool:
+        """Whether it has failed in no run."""
         return self.measured.skipped is None
 
     def run(self) -> dict[str, Any]:
-        """One run; a contender that cannot do it is out."""
+        """Runs the job once. A variant that fails is not run again."""
         return self._settle(self.order("run"))
 
     def order(self, name: str, **arguments: Any) -> dict[str, Any]:
-        """Has an order carried out; returns the answer, which may be that it cannot be."""
+        """Sends an order and returns the answer, which names the error if there was one."""
         self._orders.write(json.dumps({"order": name, **arguments}) + "\n")
         self._orders.flush()
         return self._answer()
@@ -85,23 +85,36 @@ class Worker:
         return answer
 
 
-def hold(
+def compare_variants(
     case: Case,
-    entries: Mapping[str, Entry],
+    variants: Mapping[str, Variant],
     weights: Path,
-    picture: Path | None,
+    image: Path | None,
     most_runs: int,
     seconds: float,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Result:
-    """Takes a case through its contenders; at most `most_runs` runs, and none begun after `seconds`."""
+    """Runs all variants of a case and compares their results.
+
+    Args:
+        case: the work.
+        variants: by name; the one named "ours" is compared with all others.
+        weights: checkpoint folder.
+        image: file; None for a drawn image.
+        most_runs: limit of the runs of each variant.
+        seconds: no run starts later than this, once there are the fewest that the case asks for.
+        tell: receives a line for each run.
+
+    Returns:
+        Times, memory, operations and agreement of the variants.
+    """
     result = Result(case.name, case.title, case.preset, case.image_size, case.measures_growth)
     workers: dict[str, Worker] = {}
     try:
-        for name, entry in entries.items():
-            workers[name] = Worker(case, entry, weights, picture)
-            result.contenders[name] = workers[name].measured
-        _take_turns(case, workers, most_runs, seconds, tell)
+        for name, variant in variants.items():
+            workers[name] = Worker(case, variant, weights, image)
+            result.variants[name] = workers[name].measured
+        _run_rounds(case, workers, most_runs, seconds, tell)
         if not case.measures_growth:
             _count(workers)
         result.agreement = _compare(workers)
@@ -111,22 +124,22 @@ def hold(
     return result
 
 
-def _take_turns(
+def _run_rounds(
     case: Case, workers: Mapping[str, Worker], most_runs: int, seconds: float, tell: Callable[[str], None]
 ) -> None:
     runs, least = min(case.runs, most_runs), min(case.least_runs, most_runs)
     begin = time.monotonic()
-    for turn in range(-case.warm_up, runs):
-        if turn == 0:
+    for number in range(-case.warm_up, runs):
+        if number == 0:
             begin = time.monotonic()
-        if turn >= least and time.monotonic() - begin > seconds:
+        if number >= least and time.monotonic() - begin > seconds:
             break
-        # Every second turn goes the other way round, so that none is always first.
-        for name, worker in list(workers.items())[:: 1 if turn % 2 == 0 else -1]:
-            answer = worker.run() if worker.is_in else {}
+        # The order is reversed in every second round, so that no variant always runs first.
+        for name, worker in list(workers.items())[:: 1 if number % 2 == 0 else -1]:
+            answer = worker.run() if worker.is_active else {}
             if "seconds" in answer:
-                tell(f"{case.name} {turn:+d} {name} {answer['seconds']:.3f} s")
-            if turn >= 0 and "seconds" in answer:
+                tell(f"{case.name} {number:+d} {name} {answer['seconds']:.3f} s")
+            if number >= 0 and "seconds" in answer:
                 worker.measured.seconds.append(answer["seconds"])
                 worker.measured.processor.append(answer["processor"])
                 worker.measured.held.append(answer["held"])
@@ -134,15 +147,16 @@ def _take_turns(
 
 def _count(workers: Mapping[str, Worker]) -> None:
     for name, worker in workers.items():
-        is_short = name == "ours" or worker.measured.median < _LONGEST_COUNT
-        if worker.is_in and worker.entry.place.device == "cpu" and is_short:
+        if not worker.is_active or worker.variant.runtime.device != "cpu":
+            continue
+        if name == "ours" or worker.measured.median < _LONGEST_COUNT:
             answer = worker.order("count")
             worker.measured.flops, worker.measured.traffic = answer.get("flops"), answer.get("traffic")
 
 
 def _compare(workers: Mapping[str, Worker]) -> dict[str, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
-        files = {name: Path(folder) / f"{name}.pt" for name, worker in workers.items() if worker.is_in}
+        files = {name: Path(folder) / f"{name}.pt" for name, worker in workers.items() if worker.is_active}
         for name, path in files.items():
             workers[name].order("save", path=str(path))
         if "ours" not in files:

@@ -1,4 +1,4 @@
-"""Ours and transformers', which have the same classes, arguments and checkpoints."""
+"""Ours and that of transformers, which have the same classes, arguments and checkpoints."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..case import Output, Place
-from ..pictures import Clip
+from ..case import Output, Runtime
+from ..images import Clip
 from .base import Track, require, settle
 
 
-class HubSide:
-    """What the two share: they differ in where the classes are and in how prompts come into a session."""
+class HubImplementation:
+    """What the two share. They differ in the modules of their classes and in how a session is prompted."""
 
     name: str
     modules: dict[str, str]
-    """In which module each class is found."""
+    """The module of each class."""
 
     @property
     def import_code(self) -> str:
@@ -33,8 +33,8 @@ class HubSide:
         """One of the classes."""
         return getattr(importlib.import_module(self.modules[name]), name)
 
-    def image_model(self, weights: Path, place: Place) -> Any:
-        return settle(self.find("Sam2Model").from_pretrained(weights), place)
+    def image_model(self, weights: Path, runtime: Runtime) -> Any:
+        return settle(self.find("Sam2Model").from_pretrained(weights), runtime)
 
     def encode(self, model: Any, pixels: torch.Tensor) -> Any:
         return model.get_image_embeddings(pixels)
@@ -44,22 +44,24 @@ class HubSide:
         output = model(image_embeddings=encoded, input_points=points[None, :, None], input_labels=labels)
         return {"logits": output.pred_masks[0], "scores": output.iou_scores[0]}
 
-    def track(self, weights: Path, place: Place, clip: Clip, points: torch.Tensor) -> Track:
-        model = settle(self.find("Sam2VideoModel").from_pretrained(weights), place)
-        session = self.open_session(place, clip[0].shape[-1], points)
+    def track(self, weights: Path, runtime: Runtime, clip: Clip, points: torch.Tensor) -> Track:
+        model = settle(self.find("Sam2VideoModel").from_pretrained(weights), runtime)
+        session = self.open_session(runtime, clip[0].shape[-1], points)
         return Track(_frames(model, session, clip), session)
 
-    def open_session(self, place: Place, image_size: int, points: torch.Tensor) -> Any:
+    def open_session(self, runtime: Runtime, image_size: int, points: torch.Tensor) -> Any:
         """A session for a stream, prompted on its first frame."""
         raise NotImplementedError
 
     def mask_generator(
-        self, weights: Path, place: Place, points_per_side: int, nms: float
+        self, weights: Path, runtime: Runtime, points_per_side: int, nms: float
     ) -> Callable[[Image.Image], Any]:
         pipeline = self.find(self.pipeline)(
-            model=self.image_model(weights, place), image_processor=self._image_processor(weights), device=place.device
+            model=self.image_model(weights, runtime),
+            image_processor=self._image_processor(weights),
+            device=runtime.device,
         )
-        return lambda picture: pipeline(picture, points_per_crop=points_per_side, crops_nms_thresh=nms)
+        return lambda image: pipeline(image, points_per_crop=points_per_side, crops_nms_thresh=nms)
 
     pipeline: str
 
@@ -69,7 +71,7 @@ class HubSide:
 
     def preprocess(self, weights: Path) -> Callable[[Image.Image], torch.Tensor]:
         processor = self._image_processor(weights)
-        return lambda picture: processor(picture, return_tensors="pt")["pixel_values"]
+        return lambda image: processor(image, return_tensors="pt")["pixel_values"]
 
     def restore(self, weights: Path) -> Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]:
         processor = self._image_processor(weights)
@@ -79,7 +81,7 @@ class HubSide:
         return self.find("Sam2ImageProcessor").from_pretrained(weights)
 
 
-class Ours(HubSide):
+class Ours(HubImplementation):
     """sam2_hf."""
 
     name = "ours"
@@ -88,10 +90,10 @@ class Ours(HubSide):
         ("Sam2Model", "Sam2VideoModel", "Sam2VideoProcessor", "Sam2ImageProcessor", pipeline), "sam2_hf"
     )
 
-    def open_session(self, place: Place, image_size: int, points: torch.Tensor) -> Any:
+    def open_session(self, runtime: Runtime, image_size: int, points: torch.Tensor) -> Any:
         size = {"height": image_size, "width": image_size}
         processor = self.find("Sam2VideoProcessor")(self.find("Sam2ImageProcessor")(size=size))
-        session = processor.init_video_session(inference_device=place.device, dtype=place.dtype)
+        session = processor.init_video_session(inference_device=runtime.device, dtype=runtime.dtype)
         processor.add_inputs_to_inference_session(
             session,
             frame_idx=0,
@@ -103,8 +105,8 @@ class Ours(HubSide):
         return session
 
 
-class Transformers(HubSide):
-    """transformers. Its models do without torchvision; its processors and its pipeline do not."""
+class Transformers(HubImplementation):
+    """transformers. Its processors and its pipeline need torchvision; its models do not."""
 
     name = "transformers"
     pipeline = "MaskGenerationPipeline"
@@ -120,19 +122,19 @@ class Transformers(HubSide):
         require("torchvision")
         return super()._image_processor(weights)
 
-    def open_session(self, place: Place, image_size: int, points: torch.Tensor) -> Any:
+    def open_session(self, runtime: Runtime, image_size: int, points: torch.Tensor) -> Any:
         session = self.find("Sam2VideoInferenceSession")(
             video_height=image_size,
             video_width=image_size,
-            inference_device=place.device,
-            inference_state_device=place.device,
-            video_storage_device=place.device,
-            dtype=getattr(torch, place.dtype),
+            inference_device=runtime.device,
+            inference_state_device=runtime.device,
+            video_storage_device=runtime.device,
+            dtype=getattr(torch, runtime.dtype),
         )
-        # What its own processor does, which needs torchvision.
+        # As its own processor does, which needs torchvision.
         for number, point in enumerate(points):
             prompt = {
-                "point_coords": point.view(1, 1, 1, 2).to(getattr(torch, place.dtype)),
+                "point_coords": point.view(1, 1, 1, 2).to(getattr(torch, runtime.dtype)),
                 "point_labels": torch.ones(1, 1, 1, dtype=torch.int32),
             }
             session.add_point_inputs(session.obj_id_to_idx(number), 0, prompt)

@@ -1,4 +1,4 @@
-"""The official code, where it is installed: ours in its layout, through its own predictors."""
+"""The official code, where it is installed: our weights in its layout, through its own predictors."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..case import Output, Place, Unavailable
-from ..pictures import Clip
+from ..case import Output, Runtime, Unavailable
+from ..images import Clip
 from .base import Track, require
 
 _CONFIGS = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}
 
 
 class Official:
-    """The package `sam2`. Outside of float32 it computes under autocast, as its authors do."""
+    """The package `sam2`. Below float32 it runs under autocast, as its authors do."""
 
     name = "official"
     import_code = "from sam2.sam2_image_predictor import SAM2ImagePredictor"
@@ -29,13 +29,13 @@ class Official:
     def load_code(self, weights: Path) -> str:
         raise Unavailable("reads checkpoints of its own layout")
 
-    def image_model(self, weights: Path, place: Place) -> Any:
-        model = _load(_module("build_sam").build_sam2, weights, place)
+    def image_model(self, weights: Path, runtime: Runtime) -> Any:
+        model = _load(_module("build_sam").build_sam2, weights, runtime)
         predictor = _module("sam2_image_predictor").SAM2ImagePredictor(model)
-        side = predictor.model.image_size
-        # The predictor has the sizes of 1024 pixels written in.
-        predictor._bb_feat_sizes = [(side // stride,) * 2 for stride in (4, 8, 16)]
-        predictor.context = _autocast(place)
+        size = predictor.model.image_size
+        # The predictor has the sizes for 1024 pixels as constants.
+        predictor._bb_feat_sizes = [(size // stride,) * 2 for stride in (4, 8, 16)]
+        predictor.context = _autocast(runtime)
         return predictor
 
     def encode(self, model: Any, pixels: torch.Tensor) -> Any:
@@ -56,12 +56,12 @@ class Official:
             _, scores, logits = model._predict(points[:, None], labels, return_logits=True)
         return {"logits": logits, "scores": scores}
 
-    def track(self, weights: Path, place: Place, clip: Clip, points: torch.Tensor) -> Track:
-        model = _load(_module("build_sam").build_sam2_video_predictor, weights, place)
-        context = _autocast(place)
-        model.fill_hole_area = 0  # of the three sides this one alone fills holes
-        side = clip[0].shape[-1]
-        _module("sam2_video_predictor").load_video_frames = lambda **_: (_Placed(clip, place), side, side)
+    def track(self, weights: Path, runtime: Runtime, clip: Clip, points: torch.Tensor) -> Track:
+        model = _load(_module("build_sam").build_sam2_video_predictor, weights, runtime)
+        context = _autocast(runtime)
+        model.fill_hole_area = 0  # of the three implementations, only this one fills holes
+        size = clip[0].shape[-1]
+        _module("sam2_video_predictor").load_video_frames = lambda **_: (_OnDevice(clip, runtime), size, size)
         with context():
             state = model.init_state(video_path="")
             for number, point in enumerate(points):
@@ -69,19 +69,19 @@ class Official:
         return Track(_frames(model, state, context), state)
 
     def mask_generator(
-        self, weights: Path, place: Place, points_per_side: int, nms: float
+        self, weights: Path, runtime: Runtime, points_per_side: int, nms: float
     ) -> Callable[[Image.Image], Any]:
-        context = _autocast(place)
+        context = _autocast(runtime)
         generator = _module("automatic_mask_generator").SAM2AutomaticMaskGenerator(
-            _load(_module("build_sam").build_sam2, weights, place),
+            _load(_module("build_sam").build_sam2, weights, runtime),
             points_per_side=points_per_side,
-            pred_iou_thresh=0.88,  # its own default is lower than that of the other two sides
+            pred_iou_thresh=0.88,  # its default is lower than that of the other two
             box_nms_thresh=nms,
         )
 
-        def generate(picture: Image.Image) -> Any:
+        def generate(image: Image.Image) -> Any:
             with context():
-                return generator.generate(np.array(picture))
+                return generator.generate(np.array(image))
 
         return generate
 
@@ -92,7 +92,7 @@ class Official:
 
     def preprocess(self, weights: Path) -> Callable[[Image.Image], torch.Tensor]:
         transforms = self._transforms()
-        return lambda picture: transforms(picture)[None]
+        return lambda image: transforms(image)[None]
 
     def restore(self, weights: Path) -> Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]:
         transforms = self._transforms()
@@ -102,17 +102,17 @@ class Official:
         return _module("utils.transforms").SAM2Transforms(resolution=1024, mask_threshold=0.0)
 
 
-class _Placed:
-    """A clip's frames on the device, when they are asked for."""
+class _OnDevice:
+    """A clip whose frames are moved to the device when they are read."""
 
-    def __init__(self, clip: Clip, place: Place):
-        self._clip, self._place = clip, place
+    def __init__(self, clip: Clip, runtime: Runtime):
+        self._clip, self._runtime = clip, runtime
 
     def __len__(self) -> int:
         return len(self._clip)
 
     def __getitem__(self, frame: int) -> torch.Tensor:
-        return self._clip[frame].to(self._place.device)
+        return self._clip[frame].to(self._runtime.device)
 
 
 def _module(name: str) -> Any:
@@ -128,11 +128,11 @@ def _frames(model: Any, state: Any, context: Callable[[], Any]) -> Iterator[torc
         yield torch.cat([outputs[kind][frame]["pred_masks"][:, 0] for outputs in kept])
 
 
-def _load(build: Callable[..., Any], weights: Path, place: Place) -> Any:
+def _load(build: Callable[..., Any], weights: Path, runtime: Runtime) -> Any:
     from safetensors.torch import load_file
 
     size = json.loads((weights / "config.json").read_text())["prompt_encoder_config"]["image_size"]
-    model = build(_config_file(weights), device=place.device, hydra_overrides_extra=[f"++model.image_size={size}"])
+    model = build(_config_file(weights), device=runtime.device, hydra_overrides_extra=[f"++model.image_size={size}"])
     model.load_state_dict(_original_layout(load_file(weights / "model.safetensors")))
     return model.eval()
 
@@ -154,8 +154,8 @@ def _original_layout(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
     return original
 
 
-def _autocast(place: Place) -> Callable[[], Any]:
-    if place.dtype == "float32":
+def _autocast(runtime: Runtime) -> Callable[[], Any]:
+    if runtime.dtype == "float32":
         return nullcontext
-    device, dtype = torch.device(place.device).type, getattr(torch, place.dtype)
+    device, dtype = torch.device(runtime.device).type, getattr(torch, runtime.dtype)
     return lambda: torch.autocast(device, dtype)
