@@ -1,4 +1,4 @@
-"""The demo: every promise of its command line options, on a tiny checkpoint and on the one in the box."""
+"""The demo: every promise of its command line options, on a tiny checkpoint and on the bundled one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tiny_checkpoint import save_tiny_checkpoint
 
 from sam2_hf.demo import images, world
 from sam2_hf.demo.__main__ import main
-from sam2_hf.demo.world import SIZE, draw_clip, draw_picture
+from sam2_hf.demo.world import SIZE, draw_clip, draw_image
 from sam2_hf.video_io.open_video import open_video
 from sam2_hf.video_io.write_video import write_video
 
@@ -26,22 +26,22 @@ def photo(tmp_path):
     return str(path)
 
 
-def test_without_arguments_the_model_in_the_box_finds_what_the_demo_draws(tmp_path, capsys):
+def test_without_arguments_the_bundled_checkpoint_finds_what_the_demo_draws(tmp_path, capsys):
     output = tmp_path / "new" / "folder"
     assert main(["--output", str(output)]) == 0
     printed = capsys.readouterr().out
-    assert "in the box" in printed and printed.count("drawn by the demo") == 2
+    assert "the bundled checkpoint" in printed and printed.count("drawn by the demo") == 2
     for name in ("everything.png", "clicks.png"):
         with Image.open(output / name) as result:
             assert result.size == SIZE[::-1]
-            assert np.abs(np.asarray(result, dtype=int) - draw_picture().frames[0].astype(int)).max() > 50
+            assert np.abs(np.asarray(result, dtype=int) - draw_image().frames[0].astype(int)).max() > 50
     with open_video(output / "tracked.mp4") as clip, Image.open(output / "tracked.png") as strip:
         assert len(clip) == len(draw_clip().frames)
         assert strip.width > 5 * strip.height
 
 
 def test_what_the_demo_draws_has_an_object_under_every_click():
-    for drawn in (draw_picture(), draw_clip()):
+    for drawn in (draw_image(), draw_clip()):
         assert len(drawn.points) >= 2
         assert drawn.frames.shape[1:3] == SIZE
 
@@ -73,7 +73,7 @@ def test_click_is_where_it_was_asked_for(checkpoint, photo, tmp_path, capsys):
             assert green > red and green > blue
 
 
-def test_table_holds_what_the_model_said(checkpoint, photo):
+def test_table_holds_what_the_model_predicts(checkpoint, photo):
     subject = images.load_subject(checkpoint)
     found = images.segment_clicks(subject, Image.open(photo), [(45, 35), (20, 60)])
     assert found.masks.shape == (2, 70, 90) and found.masks.dtype == bool
@@ -88,8 +88,8 @@ def test_table_holds_what_the_model_said(checkpoint, photo):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--image", "no_such_picture.jpg"], "no_such_picture.jpg"),
-        (["--click", "5000", "3"], "outside the picture of 512 x 512"),
+        (["--image", "no_such_image.jpg"], "no_such_image.jpg"),
+        (["--click", "5000", "3"], "outside the image of 512 x 512"),
         (["--checkpoint", "./no_such_folder"], "no_such_folder"),
     ],
 )
@@ -125,7 +125,7 @@ def test_clip_is_written_with_the_mask_of_the_click(clip, tmp_path, capsys):
     assert difference.sum() > 0 and int(rows[-1][1]) > 0
 
 
-def test_several_clicks_follow_several_objects_as_far_as_asked_for(clip, tmp_path, capsys):
+def test_several_clicks_track_several_objects_for_the_given_number_of_frames(clip, tmp_path, capsys):
     checkpoint = str(save_tiny_checkpoint(tmp_path / "video", video=True))
     clicks = ["--click", "45", "30", "--click", "5", "60"]
     assert main(["--video", clip, "--checkpoint", checkpoint, "--output", str(tmp_path), "--frames", "3", *clicks]) == 0

@@ -1,1 +1,1 @@
-"""What `python -m sam2_hf.demo` runs: the package's main jobs, with results to look at."""
+"""The demo, `python -m sam2_hf.demo`: segments images, tracks objects through a clip, and writes what it finds."""

@@ -24,28 +24,30 @@ from .images import (
     segment_clicks,
     segment_everything,
 )
-from .world import draw_clip, draw_picture
+from .world import draw_clip, draw_image
 
 _SHOWN_ROWS = 12
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Segments everything in a picture, and what clicks select there; follows clicks through a clip. Writes pictures
-    and a clip, and prints tables. Returns the exit status."""
+    """Segment everything in an image, and the objects that are clicked; track clicked objects through a clip.
+
+    Writes images and a clip, and prints tables. Returns the exit status.
+    """
     parser = _parser()
     given = parser.parse_args(arguments)
     print(f"sam2_hf {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     shows_all = given.image is None and given.video is None
     if given.image is not None or shows_all:
-        _show_picture(parser, given)
+        _show_image(parser, given)
     if given.video is not None or shows_all:
         _show_clip(parser, given)
     return 0
 
 
-def _show_picture(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+def _show_image(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     if given.image is None:
-        world = draw_picture()
+        world = draw_image()
         image, points = world.first, world.points
     else:
         try:
@@ -55,7 +57,7 @@ def _show_picture(parser: argparse.ArgumentParser, given: argparse.Namespace) ->
         points = [(image.width // 2, image.height // 2)]
     points = _read_clicks(parser, given.click, image.size) or points
     subject = _load(parser, given, load_subject)
-    _introduce(subject, f"Picture: {given.image or 'drawn by the demo'}, {image.width} x {image.height}")
+    _introduce(subject, f"Image:   {given.image or 'drawn by the demo'}, {image.width} x {image.height}")
 
     given.output.mkdir(parents=True, exist_ok=True)
     found = segment_everything(subject, image, given.points_per_side)
@@ -93,12 +95,12 @@ def _show_clip(parser: argparse.ArgumentParser, given: argparse.Namespace) -> No
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sam2_hf.demo", description=main.__doc__)
-    parser.add_argument("--image", help="a picture; without it, the demo draws one")
-    parser.add_argument("--video", help="a clip: a file, a folder of pictures, an address; without it, one is drawn")
+    parser.add_argument("--image", help="an image file; by default, one is drawn")
+    parser.add_argument("--video", help="a clip: a file, a folder of images or an address; by default, one is drawn")
     parser.add_argument(
         "--checkpoint",
         default=bundled_checkpoint(),
-        help=f"a folder or a name on the Hub, e.g. facebook/sam2.1-hiera-tiny; by default {BUNDLED_NAME}, in the box",
+        help=f"a folder or a name on the Hub, e.g. facebook/sam2.1-hiera-tiny; by default the bundled {BUNDLED_NAME}",
     )
     parser.add_argument("--output", type=Path, default=Path("outputs"), help="folder for the results")
     parser.add_argument(
@@ -107,10 +109,10 @@ def _parser() -> argparse.ArgumentParser:
         nargs=2,
         action="append",
         metavar=("X", "Y"),
-        help="on an object, in pixels; repeatable; by default the middle",
+        help="a point on an object, in pixels; repeatable; by default the middle",
     )
-    parser.add_argument("--points-per-side", type=int, default=16, help="of the grid clicked for everything")
-    parser.add_argument("--frames", type=int, help="of the clip; by default all")
+    parser.add_argument("--points-per-side", type=int, default=16, help="of the grid of points for everything")
+    parser.add_argument("--frames", type=int, help="number of frames of the clip; by default all")
     return parser
 
 
@@ -120,7 +122,7 @@ def _read_clicks(
     width, height = size
     for x, y in clicks or ():
         if not (0 <= x < width and 0 <= y < height):
-            parser.error(f"--click {x} {y} lies outside the picture of {width} x {height} pixels")
+            parser.error(f"--click {x} {y} lies outside the image of {width} x {height} pixels")
     return [(x, y) for x, y in clicks or ()]
 
 
@@ -133,7 +135,7 @@ def _load(parser: argparse.ArgumentParser, given: argparse.Namespace, load: Any)
 
 def _introduce(shown: Subject | Tracker, material: str) -> None:
     parameters = sum(parameter.numel() for parameter in shown.model.parameters()) / 1e6
-    name = f"{BUNDLED_NAME}, in the box" if shown.name == bundled_checkpoint() else shown.name
+    name = f"{BUNDLED_NAME}, the bundled checkpoint" if shown.name == bundled_checkpoint() else shown.name
     print(f"\nModel:   {name}, {parameters:.1f} million parameters, on {shown.model.device}")
     print(material)
 
@@ -153,12 +155,12 @@ def _report_clip(tracked: Tracked, path: Path) -> None:
         f"\n{objects} object{'s' * (objects > 1)} clicked on the first of {count} frames, "
         f"{tracked.seconds / count:.2f} s a frame -> {path}, {path.with_suffix('.png').name}"
     )
-    print(f"{'frame':>6}   area in pixels of each, - where it is judged hidden")
+    print(f"{'frame':>6}   area in pixels of each object, - where it is not visible")
     for frame in range(0, count, -(-count // _SHOWN_ROWS)):
         pairs = zip(tracked.areas[frame], tracked.scores[frame], strict=True)
         print(f"{frame:>6} " + " ".join(f"{area if score > 0 else '-':>9}" for area, score in pairs))
 
 
 if __name__ == "__main__":
-    logging.disable_progress_bar()  # loading takes a moment; what it warns of is shown
+    logging.disable_progress_bar()  # loading is short; warnings are still shown
     raise SystemExit(main())

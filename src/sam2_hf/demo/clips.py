@@ -1,4 +1,4 @@
-"""Clips: objects clicked on the first frame and followed to the end."""
+"""Clips: objects clicked on the first frame and tracked to the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STRIP_FRAMES, _STRIP_HEIGHT = 6, 240
 
 @dataclass(frozen=True)
 class Tracker:
-    """A video model with its processor, and what to call it."""
+    """A video model with its processor and its name."""
 
     name: str
     model: Sam2VideoModel
@@ -34,8 +34,14 @@ class Tracker:
 
 @dataclass
 class Tracked:
-    """What was seen of N objects: for each frame their areas in pixels and their object scores (logits), N each; and
-    some of the frames with their masks, small."""
+    """Results of tracking N objects.
+
+    Args:
+        areas: for each frame the area of each object in pixels.
+        scores: for each frame the object score of each object, a logit.
+        seconds: the time that tracking took.
+        strip: some of the frames with their masks, reduced in size.
+    """
 
     areas: list[list[int]] = field(default_factory=list)
     scores: list[list[float]] = field(default_factory=list)
@@ -44,7 +50,7 @@ class Tracked:
 
 
 def load_tracker(checkpoint: str) -> Tracker:
-    """The model to show: a folder, or a name on the Hub."""
+    """Load a video checkpoint, a folder or a name on the Hub, on a GPU where there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Sam2VideoModel.from_pretrained(checkpoint).to(device).eval()
     return Tracker(checkpoint, model, Sam2VideoProcessor.from_pretrained(checkpoint))
@@ -53,10 +59,17 @@ def load_tracker(checkpoint: str) -> Tracker:
 def track_clicks(
     tracker: Tracker, clip: Any, points: Sequence[Point] | None, path: Path, max_frames: int | None = None
 ) -> Tracked:
-    """Follows what lies at `points` (x, y) of the first frame, by default at its middle.
+    """Track objects through a clip and write it with their masks.
 
-    `clip` is whatever `open_video` takes. Writes the clip with the objects' masks to `path`, and some frames of it,
-    one beside the other, to the same name with the suffix ".png".
+    Args:
+        tracker: the model.
+        clip: anything that `open_video` takes.
+        points: a point (x, y) on each object in the first frame, in pixels; None for one in the middle.
+        path: the video file to write. Some frames, side by side, go to the same name with the suffix ".png".
+        max_frames: where to stop; None for the end of the clip.
+
+    Returns:
+        Areas and object scores in each frame, and the time that tracking took.
     """
     tracked = Tracked()
     with open_video(clip) as video:
@@ -90,30 +103,30 @@ def _overlaid_frames(
         input_points=[[[list(point)] for point in points]],
         input_labels=[[[1] for _ in points]],
     )
-    beyond_the_first = None if max_frames is None else max_frames - 1
+    later_frames = None if max_frames is None else max_frames - 1
     start = time.perf_counter()
-    for output in model.propagate_in_video_iterator(session, 0, beyond_the_first):
+    for output in model.propagate_in_video_iterator(session, 0, later_frames):
         masks = processor.post_process_masks([output.pred_masks.cpu()], [[video.height, video.width]])[0][:, 0]
         tracked.areas.append(masks.flatten(1).sum(dim=1).tolist())
         tracked.scores.append(output.object_score_logits.flatten().tolist())
         tracked.seconds = time.perf_counter() - start
-        picture = overlay_masks(Image.fromarray(video[output.frame_idx].permute(1, 2, 0).numpy()), masks)
+        image = overlay_masks(Image.fromarray(video[output.frame_idx].permute(1, 2, 0).numpy()), masks)
         if output.frame_idx in shown:
-            tracked.strip.append(_small(draw_prompts(picture, points if output.frame_idx == 0 else ())))
-        yield np.asarray(picture)
+            tracked.strip.append(_small(draw_prompts(image, points if output.frame_idx == 0 else ())))
+        yield np.asarray(image)
 
 
-def _small(picture: Image.Image) -> Image.Image:
-    height = min(_STRIP_HEIGHT, picture.height)
-    return picture.resize((max(1, round(picture.width * height / picture.height)), height), Image.Resampling.LANCZOS)
+def _small(image: Image.Image) -> Image.Image:
+    height = min(_STRIP_HEIGHT, image.height)
+    return image.resize((max(1, round(image.width * height / image.height)), height), Image.Resampling.LANCZOS)
 
 
-def _join(pictures: Sequence[Image.Image], gap: int = 4) -> Image.Image:
-    """Pictures of one height, one beside the other."""
-    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
-    joined = Image.new("RGB", (width, pictures[0].height), "white")
+def _join(images: Sequence[Image.Image], gap: int = 4) -> Image.Image:
+    """Join images of one height side by side."""
+    width = sum(image.width for image in images) + gap * (len(images) - 1)
+    joined = Image.new("RGB", (width, images[0].height), "white")
     left = 0
-    for picture in pictures:
-        joined.paste(picture, (left, 0))
-        left += picture.width + gap
+    for image in images:
+        joined.paste(image, (left, 0))
+        left += image.width + gap
     return joined

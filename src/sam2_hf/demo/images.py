@@ -1,4 +1,4 @@
-"""Pictures: everything in one segmented, and what clicks select."""
+"""Images: everything segmented, and the objects that are clicked."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..processing_sam2 import Sam2Processor
 
 Point = tuple[int, int]
 
-# What the small model in the box predicts for its good masks is lower than for those of Meta's models, to which the
-# pipeline's defaults are fitted.
-BUNDLED_CHOOSING = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7}
+# The bundled checkpoint predicts lower scores for its good masks than Meta's models, for which the pipeline's defaults
+# are chosen.
+BUNDLED_THRESHOLDS = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7}
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model with its processor, and what to call it."""
+    """An image model with its processor and its name."""
 
     name: str
     model: Sam2Model
@@ -35,7 +35,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class Found:
-    """Masks (N, H, W) bool of a picture, the IoU that the model predicts for each of them, and how long it took."""
+    """Masks of an image.
+
+    Args:
+        masks: (N, H, W) bool.
+        scores: predicted IoU of each mask.
+        seconds: the time that it took to find them.
+    """
 
     masks: np.ndarray
     scores: list[float]
@@ -50,18 +56,18 @@ class Found:
 
 
 def load_subject(checkpoint: str) -> Subject:
-    """The model to show: a folder, or a name on the Hub."""
+    """Load an image checkpoint, a folder or a name on the Hub, on a GPU where there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Sam2Model.from_pretrained(checkpoint).to(device).eval()
     return Subject(checkpoint, model, Sam2Processor.from_pretrained(checkpoint))
 
 
 def segment_everything(subject: Subject, image: Image.Image, points_per_side: int) -> Found:
-    """All masks that a grid of clicks finds, by descending predicted IoU."""
+    """Segment everything with a grid of clicks. The masks are in descending order of predicted IoU."""
     generator = Sam2MaskGenerationPipeline(model=subject.model, image_processor=subject.processor.image_processor)
     start = time.perf_counter()
-    choosing = BUNDLED_CHOOSING if subject.name == bundled_checkpoint() else {}
-    found = generator(image, points_per_crop=points_per_side, **choosing)
+    thresholds = BUNDLED_THRESHOLDS if subject.name == bundled_checkpoint() else {}
+    found = generator(image, points_per_crop=points_per_side, **thresholds)
     seconds = time.perf_counter() - start
     masks = np.zeros((0, image.height, image.width), dtype=bool)
     if len(found["masks"]):
@@ -70,7 +76,7 @@ def segment_everything(subject: Subject, image: Image.Image, points_per_side: in
 
 
 def segment_clicks(subject: Subject, image: Image.Image, points: Sequence[Point]) -> Found:
-    """The best of the three masks that the model offers for each click (x, y), all in one batch."""
+    """Segment an object for each click (x, y) in pixels, with the best of the three candidate masks."""
     start = time.perf_counter()
     clicks, labels = [[[list(point)] for point in points]], [[[1] for _ in points]]
     inputs = subject.processor(image, input_points=clicks, input_labels=labels, return_tensors="pt")
@@ -83,12 +89,12 @@ def segment_clicks(subject: Subject, image: Image.Image, points: Sequence[Point]
 
 
 def save_everything(found: Found, image: Image.Image, path: Path) -> None:
-    """Writes the picture with every mask in a colour of its own."""
+    """Write the image with every mask in its own colour."""
     overlay_masks(image, found.masks).save(path)
 
 
 def save_clicks(found: Found, image: Image.Image, points: Sequence[Point], path: Path) -> None:
-    """Writes the picture with the mask of every click, and the clicks."""
+    """Write the image with the mask of every click, and the clicks."""
     draw_prompts(overlay_masks(image, found.masks), points).save(path)
 
 
