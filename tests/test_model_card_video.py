@@ -58,7 +58,7 @@ def check_refinement(state):
     assert list(state.video_segments) == list(range(NUM_FRAMES))
     assert all(masks.shape == (2, 1, *SIZE) for masks in state.video_segments.values())
     tracks = state.inference_session.tracks
-    assert {obj_id: sorted(track.conditioning_frames()) for obj_id, track in tracks.items()} == {2: [0, 50], 3: [0]}
+    assert {obj_id: sorted(track.results.conditioning) for obj_id, track in tracks.items()} == {2: [0, 50], 3: [0]}
 
 
 def check_streaming(state):

@@ -33,7 +33,7 @@ from sam2_hf.configuration_sam2 import Sam2VideoConfig
 from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
 from sam2_hf.modeling_sam2_video import Sam2VideoModel
 from sam2_hf.processing_sam2_video import Sam2VideoProcessor
-from sam2_hf.tracking.object_state import MEMORY_DTYPE
+from sam2_hf.tracking.frame_result import MEMORY_DTYPE
 
 LONG = 20  # longer than all windows of memory
 
@@ -105,7 +105,7 @@ class TestStreams:
         give(session, 3, "b", "box")
         masks = stream(tiny_model(), session, range(6))
         assert [frame for frame in masks if is_empty(masks[frame]["b"])] == [0, 1, 2]
-        assert session.tracks["b"].conditioning_frames() == [3]
+        assert session.tracks["b"].results.conditioning == [3]
 
     def test_frames_without_objects_cost_nothing_and_a_first_object_may_come_late(self, monkeypatch) -> None:
         model, session = tiny_model(), open_stream()

@@ -15,7 +15,7 @@ from transformers_reference import ReferenceVideoModel
 from video_scenes import PROCESSOR, PROMPTS, Masks, clip, collect, pixels, track
 
 from sam2_hf.modeling_sam2_video import Sam2VideoModel
-from sam2_hf.tracking.object_state import MaskPrompt
+from sam2_hf.tracking.prompts import MaskPrompt
 
 # In both, the length of a clip under 16 frames is part of the encoding of pointers; this one is longer.
 LENGTH = 18

@@ -13,7 +13,7 @@ from video_scenes import PROCESSOR, PROMPTS, clip, give, open_session, scene_mod
 
 from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
 from sam2_hf.processing_sam2_video import Sam2VideoProcessor
-from sam2_hf.tracking.object_state import MaskPrompt, PointPrompt
+from sam2_hf.tracking.prompts import MaskPrompt, PointPrompt
 from sam2_hf.tracking.session import Sam2VideoInferenceSession
 from sam2_hf.video_io.open_video import VideoSource, open_video
 

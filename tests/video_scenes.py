@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -125,7 +125,10 @@ def assert_same(masks: Masks, expected: Masks) -> None:
 
 def snapshot(session: Sam2VideoInferenceSession) -> Any:
     """All that a session remembers, as plain values that can be compared."""
-    hidden = {name: value for name, value in vars(session).items() if name not in ("video", "image_processor")}
+    hidden = dict(vars(session))
+    hidden["frames"] = {
+        name: value for name, value in vars(session.frames).items() if name not in ("video", "image_processor")
+    }
     hidden["feature_cache"] = list(session.feature_cache._entries)
     return _freeze(hidden)
 
@@ -136,7 +139,7 @@ def _freeze(value: Any) -> Any:
         return str(value.dtype), tuple(value.shape), hashlib.sha256(content).hexdigest()[:12]
     if dataclasses.is_dataclass(value):
         return type(value).__name__, _freeze(vars(value))
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return [(key, _freeze(entry)) for key, entry in value.items()]
     return value.copy() if isinstance(value, (list, set)) else value
 

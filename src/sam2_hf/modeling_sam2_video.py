@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -13,19 +12,10 @@ from .configuration_sam2 import Sam2VideoConfig, as_pair
 from .network.features import FrameFeatures
 from .network.video_network import Sam2VideoNetwork
 from .outputs import Sam2VideoSegmentationOutput
-from .tracking.object_state import FrameResult
-from .tracking.propagation import Direction, FrameWalk, Pass, frames_at_once, plan_passes
+from .tracking.memory.registry import build_memory_policy
+from .tracking.propagation import Direction, FrameReader, Pass, frames_at_once, plan_passes
 from .tracking.session import Sam2VideoInferenceSession
-from .tracking.step import Scope, collect_outputs, plan_step, run_tasks
-
-
-class Step(NamedTuple):
-    """What was computed in a frame: its features, None if nothing had to be; results of the objects that had tasks;
-    and all objects that tracking has passed here."""
-
-    features: FrameFeatures | None
-    results: dict[Hashable, FrameResult]
-    tracked: list[Hashable]
+from .tracking.step import FrameStep
 
 
 class Sam2VideoModel(Sam2VideoNetwork):
@@ -38,6 +28,7 @@ class Sam2VideoModel(Sam2VideoNetwork):
     def __init__(self, config: Sam2VideoConfig):
         config.check()
         super().__init__(config)
+        self.memory_policy = build_memory_policy(config)
         self.post_init()
 
     @torch.inference_mode()
@@ -61,17 +52,18 @@ class Sam2VideoModel(Sam2VideoNetwork):
         Raises `ValueError`, `IndexError` or `TypeError`, which leave the session as it was.
         """
         session = inference_session
+        step = FrameStep(self, self.memory_policy, session)
         if frame is not None:
-            frame_idx = self._take_frame(session, frame, frame_idx)
+            frame_idx = self._take_frame(step, frame, frame_idx)
         elif frame_idx is not None:
             frame_idx = session.check_frame_idx(frame_idx)
             session.check_not_gone(frame_idx)
-            self._segment(session, [other for other in session.waiting_frames(frame_idx) if other != frame_idx])
-            session.wait_for(frame_idx)
-            self._step(session, frame_idx, reverse)
+            step.segment_prompts(other for other in session.waiting_frames(frame_idx) if other != frame_idx)
+            session.frames.wait_for(frame_idx)
+            step.run(frame_idx, reverse)
         else:
             raise ValueError("expected frame_idx, or frame for a stream; got neither")
-        return self._output(session, frame_idx)
+        return self._output(step, frame_idx)
 
     def propagate_in_video_iterator(
         self,
@@ -123,102 +115,47 @@ class Sam2VideoModel(Sam2VideoNetwork):
     def _propagate(
         self, session: Sam2VideoInferenceSession, passes: Sequence[Pass], show_progress_bar: bool, at_once: int
     ) -> Iterator[Sam2VideoSegmentationOutput]:
-        self._segment(session, session.waiting_frames(passes[0].frames.start))
+        step = FrameStep(self, self.memory_policy, session)
+        step.segment_prompts(session.waiting_frames(passes[0].frames.start))
         session.settle_prompts()
-        total = sum(len(leg.frames) for leg in passes) if session.num_frames_total is not None else None
+        total = sum(len(one_pass.frames) for one_pass in passes) if session.num_frames_total is not None else None
 
-        def is_needed(frame_idx: int, leg: Pass) -> bool:
-            tasks = plan_step(self, session, frame_idx, leg.reverse, leg.scope).tasks
+        def is_needed(frame_idx: int, one_pass: Pass) -> bool:
+            tasks = step.plan(frame_idx, one_pass.reverse, one_pass.scope).tasks
             return len(tasks) > 0 and frame_idx not in session.feature_cache
 
-        walk = FrameWalk(session, self._encode_pixels, is_needed, at_once)
-        with walk, tqdm(total=total, disable=not show_progress_bar) as progress:
-            for leg in passes:
-                for frame_idx in walk.frames(leg):
-                    tracked = self._step(session, frame_idx, leg.reverse, leg.scope, walk.features)
-                    session.mark_tracked(frame_idx, tracked, leg.reverse)
+        reader = FrameReader(session, self._encode_pixels, is_needed, at_once)
+        with reader, tqdm(total=total, disable=not show_progress_bar) as progress:
+            for one_pass in passes:
+                for frame_idx in reader.frames(one_pass):
+                    tracked = step.run(frame_idx, one_pass.reverse, one_pass.scope, reader.features)
+                    session.mark_tracked(frame_idx, tracked, one_pass.reverse)
                     progress.update()
-                    if not leg.silent:
-                        yield self._output(session, frame_idx)
+                    if not one_pass.silent:
+                        yield self._output(step, frame_idx)
                         # The caller may just have prompted this frame, which a stream is about to leave.
-                        self._segment(session, session.waiting_frames(frame_idx + 1))
+                        step.segment_prompts(session.waiting_frames(frame_idx + 1))
 
-    def _take_frame(self, session: Sam2VideoInferenceSession, frame: Tensor, frame_idx: int | None) -> int:
-        """Brings a stream's newest frame up to date one last time, then segments the next one and takes it."""
-        size = as_pair("image_size", self.config.image_size)
-        frame_idx = session.check_next_frame(frame, frame_idx, size)
-        self._segment(session, session.waiting_frames(frame_idx))
+    def _take_frame(self, step: FrameStep, frame: Tensor, frame_idx: int | None) -> int:
+        """Bring a stream's newest frame up to date one last time, then segment the next one and take it."""
+        session = step.session
+        frame_idx = session.check_next_frame(frame, frame_idx, as_pair("image_size", self.config.image_size))
+        step.segment_prompts(session.waiting_frames(frame_idx))
         if session.newest_streamed is not None:
-            self._step(session, session.newest_streamed)
-        step = self._compute(session, frame_idx, look=lambda _: self._encode_pixels(session.as_input(frame))[0])
+            step.run(session.newest_streamed)
+        computed = step.compute(frame_idx, encode=lambda _: self._encode_pixels(session.frames.as_input(frame))[0])
         session.add_frame(frame, frame_idx)
-        self._keep(session, frame_idx, step)
+        step.keep(frame_idx, computed)
         return frame_idx
 
-    def _segment(self, session: Sam2VideoInferenceSession, frames: Sequence[int]) -> None:
-        """Segments the prompts that wait on frames which tracking does not visit now."""
-        for frame_idx in frames:
-            self._step(session, frame_idx, scope="prompts")
-
-    def _step(
-        self,
-        session: Sam2VideoInferenceSession,
-        frame_idx: int,
-        reverse: bool = False,
-        scope: Scope = "all",
-        look: Callable[[int], FrameFeatures] | None = None,
-    ) -> list[Hashable]:
-        """Brings a frame up to date; returns the objects that tracking has now passed here."""
-        step = self._compute(session, frame_idx, reverse, scope, look)
-        self._keep(session, frame_idx, step, reverse, scope)
-        return step.tracked
-
-    def _compute(
-        self,
-        session: Sam2VideoInferenceSession,
-        frame_idx: int,
-        reverse: bool = False,
-        scope: Scope = "all",
-        look: Callable[[int], FrameFeatures] | None = None,
-    ) -> Step:
-        """All of a step that can fail; the session is read and not written.
-
-        `look` gives the features of a frame that the session does not hold, if its pixels are not the session's
-        business either.
-        """
-        tasks, tracked = plan_step(self, session, frame_idx, reverse, scope)
-        if not tasks:
-            return Step(None, {}, tracked)
-        features = session.feature_cache.get(frame_idx)
-        if features is None and look is not None:
-            features = look(frame_idx)
-        elif features is None:
-            features = self._encode_pixels(session.pixel_values(frame_idx))[0]
-        return Step(features, run_tasks(self, session, features, tasks), tracked)
-
     def _encode_pixels(self, pixel_values: Tensor) -> list[FrameFeatures]:
-        """Frames (B, 3, H, W), wherever they lie, to the features of each."""
+        """Encode frames (B, 3, H, W), wherever they lie; the features of each."""
         return self.encode_frames(pixel_values.to(self.device))
 
-    def _keep(
-        self,
-        session: Sam2VideoInferenceSession,
-        frame_idx: int,
-        step: Step,
-        reverse: bool = False,
-        scope: Scope = "all",
-    ) -> None:
-        if step.features is None:
-            return
-        session.store(frame_idx, step.results)
-        session.feature_cache.put(frame_idx, step.features)
-        if scope != "prompts":  # tracking has not come there yet, and still needs what lies behind
-            session.prune(self.memory_rule, frame_idx, reverse)
-
-    def _output(self, session: Sam2VideoInferenceSession, frame_idx: int) -> Sam2VideoSegmentationOutput:
-        masks, scores, ious = collect_outputs(self, session, frame_idx)
+    def _output(self, step: FrameStep, frame_idx: int) -> Sam2VideoSegmentationOutput:
+        masks, scores, ious = step.outputs(frame_idx)
         return Sam2VideoSegmentationOutput(
-            object_ids=session.obj_ids,
+            object_ids=step.session.obj_ids,
             pred_masks=masks,
             object_score_logits=scores,
             iou_scores=ious,

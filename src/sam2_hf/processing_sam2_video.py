@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from .image_processing_sam2 import as_size
 from .inputs.prompts import PAD_VALUE, Prompts, Size, place_prompts, read_prompts, read_sizes
 from .processing_sam2 import Sam2Processor
-from .tracking.object_state import MaskPrompt, PointPrompt, Prompt
+from .tracking.prompts import MaskPrompt, PointPrompt, Prompt
 from .tracking.session import Retention, Sam2VideoInferenceSession
 from .video_io.open_video import open_video
 

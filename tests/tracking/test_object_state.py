@@ -10,17 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2_hf.tracking.memory_bank import MemoryRule
-from sam2_hf.tracking.object_state import (
-    MEMORY_DTYPE,
-    FrameMemory,
-    FrameResult,
-    MaskPrompt,
-    ObjectTrack,
-    PointPrompt,
-)
+from sam2_hf.tracking.frame_result import MEMORY_DTYPE, FrameMemory, FrameResult
+from sam2_hf.tracking.memory.recent import RecentMemory
+from sam2_hf.tracking.memory.visible import VisibleMemory
+from sam2_hf.tracking.object_state import ObjectState
+from sam2_hf.tracking.prompts import MaskPrompt, PointPrompt
+from sam2_hf.tracking.result_history import provenance_of
+from sam2_hf.tracking.step import features_of
 
-RULE = MemoryRule(num_maskmem=3, max_object_pointers=5)
+POLICY = RecentMemory(num_maskmem=3, max_object_pointers=5)
 
 
 def click(x: float = 1.0, label: int = 1) -> PointPrompt:
@@ -37,9 +35,9 @@ def conditioning(version: int = 0, **facts) -> FrameResult:
     return result(version, is_conditioning=True, **{"tracked_in_reverse": None, **facts})
 
 
-def tracked_object(prompted=(0,), tracked=(), reverse=()) -> ObjectTrack:
+def tracked_object(prompted=(0,), tracked=(), reverse=()) -> ObjectState:
     """An object with results whose versions are their frames' numbers."""
-    track = ObjectTrack()
+    track = ObjectState()
     for frame in prompted:
         track.prompts[frame] = click()
         track.results[frame] = conditioning(frame)
@@ -55,13 +53,13 @@ class TestPrompts:
 
     @pytest.mark.parametrize("keep, expected", [(True, 2), (False, 1)])
     def test_a_second_prompt_on_a_frame_joins_or_replaces_the_first(self, keep: bool, expected: int) -> None:
-        track = ObjectTrack()
+        track = ObjectState()
         track.add_prompt(3, click())
         track.add_prompt(3, click(), keep_old_points=keep)
         assert len(track.prompts[3].labels) == expected and track.pending == {3}
 
     def test_points_replace_a_mask(self) -> None:
-        track = ObjectTrack()
+        track = ObjectState()
         track.add_prompt(3, MaskPrompt(torch.ones(2, 2, dtype=torch.bool)))
         track.add_prompt(3, click(), keep_old_points=True)
         assert isinstance(track.prompts[3], PointPrompt)
@@ -89,13 +87,13 @@ class TestResults:
         track.add_prompt(6, click())
         track.add_result(6, conditioning(7))
         track.add_result(2, conditioning(8))
-        assert track.conditioning_frames() == [4, 6, 2]
-        assert not track.pending and track.tracked_frames() == []
+        assert track.results.conditioning == [4, 6, 2]
+        assert not track.pending and not any(map(track.results.has_tracked, track.results))
 
     def test_a_correction_of_a_conditioning_frame_keeps_its_rank(self) -> None:
         track = tracked_object(prompted=[4, 6])
         track.add_result(4, conditioning(9))
-        assert track.conditioning_frames() == [4, 6]
+        assert track.results.conditioning == [4, 6]
 
     def test_tensors_are_all_there_is(self) -> None:
         track = tracked_object(prompted=[0], tracked=[1, 2])
@@ -105,23 +103,26 @@ class TestResults:
 class TestProvenance:
     def test_it_names_what_is_read_with_its_version(self) -> None:
         track = tracked_object(prompted=[0], tracked=[1, 2])
-        selection = track.select_memory(RULE, 3, reverse=False)
-        assert track.provenance(selection, reverse=False) == (((0, 0), (1, 1), (2, 2)), ((0, 0), (1, 1), (2, 2)))
+        selection = POLICY.select(track.results, 3, reverse=False)
+        assert provenance_of(track.results, selection, False) == (((0, 0), (1, 1), (2, 2)), ((0, 0), (1, 1), (2, 2)))
 
     def test_a_changed_memory_changes_it(self) -> None:
         track = tracked_object(prompted=[0], tracked=[1, 2])
-        before = track.provenance(track.select_memory(RULE, 3, False), False)
+        before = provenance_of(track.results, POLICY.select(track.results, 3, False), False)
         track.results[1] = result(9)
-        assert track.provenance(track.select_memory(RULE, 3, False), False) != before
+        assert provenance_of(track.results, POLICY.select(track.results, 3, False), False) != before
 
     def test_what_was_tracked_the_other_way_is_read_but_makes_nothing_stale(self) -> None:
         track = tracked_object(prompted=[4])
-        before = track.provenance(track.select_memory(RULE, 5, False), False)
+        before = provenance_of(track.results, POLICY.select(track.results, 5, False), False)
         track.results[3] = result(3, tracked_in_reverse=True)
-        selection = track.select_memory(RULE, 5, False)
+        selection = POLICY.select(track.results, 5, False)
         assert 3 in [slot.frame for slot in selection.memories]
-        assert track.provenance(selection, False) == before
-        assert track.provenance(track.select_memory(RULE, 2, True), True) == (((4, 4), (3, 3)), ((4, 4), (3, 3)))
+        assert provenance_of(track.results, selection, False) == before
+        assert provenance_of(track.results, POLICY.select(track.results, 2, True), True) == (
+            ((4, 4), (3, 3)),
+            ((4, 4), (3, 3)),
+        )
 
     def test_a_result_stands_while_direction_memories_and_mask_are_there(self) -> None:
         read = (((0, 1),), ((0, 1),))
@@ -137,21 +138,21 @@ class TestCorrecting:
 
     def test_prompts_do_not_read_each_other(self) -> None:
         track = tracked_object(prompted=[0], tracked=[1, 2, 3, 4])
-        before = track.before_prompts()
+        before = dict(track.before_prompts())
         for version, frame in enumerate((3, 1, 3, 0), start=10):
             track.add_result(frame, conditioning(version))
-        assert track.conditioning_frames() == [0, 3, 1] and track.before_prompts().results == before.results
+        assert track.results.conditioning == [0, 3, 1] and track.before_prompts() == before
 
     def test_a_first_prompt_is_not_there_for_the_next(self) -> None:
-        track = ObjectTrack()
+        track = ObjectState()
         track.add_result(3, conditioning())
-        assert track.before_prompts() == ObjectTrack()
+        assert dict(track.before_prompts()) == {} and track.before_prompts().conditioning == []
 
     def test_tracking_reads_them_all_and_from_then_on_prompts_do(self) -> None:
         track = tracked_object(prompted=[0], tracked=[1, 2, 3])
         track.add_result(3, conditioning(9))
         track.add_result(4, result(10, provenance=((), ())))
-        assert track.superseded == {} and track.before_prompts().results == track.results
+        assert track.superseded == {} and track.before_prompts() == track.results
 
     def test_a_correction_taken_back_brings_the_tracked_result_back(self) -> None:
         track = tracked_object(prompted=[0], tracked=[1, 2, 3])
@@ -180,7 +181,7 @@ class TestTakingBack:
     def test_the_only_prompt_leaves_nothing(self) -> None:
         track = tracked_object(prompted=[2], tracked=[3, 4], reverse=[0, 1])
         track.take_back_prompt(2)
-        assert track == ObjectTrack()
+        assert track == ObjectState()
 
     def test_a_pending_prompt_leaves_the_tracked_result(self) -> None:
         track = tracked_object(prompted=[0], tracked=[1, 2])
@@ -223,13 +224,13 @@ class TestTakingBack:
         track = tracked_object(prompted=[0, 3], tracked=[1, 2, 4])
         track.prompts.clear()
         track.take_back_prompt(3)
-        assert track.conditioning_frames() == [0]
+        assert track.results.conditioning == [0]
 
 
 class TestForgetting:
     def test_a_stream_keeps_what_the_frame_and_those_after_it_read(self) -> None:
         track = tracked_object(prompted=[0], tracked=range(1, 21))
-        track.forget_unreadable(RULE, 20, reverse=False, keep_prompted=False)
+        track.forget_unreadable(POLICY, 20, reverse=False, keep_prompted=False)
         assert track.results.keys() == {0, *range(16, 21)}
         assert [frame for frame, result in track.results.items() if result.memory.features is not None] == [
             0,
@@ -244,13 +245,13 @@ class TestForgetting:
         track = tracked_object(prompted=[0, 30], tracked=[*range(1, 21), 25])
         track.pending.add(40)
         track.prompts[40] = click()
-        track.forget_unreadable(RULE, 20, reverse=False, keep_prompted=False)
+        track.forget_unreadable(POLICY, 20, reverse=False, keep_prompted=False)
         assert track.results[25].mask_logits is not None and track.results[30].mask_logits is not None
         assert track.prompts.keys() == {30, 40}
 
     def test_a_clip_keeps_prompts_and_masks_of_conditioning_frames(self) -> None:
         track = tracked_object(prompted=[0], tracked=range(1, 21))
-        track.forget_unreadable(RULE, 20, reverse=False, keep_prompted=True)
+        track.forget_unreadable(POLICY, 20, reverse=False, keep_prompted=True)
         assert track.results[0].mask_logits is not None and track.prompts.keys() == {0}
         assert track.results[19].mask_logits is None
 
@@ -263,7 +264,7 @@ class TestForgetting:
         hidden=st.none() | st.sets(st.integers(0, 30)),
     )
     def test_forgetting_never_changes_what_is_read(self, prompted, steps, reverse, cap, hidden) -> None:
-        rule = MemoryRule(3, max_object_pointers=5, max_cond_frame_num=cap, visible_only=hidden is not None)
+        policy = (RecentMemory if hidden is None else VisibleMemory)(3, max_object_pointers=5, max_cond_frame_num=cap)
         whole, pruned = tracked_object(prompted=sorted(prompted)), tracked_object(prompted=sorted(prompted))
         walk = range(30, 30 - steps, -1) if reverse else range(steps)
         for frame in walk:
@@ -271,10 +272,10 @@ class TestForgetting:
                 if frame not in prompted:
                     score = torch.tensor([-1.0 if frame in (hidden or ()) else 1.0])
                     track.add_result(frame, replace(result(frame, tracked_in_reverse=reverse), object_score=score))
-            pruned.forget_unreadable(rule, frame, reverse, keep_prompted=False)
+            pruned.forget_unreadable(policy, frame, reverse, keep_prompted=False)
             # What a correction of this frame reads, and what the next one does.
             for reader in (frame, frame - 1 if reverse else frame + 1):
-                selection = whole.select_memory(rule, reader, reverse)
-                assert pruned.select_memory(rule, reader, reverse) == selection
+                selection = policy.select(whole.results, reader, reverse)
+                assert policy.select(pruned.results, reader, reverse) == selection
                 for slot in selection.memories:
-                    assert pruned.features(slot.frame).equal(whole.features(slot.frame))
+                    assert features_of(pruned.results[slot.frame]).equal(features_of(whole.results[slot.frame]))

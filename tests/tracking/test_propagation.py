@@ -194,8 +194,8 @@ class TestComputingAnew:
         """The frames that were read, and how many object-frames were conditioned on memory."""
         model, reads = tiny_model(), []
         with monkeypatch.context() as patch, counted(model, patch, "encode_frame", "condition_on_memory") as calls:
-            read = type(session).prepare
-            patch.setattr(type(session), "prepare", lambda self, frame: reads.append(frame) or read(self, frame))
+            read = type(session.frames).prepare
+            patch.setattr(type(session.frames), "prepare", lambda self, frame: reads.append(frame) or read(self, frame))
             list(model.propagate_in_video_iterator(session, **settings))
         assert len(reads) == len(calls["encode_frame"])
         return len(reads), sum(len(memory.tokens) for _, memory in calls["condition_on_memory"])
@@ -270,7 +270,7 @@ class TestCorrections:
         corrected = tiny_model()(session, frame_idx=4).pred_masks[0]
         assert track(tiny_model(), session)[4]["a"].equal(corrected)
         assert track(tiny_model(), session, start_frame_idx=0)[4]["a"].equal(corrected)
-        assert session.tracks["a"].conditioning_frames() == [0, 4]
+        assert session.tracks["a"].results.conditioning == [0, 4]
 
     def test_without_the_flag_it_is_overwritten_as_officially(self) -> None:
         model = tiny_model(add_all_frames_to_correct_as_cond=False)

@@ -25,7 +25,7 @@ from video_scenes import (
     track,
 )
 
-from sam2_hf.tracking.propagation import FrameWalk, Pass, frames_at_once
+from sam2_hf.tracking.propagation import FrameReader, Pass, frames_at_once
 from sam2_hf.video_io.open_video import VideoDecodingError, open_video
 
 LENGTH = 8
@@ -210,13 +210,13 @@ class TestBatches:
     def test_a_file_is_read_and_prepared_ahead(self, lossless: Path, monkeypatch) -> None:
         session = PROCESSOR.init_video_session(lossless)
         give(session, 0, "a")
-        threads, prepare = [], session.prepare
+        threads, prepare = [], session.frames.prepare
 
         def noting(frame: torch.Tensor) -> torch.Tensor:
             threads.append(threading.current_thread().name)
             return prepare(frame)
 
-        monkeypatch.setattr(session, "prepare", noting)
+        monkeypatch.setattr(session.frames, "prepare", noting)
         sizes, masks = self.encoded(session, monkeypatch, frames_per_batch=4)
         assert close_to(masks, track(tiny_model(), prompted((0, "a"), num_frames=18)))
         assert sizes == [1, 4, 4, 4, 4, 1]
@@ -230,7 +230,7 @@ class TestBatches:
 
     def test_no_more_frames_are_held_than_a_batch(self) -> None:
         encode, held = tiny_model().encode_frames, []
-        with torch.no_grad(), FrameWalk(prompted((0, "a")), encode, lambda frame, leg: True, at_once=4) as walk:
+        with torch.no_grad(), FrameReader(prompted((0, "a")), encode, lambda frame, one_pass: True, at_once=4) as walk:
             for frame in walk.frames(Pass(range(8))):
                 # None keeps the batch that it comes from.
                 coarsest = walk.features(frame).coarsest

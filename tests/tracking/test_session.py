@@ -12,8 +12,9 @@ import torch
 from video_scenes import snapshot
 
 from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
-from sam2_hf.tracking.memory_bank import MemoryRule
-from sam2_hf.tracking.object_state import FrameMemory, FrameResult, MaskPrompt, PointPrompt
+from sam2_hf.tracking.frame_result import FrameMemory, FrameResult
+from sam2_hf.tracking.memory.recent import RecentMemory
+from sam2_hf.tracking.prompts import MaskPrompt, PointPrompt
 from sam2_hf.tracking.session import Sam2VideoInferenceSession
 from sam2_hf.video_io.open_video import open_video
 
@@ -222,16 +223,16 @@ class TestFramesThatAreRead:
 
     def test_the_last_ones_can_be_had_again(self) -> None:
         session = reading(6)
-        session.wait_for(4)
+        session.frames.wait_for(4)
         assert [frame for frame in range(8) if not session.is_gone(frame)] == [3, 4, 5, 6, 7]
         with pytest.raises(IndexError, match="frame 1 of the stream is gone; the newest frame, 4"):
             session.check_not_gone(1)
 
     def test_the_end_is_noticed(self) -> None:
         session = reading(3)
-        assert session.reaches(2) and not session.reaches(3)
+        assert session.frames.advance_to(2) and not session.frames.advance_to(3)
         with pytest.raises(IndexError, match="the stream ended before frame 3"):
-            session.wait_for(3)
+            session.frames.wait_for(3)
 
     def test_asking_whether_a_frame_is_gone_takes_none(self) -> None:
         taken = []
@@ -383,7 +384,7 @@ class TestWeight:
                 session.add_prompts(frame, {"cup": MaskPrompt(torch.ones(1024, 1024, dtype=torch.bool))})
             logits = torch.ones(1, 256, 256)
             session.store(frame, {"cup": FrameResult(logits, torch.ones(1), torch.ones(1), memory, prompted)})
-            session.prune(MemoryRule(), frame, reverse=False)
+            session.prune(RecentMemory(), frame, reverse=False)
             sizes.append(session.state_nbytes)
         return sizes
 
@@ -409,6 +410,6 @@ class TestWeight:
         for frame in range(6):
             session.store(frame, {}) if frame else session.add_prompts(0, {"a": click()})
             session.store(frame, {"a": result(frame == 0)})
-            session.prune(MemoryRule(num_maskmem=1, max_object_pointers=1), frame, reverse=False)
+            session.prune(RecentMemory(num_maskmem=1, max_object_pointers=1), frame, reverse=False)
         assert len(session.tracks["a"].results) == 6
         assert all(result.mask_logits is not None for result in session.tracks["a"].results.values())

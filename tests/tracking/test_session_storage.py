@@ -24,7 +24,7 @@ from video_scenes import (
 )
 
 from sam2_hf.tracking import session_storage
-from sam2_hf.tracking.object_state import MaskPrompt
+from sam2_hf.tracking.prompts import MaskPrompt
 from sam2_hf.tracking.session import Sam2VideoInferenceSession
 from sam2_hf.video_io.open_video import VideoDecodingError
 

@@ -27,8 +27,8 @@ from video_scenes import (
     track,
 )
 
-from sam2_hf.tracking import object_state
-from sam2_hf.tracking.step import PREVIOUS_LOGIT_LIMIT, plan_step
+from sam2_hf.tracking import frame_result
+from sam2_hf.tracking.step import PREVIOUS_LOGIT_LIMIT, FrameStep
 
 LENGTH = 6
 prompted = partial(video_scenes.prompted, num_frames=LENGTH)
@@ -36,7 +36,9 @@ prompted = partial(video_scenes.prompted, num_frames=LENGTH)
 
 def planned(model, session, frame_idx: int, **settings) -> dict:
     """The tasks of a frame by object."""
-    return {task.obj_id: task for task in plan_step(model, session, frame_idx, **settings).tasks}
+    return {
+        task.obj_id: task for task in FrameStep(model, model.memory_policy, session).plan(frame_idx, **settings).tasks
+    }
 
 
 class TestPlan:
@@ -46,8 +48,8 @@ class TestPlan:
         assert task.tracked_in_reverse is None
 
     def test_an_object_without_prompts_has_nothing_to_do(self) -> None:
-        assert plan_step(tiny_model(), prompted((2, "a", "click")), 3) == ([], [])
-        assert plan_step(tiny_model(), open_session(), 3) == ([], [])
+        assert FrameStep(tiny_model(), tiny_model().memory_policy, prompted((2, "a", "click"))).plan(3) == ([], [])
+        assert FrameStep(tiny_model(), tiny_model().memory_policy, open_session()).plan(3) == ([], [])
 
     @pytest.mark.parametrize("reverse, frames", [(False, [4, 5]), (True, [0, 1, 2])])
     def test_an_object_is_tracked_on_the_far_side_of_its_prompt_only(self, reverse: bool, frames: list[int]) -> None:
@@ -112,7 +114,7 @@ class TestPlan:
             give(session, 2, "a", "background"), give(session, 4, "a", "clicks")
             for frame in order:
                 with torch.inference_mode():
-                    model._segment(session, [frame])
+                    FrameStep(model, model.memory_policy, session).segment_prompts([frame])
             results.append(track(model, session))
         assert_same(results[1], results[0])
         assert_same(results[2], results[0])
@@ -142,9 +144,9 @@ class TestPlan:
     def test_results_that_stand_are_left(self) -> None:
         session = prompted((0, "a", "click"))
         track(tiny_model(), session)
-        step = plan_step(tiny_model(), session, 3)
+        step = FrameStep(tiny_model(), tiny_model().memory_policy, session).plan(3)
         assert step.tasks == [] and step.tracked == ["a"]
-        assert plan_step(tiny_model(), session, 0) == ([], ["a"])
+        assert FrameStep(tiny_model(), tiny_model().memory_policy, session).plan(0) == ([], ["a"])
 
     def test_scopes_narrow_the_objects(self) -> None:
         model = tiny_model()
@@ -155,7 +157,7 @@ class TestPlan:
         assert by_scope["prompts"].keys() == {"waiting"}
         assert by_scope["unprompted"].keys() == {"waiting", "later"}
         assert planned(model, session, 2).keys() == {"tracked", "waiting"}
-        assert plan_step(model, session, 2, scope="none") == ([], [])
+        assert FrameStep(model, model.memory_policy, session).plan(2, scope="none") == ([], [])
 
 
 class TestBatches:
@@ -245,7 +247,7 @@ class TestTogetherAndAlone:
 
     @pytest.fixture
     def float_memories(self, monkeypatch) -> None:
-        monkeypatch.setattr(object_state, "MEMORY_DTYPE", torch.float32)
+        monkeypatch.setattr(frame_result, "MEMORY_DTYPE", torch.float32)
 
     def compare(self, model, script: list[tuple], num_objects: int, tolerance: float) -> None:
         together = self.play(model, script)
@@ -284,7 +286,7 @@ class TestTogetherAndAlone:
     @given(seed=st.integers(0, 10**6), num_objects=st.integers(2, 8))
     def test_any_mixture_of_prompts_and_histories(self, seed: int, num_objects: int, monkeypatch) -> None:
         # In double precision: among so many mixtures, some frame's best mask wins by less than float32 rounds.
-        monkeypatch.setattr(object_state, "MEMORY_DTYPE", torch.float64)
+        monkeypatch.setattr(frame_result, "MEMORY_DTYPE", torch.float64)
         draw = random.Random(seed)
         script: list[tuple] = []
         for _ in range(3):

@@ -8,7 +8,7 @@ from tiny import randomize, tiny_config
 
 from sam2_hf import Sam2ImageProcessor, Sam2VideoConfig, Sam2VideoModel, bundled_checkpoint
 from sam2_hf.network.losses import IGNORED_LABEL, LossWeights
-from sam2_hf.tracking.object_state import MaskPrompt, PointPrompt
+from sam2_hf.tracking.prompts import MaskPrompt, PointPrompt
 from sam2_hf.tracking.session import Sam2VideoInferenceSession
 from sam2_hf.training.data.collation import ClipCollator
 from sam2_hf.training.data.sampling import ClipDataset, ClipSampling

@@ -18,13 +18,12 @@ from ..configuration_sam2 import Sam2VideoConfig, as_pair
 from ..fast.array_ops import send
 from ..fast.compilation import compilable, runs_compiled
 from ..modeling_sam2 import Sam2PromptableModel
-from ..tracking.memory_bank import MemoryRule, pointer_distance_scale
 from .features import FrameFeatures
 from .layers import FeedForward, sine_position_encoding
 from .mask_decoder import NO_OBJECT_LOGIT, DecodedPrompts
 from .memory_attention import MemoryAttention, RotaryTable
 from .memory_encoder import MemoryEncoder, MemoryFuserBlock
-from .memory_tokens import MemoryTokens, build_memory
+from .memory_tokens import MemoryTokens, build_memory, pointer_distance_scale
 
 # A mask given by the user, as logits and as an object score: 10 where it is, -10 where it is not.
 GIVEN_MASK_SCALE, GIVEN_MASK_BIAS = 20.0, -10.0
@@ -78,12 +77,6 @@ class Sam2VideoNetwork(Sam2PromptableModel):
         )
         self.occlusion_spatial_embedding_parameter = (
             nn.Parameter(torch.zeros(1, width)) if config.enable_occlusion_spatial_embedding else None
-        )
-        self.memory_rule = MemoryRule(
-            config.num_maskmem,
-            config.max_object_pointers_in_encoder,
-            config.max_cond_frame_num,
-            visible_only=config.memory_selection == "visible",
         )
 
     @torch.no_grad()
@@ -250,7 +243,9 @@ class Sam2VideoNetwork(Sam2PromptableModel):
 
     def pointer_distances(self, distances: Sequence[Sequence[int]], num_frames: int | None) -> Tensor:
         """Numbers of frames as parts of the largest distance in reach, (rows, pointers)."""
-        return send(distances, self.device, torch.float32) / pointer_distance_scale(self.memory_rule, num_frames)
+        return send(distances, self.device, torch.float32) / pointer_distance_scale(
+            self.config.max_object_pointers_in_encoder, num_frames
+        )
 
     def _time_encoding(self, distances: Tensor) -> Tensor | None:
         """The encoding (rows, pointers, D) of what `pointer_distances` gave."""

@@ -1,4 +1,4 @@
-"""The loop over a clip: which frames are visited in which order, and their pictures read ahead."""
+"""The loop over a clip: which frames are visited in which order, read ahead and encoded a few at once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..network.features import FrameFeatures
+from .plan import Scope
 from .session import Sam2VideoInferenceSession
-from .step import Scope
 
 Direction = Literal["forward", "backward", "both"]
 # Stands for the end of a clip whose length is not known.
@@ -22,7 +22,7 @@ FRAMES_ON_ACCELERATORS = 4
 
 
 class Pass(NamedTuple):
-    """One way through the clip, for the objects in `scope`; `silent` keeps the results without handing them out."""
+    """One pass over the clip, for the objects in `scope`; `silent` keeps the results without handing them out."""
 
     frames: range
     reverse: bool = False
@@ -66,7 +66,7 @@ def plan_passes(
         return passes
     back = passes[-1].frames[::-1]
     shown = [back] if direction == "backward" else [range(back.start, min(back.stop, start)), onward.frames]
-    return [*(leg._replace(silent=True) for leg in passes), *(Pass(frames, scope="none") for frames in shown)]
+    return [*(one_pass._replace(silent=True) for one_pass in passes), *(Pass(frames, scope="none") for frames in shown)]
 
 
 def _first_to_visit(session: Sam2VideoInferenceSession, firsts: list[int]) -> int:
@@ -108,7 +108,7 @@ def frames_at_once(asked: int | None, device: torch.device) -> int:
     return int(asked)
 
 
-class FrameWalk:
+class FrameReader:
     """The frames of one pass after the other, read ahead on a thread and encoded a few at once; those that nobody asks
     for are not read, nor encoded.
 
@@ -128,31 +128,31 @@ class FrameWalk:
         self._is_needed = is_needed
         # Of a stream, the next frames may be long in coming.
         self._at_once = at_once if session.is_seekable else 1
-        self._leg = Pass(range(0))
+        self._pass = Pass(range(0))
         self._ahead: Generator[tuple[int, Tensor], None, None] | None = None
         self._next: int | None = None
         self._encoded: dict[int, FrameFeatures] = {}
 
-    def frames(self, leg: Pass) -> Iterator[int]:
+    def frames(self, one_pass: Pass) -> Iterator[int]:
         """The frames of a pass, as long as there are any and there are objects left."""
-        self._leg = leg
+        self._pass = one_pass
         self._encoded.clear()
-        return itertools.takewhile(self._is_there, leg.frames)
+        return itertools.takewhile(self._is_there, one_pass.frames)
 
     def features(self, frame_idx: int) -> FrameFeatures:
         """A frame of the pass as the model sees it."""
         if frame_idx not in self._encoded:
             pixels = self._read_together(frame_idx)
-            frames = range(frame_idx, frame_idx + len(pixels) * self._leg.frames.step, self._leg.frames.step)
+            frames = range(frame_idx, frame_idx + len(pixels) * self._pass.frames.step, self._pass.frames.step)
             self._encoded = dict(zip(frames, self._encode(torch.cat(pixels)), strict=True))
         return self._encoded.pop(frame_idx)
 
     def _read_together(self, frame_idx: int) -> list[Tensor]:
         """Pixels (1, 3, H, W) of the frame and of those that join its batch."""
         pixels = [self._read(frame_idx)]
-        position = self._leg.frames.index(frame_idx) + 1
-        following = self._leg.frames[position : position + self._at_once - 1]
-        for other in itertools.takewhile(lambda frame: self._is_needed(frame, self._leg), following):
+        position = self._pass.frames.index(frame_idx) + 1
+        following = self._pass.frames[position : position + self._at_once - 1]
+        for other in itertools.takewhile(lambda frame: self._is_needed(frame, self._pass), following):
             try:
                 pixels.append(self._read(other))
             except Exception:
@@ -166,15 +166,15 @@ class FrameWalk:
         if video is None or not video.seekable:
             return session.pixel_values(frame_idx)
         # CUDA work stays on this thread, behind what the model has yet to do.
-        ahead = session.prepares_on_cpu
+        ahead = session.frames.prepares_on_cpu
         if self._ahead is None or self._next != frame_idx:
             self.close()
             # Tensors of inference mode and others are not compiled alike, and the mode is a thread's own.
-            prepare = torch.inference_mode()(session.prepare) if ahead else None
-            self._ahead = video.iterate(frame_idx, self._leg.frames.stop, self._leg.frames.step, prepare)
-        self._next = frame_idx + self._leg.frames.step
+            prepare = torch.inference_mode()(session.frames.prepare) if ahead else None
+            self._ahead = video.iterate(frame_idx, self._pass.frames.stop, self._pass.frames.step, prepare)
+        self._next = frame_idx + self._pass.frames.step
         frame = next(self._ahead)[1]
-        return session.place(frame if ahead else session.prepare(frame))
+        return session.frames.place(frame if ahead else session.frames.prepare(frame))
 
     def close(self) -> None:
         """Ends reading ahead."""
@@ -182,7 +182,7 @@ class FrameWalk:
             self._ahead.close()
         self._ahead = None
 
-    def __enter__(self) -> FrameWalk:
+    def __enter__(self) -> FrameReader:
         return self
 
     def __exit__(
@@ -193,4 +193,4 @@ class FrameWalk:
     def _is_there(self, frame_idx: int) -> bool:
         if not self._session.tracks:
             return False
-        return self._session.num_frames_total is not None or self._session.reaches(frame_idx)
+        return self._session.num_frames_total is not None or self._session.frames.advance_to(frame_idx)

@@ -23,7 +23,9 @@ from torch.nn import functional as F
 
 from ..image_processing_sam2 import Sam2ImageProcessor
 from ..video_io.source import VideoDecodingError
-from .object_state import FrameMemory, FrameResult, MaskPrompt, ObjectTrack, PointPrompt, Prompt, Provenance
+from .frame_result import FrameMemory, FrameResult, Provenance
+from .object_state import ObjectState
+from .prompts import MaskPrompt, PointPrompt, Prompt
 from .session import Sam2VideoInferenceSession
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ def _describe_video(video: VideoSource) -> dict[str, Any]:
     return {"num_frames": video.num_frames, "size": [video.height, video.width], "first_frame": levels}
 
 
-def _describe_track(track: ObjectTrack, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _describe_track(track: ObjectState, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     for frame, prompt in track.prompts.items():
         tensors.update({f"{prefix}.prompts.{frame}.{name}": tensor for name, tensor in vars(prompt).items()})
     results = {
@@ -234,8 +236,8 @@ def _check_video(stored: dict[str, Any] | None, video: VideoSource | None) -> No
             raise ValueError("video must be the clip of the session, but its first frame is another one")
 
 
-def _build_track(entry: dict[str, Any], prefix: str, tensors: dict[str, Tensor]) -> ObjectTrack:
-    track = ObjectTrack(pending={_count(frame) for frame in entry["pending"]})
+def _build_track(entry: dict[str, Any], prefix: str, tensors: dict[str, Tensor]) -> ObjectState:
+    track = ObjectState(pending={_count(frame) for frame in entry["pending"]})
     for frame in entry["prompts"]:
         track.prompts[_count(frame)] = _build_prompt(f"{prefix}.prompts.{frame}", tensors)
     for frame, facts in entry["results"].items():

@@ -1,16 +1,16 @@
 """One step of tracking: what every object needs in a frame, computed in as few batches as the needs allow.
 
-`plan_step` decides from the session alone, without a tensor, what is to be done; `run_tasks` does it in three phases,
-each of them batched over objects: condition the frame's features on memories, segment, encode new memories. Objects
-never share anything but a batch: N together give what each gives alone.
+A step is planned from the session alone (`plan`), and computed in three phases, each of them batched over objects:
+condition the frame's features on memories, segment, encode new memories. Objects never share anything but a batch:
+N together give what each gives alone.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,236 +19,244 @@ from ..fast.array_ops import send
 from ..masks.mask_utils import fill_holes
 from ..network.features import FrameFeatures
 from ..network.mask_decoder import NO_OBJECT_LOGIT
-from ..network.video_network import ObjectMasks, Sam2VideoNetwork, StoredMemories
-from .memory_bank import MemorySelection
-from .object_state import FrameMemory, FrameResult, MaskPrompt, ObjectTrack, PointPrompt, Prompt, Provenance
-from .session import Sam2VideoInferenceSession
+from ..network.video_network import ObjectMasks, StoredMemories
+from .frame_result import FrameMemory, FrameResult
+from .memory.policy import MemoryPolicy
+from .memory.selection import MemorySelection
+from .plan import Scope, StepPlan, Task, plan_step
+from .prompts import MaskPrompt, PointPrompt
+
+if TYPE_CHECKING:
+    from ..network.video_network import Sam2VideoNetwork
+    from .session import Sam2VideoInferenceSession
 
 # Logits handed back to the decoder are clamped to this, as the official predictor does against rare extremes.
 PREVIOUS_LOGIT_LIMIT = 32.0
 
 Item = TypeVar("Item")
-# Which objects a step is for: all; those with a pending prompt on the frame; those, and the ones whose first prompt
-# lies further on; none, so that results are handed out as they are.
-Scope = Literal["all", "prompts", "unprompted", "none"]
 
 
-@dataclass(frozen=True)
-class Task:
-    """What one object needs in a frame.
+class ComputedStep(NamedTuple):
+    """What was computed in a frame: its features, None if nothing had to be; results of the objects that had tasks;
+    and all objects that tracking has passed here."""
 
-    `history` holds the results that it reads. `prompt` None means tracking. `selection` None means that no memory is
-    read. `previous_logits` (1, h, w) are those that a click corrects.
-    """
-
-    obj_id: Hashable
-    history: ObjectTrack
-    prompt: Prompt | None = None
-    selection: MemorySelection | None = None
-    provenance: Provenance | None = None
-    previous_logits: Tensor | None = None
-    is_conditioning: bool = False
-    tracked_in_reverse: bool | None = None
-
-    @property
-    def num_points(self) -> int:
-        return len(self.prompt.labels) if isinstance(self.prompt, PointPrompt) else 0
-
-
-class StepPlan(NamedTuple):
-    """`tasks` are to be computed; `tracked` are the objects that tracking passes, computed or still standing."""
-
-    tasks: list[Task]
+    features: FrameFeatures | None
+    results: dict[Hashable, FrameResult]
     tracked: list[Hashable]
 
 
-def plan_step(
-    model: Sam2VideoNetwork,
-    session: Sam2VideoInferenceSession,
-    frame_idx: int,
-    reverse: bool = False,
-    scope: Scope = "all",
-) -> StepPlan:
-    """What is to be done in a frame for the objects in `scope`.
+class FrameStep:
+    """The steps of one session with one model.
 
-    Nothing is to be done for results that still stand: conditioning frames, and tracked frames whose memories are
-    what they were when the result was computed.
+    `compute` does all that can fail and only reads the session; `keep` writes. `run` is both.
     """
-    tasks: list[Task] = []
-    tracked: list[Hashable] = []
-    for obj_id, track in session.tracks.items():
-        conditioning = track.conditioning_frames()
-        if not _is_in_scope(scope, track, conditioning, frame_idx):
-            continue
-        if frame_idx in track.pending:
-            tasks.append(_prompt_task(model, obj_id, track, frame_idx))
-        elif _is_tracked(model, conditioning, frame_idx, reverse):
-            tasks += _tracking_tasks(model, obj_id, track, frame_idx, reverse)
-        elif frame_idx not in conditioning:
-            continue
-        tracked.append(obj_id)
-    return StepPlan(tasks, tracked)
 
+    def __init__(self, model: Sam2VideoNetwork, policy: MemoryPolicy, session: Sam2VideoInferenceSession):
+        self.model = model
+        self.policy = policy
+        self.session = session
 
-def _is_in_scope(scope: Scope, track: ObjectTrack, conditioning: list[int], frame_idx: int) -> bool:
-    if scope == "prompts":
-        return frame_idx in track.pending
-    if scope == "unprompted":
-        return frame_idx in track.pending or min(conditioning, default=frame_idx) > frame_idx
-    return scope == "all"
+    def run(
+        self,
+        frame_idx: int,
+        reverse: bool = False,
+        scope: Scope = "all",
+        encode: Callable[[int], FrameFeatures] | None = None,
+    ) -> list[Hashable]:
+        """Bring a frame up to date.
 
+        Args:
+            frame_idx: the index of the frame.
+            reverse: whether the clip is tracked backwards.
+            scope: which objects the step is for.
+            encode: gives the features of a frame that the session does not hold; by default its pixels are read from
+                the session.
 
-def _tracking_tasks(
-    model: Sam2VideoNetwork, obj_id: Hashable, track: ObjectTrack, frame_idx: int, reverse: bool
-) -> list[Task]:
-    """The task of tracking an object here; none if its result was computed from what it would read now."""
-    selection = track.select_memory(model.memory_rule, frame_idx, reverse)
-    provenance = track.provenance(selection, reverse)
-    result = track.results.get(frame_idx)
-    if result is not None and result.stands(reverse, provenance):
-        return []
-    return [Task(obj_id, track, None, selection, provenance, tracked_in_reverse=reverse)]
+        Returns:
+            The ids of the objects that tracking has now passed here.
+        """
+        step = self.compute(frame_idx, reverse, scope, encode)
+        self.keep(frame_idx, step, reverse, scope)
+        return step.tracked
 
+    def plan(self, frame_idx: int, reverse: bool = False, scope: Scope = "all") -> StepPlan:
+        """Plan a frame; see `plan_step`."""
+        return plan_step(self.model.config, self.policy, self.session, frame_idx, reverse, scope)
 
-def _prompt_task(model: Sam2VideoNetwork, obj_id: Hashable, track: ObjectTrack, frame_idx: int) -> Task:
-    prompt, previous, history = track.prompts[frame_idx], track.results.get(frame_idx), track.before_prompts()
-    passed_in_reverse = None if previous is None else previous.tracked_in_reverse
-    # Where tracking has passed, a prompt corrects what memory says; elsewhere it speaks alone.
-    corrects = passed_in_reverse is not None
-    reads_memory = corrects and isinstance(prompt, PointPrompt) and bool(history.conditioning_frames())
-    # What conditions an object goes on doing so when it is corrected, or nothing might be left that does.
-    stays_conditioning = previous is not None and previous.is_conditioning
-    reverse = bool(passed_in_reverse)
-    return Task(
-        obj_id,
-        history,
-        prompt,
-        selection=history.select_memory(model.memory_rule, frame_idx, reverse) if reads_memory else None,
-        previous_logits=None if previous is None else previous.mask_logits,
-        is_conditioning=stays_conditioning or not corrects or model.config.add_all_frames_to_correct_as_cond,
-        tracked_in_reverse=passed_in_reverse,
-    )
+    def compute(
+        self,
+        frame_idx: int,
+        reverse: bool = False,
+        scope: Scope = "all",
+        encode: Callable[[int], FrameFeatures] | None = None,
+    ) -> ComputedStep:
+        """Plan and compute a frame; the arguments are those of `run`. The session is read and not written."""
+        tasks, tracked = self.plan(frame_idx, reverse, scope)
+        if not tasks:
+            return ComputedStep(None, {}, tracked)
+        features = self.session.feature_cache.get(frame_idx)
+        if features is None:
+            features = (encode or self._encode)(frame_idx)
+        masks = self._segment(features, tasks)
+        return ComputedStep(features, self._remember(frame_idx, features, tasks, masks), tracked)
 
+    def keep(self, frame_idx: int, step: ComputedStep, reverse: bool = False, scope: Scope = "all") -> None:
+        """Store what was computed, and forget what the session need not retain."""
+        if step.features is None:
+            return
+        self.session.store(frame_idx, step.results)
+        self.session.feature_cache.put(frame_idx, step.features)
+        if scope != "prompts":  # tracking has not come there yet, and still needs what lies behind
+            self.session.prune(self.policy, frame_idx, reverse)
 
-def _is_tracked(model: Sam2VideoNetwork, conditioning: list[int], frame_idx: int, reverse: bool) -> bool:
-    """Whether an object is tracked here: it has been prompted, neither here nor only further on."""
-    if not conditioning or frame_idx in conditioning:
-        return False
-    if model.config.track_before_first_prompt:
-        return True
-    return max(conditioning) > frame_idx if reverse else min(conditioning) < frame_idx
+    def segment_prompts(self, frames: Iterable[int]) -> None:
+        """Segment the prompts that wait on frames which tracking does not visit now."""
+        for frame_idx in frames:
+            self.run(frame_idx, scope="prompts")
 
+    def outputs(self, frame_idx: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Collect all objects' results in a frame; an object without one there has an empty mask.
 
-def run_tasks(
-    model: Sam2VideoNetwork, session: Sam2VideoInferenceSession, features: FrameFeatures, tasks: list[Task]
-) -> dict[Hashable, FrameResult]:
-    """Computes the tasks of a frame; the session is read and not written."""
-    given = [task.prompt.mask for task in tasks if isinstance(task.prompt, MaskPrompt)]
-    from_masks = [task for task in tasks if isinstance(task.prompt, MaskPrompt)]
-    from_decoder = [task for task in tasks if not isinstance(task.prompt, MaskPrompt)]
-    masks: dict[Hashable, ObjectMasks] = {}
-    if given:
-        stacked = torch.stack(given)[:, None].to(model.device)
-        masks.update(_by_object(from_masks, model.segment_from_masks(features, stacked)))
-    embeddings = _condition(model, session, features, from_decoder)
-    for group in grouped(from_decoder, _decoder_group):
-        masks.update(_by_object(group, _segment(model, features, group, embeddings)))
-    return _remember(model, features, tasks, masks)
+        Returns:
+            Mask logits (N, 1, h, w), object scores (N, 1) and IoU scores (N, 1), on the model's device.
+        """
+        model, tracks = self.model, self.session.tracks
+        count, device = len(tracks), model.device
+        masks = torch.full((count, 1, *model.prompt_encoder.mask_input_size), NO_OBJECT_LOGIT, device=device)
+        scores = torch.full((count, 1), NO_OBJECT_LOGIT, device=device)
+        ious = torch.zeros((count, 1), device=device)
+        for row, track in enumerate(tracks.values()):
+            result = track.results.get(frame_idx)
+            if result is not None and result.mask_logits is not None:
+                masks[row] = result.mask_logits
+                scores[row] = result.object_score
+                ious[row] = result.iou
+        return masks, scores, ious
 
+    def _encode(self, frame_idx: int) -> FrameFeatures:
+        return self.model.encode_frames(self.session.pixel_values(frame_idx).to(self.model.device))[0]
 
-def _condition(
-    model: Sam2VideoNetwork, session: Sam2VideoInferenceSession, features: FrameFeatures, tasks: list[Task]
-) -> dict[Hashable, Tensor]:
-    """First phase: the frame's features as each object's memories show them, (C, h, w) an object.
+    def _segment(self, features: FrameFeatures, tasks: list[Task]) -> dict[Hashable, ObjectMasks]:
+        """First two phases: the masks of all objects."""
+        from_masks = [task for task in tasks if isinstance(task.prompt, MaskPrompt)]
+        from_decoder = [task for task in tasks if not isinstance(task.prompt, MaskPrompt)]
+        masks: dict[Hashable, ObjectMasks] = {}
+        if from_masks:
+            given = [task.prompt.mask for task in from_masks if isinstance(task.prompt, MaskPrompt)]
+            stacked = torch.stack(given)[:, None].to(self.model.device)
+            masks.update(_by_object(from_masks, self.model.segment_from_masks(features, stacked)))
+        embeddings = self._condition(features, from_decoder)
+        for group in grouped(from_decoder, _decoder_group):
+            masks.update(_by_object(group, self._decode(features, group, embeddings)))
+        return masks
 
-    Objects with equally many memories and pointers go together, so that nothing is padded.
-    """
-    readers = [(task, task.selection) for task in tasks if task.selection is not None]
-    embeddings: dict[Hashable, Tensor] = {}
-    for group in grouped(readers, lambda reader: (len(reader[1].memories), len(reader[1].pointers))):
-        stored = _gather(model, session, [(task.history, selection) for task, selection in group])
-        conditioned = model.read_memories(features, stored)
-        embeddings.update(zip((task.obj_id for task, _ in group), conditioned, strict=True))
-    return embeddings
+    def _condition(self, features: FrameFeatures, tasks: list[Task]) -> dict[Hashable, Tensor]:
+        """First phase: the frame's features as each object's memories show them, (C, h, w) an object.
 
+        Objects with equally many memories and pointers go together, so that nothing is padded.
+        """
+        readers = [(task, task.selection) for task in tasks if task.selection is not None]
+        embeddings: dict[Hashable, Tensor] = {}
+        for group in grouped(readers, lambda reader: (len(reader[1].memories), len(reader[1].pointers))):
+            stored = self._gather([(task.history, selection) for task, selection in group])
+            conditioned = self.model.read_memories(features, stored)
+            embeddings.update(zip((task.obj_id for task, _ in group), conditioned, strict=True))
+        return embeddings
 
-def _gather(
-    model: Sam2VideoNetwork,
-    session: Sam2VideoInferenceSession,
-    group: Sequence[tuple[ObjectTrack, MemorySelection]],
-) -> StoredMemories:
-    """The memories and pointers that objects' selections name, equally many for each."""
-    device = model.device
-    maps = [torch.stack([history.features(slot.frame) for slot in chosen.memories]) for history, chosen in group]
-    pointers = [[history.results[slot.frame].memory.pointer for slot in chosen.pointers] for history, chosen in group]
-    # Objects that were prompted together read the same moments: one row of encodings serves them all.
-    moments = shared_rows([[slot.temporal_index for slot in chosen.memories] for _, chosen in group])
-    distances = shared_rows([[slot.distance for slot in chosen.pointers] for _, chosen in group])
-    has_pointers = len(pointers[0]) > 0
-    return StoredMemories(
-        features=torch.stack(maps).to(device),
-        moments=send(moments, device),
-        pointers=torch.stack([torch.stack(row) for row in pointers]).to(device) if has_pointers else None,
-        distances=model.pointer_distances(distances, session.num_frames_total) if has_pointers else None,
-    )
-
-
-def _segment(
-    model: Sam2VideoNetwork, features: FrameFeatures, group: list[Task], embeddings: dict[Hashable, Tensor]
-) -> ObjectMasks:
-    """Second phase: masks of objects that go through the decoder alike."""
-    first = group[0]
-    if first.selection is None:
-        embedding = model.without_memory(features)  # one map for all, (1, C, h, w)
-        layout = (1, len(group))
-    else:
-        embedding = torch.stack([embeddings[task.obj_id] for task in group])
-        layout = (len(group), 1)
-    points = labels = logits = None
-    prompts = [task.prompt for task in group if isinstance(task.prompt, PointPrompt)]
-    if prompts:
-        points = torch.stack([prompt.points for prompt in prompts]).unflatten(0, layout).to(model.device)
-        labels = torch.stack([prompt.labels for prompt in prompts]).unflatten(0, layout).to(model.device)
-    previous = [task.previous_logits for task in group if task.previous_logits is not None]
-    if previous:
-        clamped = torch.cat(previous).to(model.device).clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
-        logits = clamped.unflatten(0, layout)
-    return model.segment(features, embedding, points, labels, logits, _uses_multimask(model, first))
-
-
-def _remember(
-    model: Sam2VideoNetwork, features: FrameFeatures, tasks: list[Task], masks: dict[Hashable, ObjectMasks]
-) -> dict[Hashable, FrameResult]:
-    """Third phase: the memories of all objects, in one batch, and the finished results."""
-    if not tasks:
-        return {}
-    logits = torch.stack([masks[task.obj_id].logits for task in tasks])
-    scores = torch.stack([masks[task.obj_id].object_score for task in tasks])
-    prompted = send([task.prompt is not None for task in tasks], logits.device)
-    filled = fill_holes(logits, model.config.fill_hole_area) if model.config.fill_hole_area > 0 else logits
-    # What the user has confirmed is remembered as shown; a tracked mask as the decoder gave it.
-    to_encode = torch.where(prompted[:, None, None, None], filled, logits)
-    memories = model.encode_memory(features, to_encode, scores, binarize=prompted)
-    return {
-        task.obj_id: FrameResult(
-            mask_logits=filled[row],
-            object_score=scores[row],
-            iou=masks[task.obj_id].iou,
-            memory=FrameMemory(memories[row], masks[task.obj_id].pointer),
-            is_conditioning=task.is_conditioning,
-            tracked_in_reverse=task.tracked_in_reverse,
-            provenance=task.provenance,
+    def _gather(self, group: Sequence[tuple[Mapping[int, FrameResult], MemorySelection]]) -> StoredMemories:
+        """The memories and pointers that objects' selections name, equally many for each."""
+        device = self.model.device
+        maps = [
+            torch.stack([features_of(history[slot.frame]) for slot in chosen.memories]) for history, chosen in group
+        ]
+        pointers = [[history[slot.frame].memory.pointer for slot in chosen.pointers] for history, chosen in group]
+        # Objects that were prompted together read the same temporal indices: one row of encodings serves them all.
+        indices = shared_rows([[slot.temporal_index for slot in chosen.memories] for _, chosen in group])
+        distances = shared_rows([[slot.distance for slot in chosen.pointers] for _, chosen in group])
+        has_pointers = len(pointers[0]) > 0
+        total = self.session.num_frames_total
+        return StoredMemories(
+            features=torch.stack(maps).to(device),
+            moments=send(indices, device),
+            pointers=torch.stack([torch.stack(row) for row in pointers]).to(device) if has_pointers else None,
+            distances=self.model.pointer_distances(distances, total) if has_pointers else None,
         )
-        for row, task in enumerate(tasks)
-    }
+
+    def _decode(self, features: FrameFeatures, group: list[Task], embeddings: dict[Hashable, Tensor]) -> ObjectMasks:
+        """Second phase: masks of objects that go through the decoder alike."""
+        first, device = group[0], self.model.device
+        if first.selection is None:
+            embedding = self.model.without_memory(features)  # one map for all, (1, C, h, w)
+            layout = (1, len(group))
+        else:
+            embedding = torch.stack([embeddings[task.obj_id] for task in group])
+            layout = (len(group), 1)
+        points = labels = logits = None
+        prompts = [task.prompt for task in group if isinstance(task.prompt, PointPrompt)]
+        if prompts:
+            points = torch.stack([prompt.points for prompt in prompts]).unflatten(0, layout).to(device)
+            labels = torch.stack([prompt.labels for prompt in prompts]).unflatten(0, layout).to(device)
+        previous = [task.previous_logits for task in group if task.previous_logits is not None]
+        if previous:
+            clamped = torch.cat(previous).to(device).clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
+            logits = clamped.unflatten(0, layout)
+        return self.model.segment(features, embedding, points, labels, logits, self._uses_multimask(first))
+
+    def _uses_multimask(self, task: Task) -> bool:
+        """Whether several masks are predicted and the best is taken: for few points, where one click is ambiguous."""
+        config = self.model.config
+        allowed = config.multimask_output_for_tracking or task.selection is None
+        in_range = config.multimask_min_pt_num <= task.num_points <= config.multimask_max_pt_num
+        return config.multimask_output_in_sam and allowed and in_range
+
+    def _remember(
+        self, frame_idx: int, features: FrameFeatures, tasks: list[Task], masks: dict[Hashable, ObjectMasks]
+    ) -> dict[Hashable, FrameResult]:
+        """Third phase: the memories of all objects, in one batch, and the finished results."""
+        model = self.model
+        logits = torch.stack([masks[task.obj_id].logits for task in tasks])
+        scores = torch.stack([masks[task.obj_id].object_score for task in tasks])
+        prompted = send([task.prompt is not None for task in tasks], logits.device)
+        filled = fill_holes(logits, model.config.fill_hole_area) if model.config.fill_hole_area > 0 else logits
+        # What the user has confirmed is remembered as shown; a tracked mask as the decoder gave it.
+        to_encode = torch.where(prompted[:, None, None, None], filled, logits)
+        memories = model.encode_memory(features, to_encode, scores, binarize=prompted)
+        results = {
+            task.obj_id: FrameResult(
+                mask_logits=filled[row],
+                object_score=scores[row],
+                iou=masks[task.obj_id].iou,
+                memory=FrameMemory(memories[row], masks[task.obj_id].pointer),
+                is_conditioning=task.is_conditioning,
+                tracked_in_reverse=task.tracked_in_reverse,
+                provenance=task.provenance,
+            )
+            for row, task in enumerate(tasks)
+        }
+        return self._observe(frame_idx, tasks, results)
+
+    def _observe(
+        self, frame_idx: int, tasks: list[Task], results: dict[Hashable, FrameResult]
+    ) -> dict[Hashable, FrameResult]:
+        """Let the policy take note of the results. The device is waited for once, and only if the policy asks."""
+        observes = self.policy.overrides("observe")
+        if not observes and not self.policy.reads_visibility:
+            return results
+        scores = torch.stack([torch.cat((result.iou, result.object_score)) for result in results.values()]).tolist()
+        for task, (iou, object_score) in zip(tasks, scores, strict=True):
+            result = replace(results[task.obj_id], visible=object_score > 0)
+            if observes:
+                state, promotes = self.policy.observe(task.policy_state, frame_idx, iou, object_score)
+                result = replace(result, policy_state=state, is_conditioning=result.is_conditioning or promotes)
+            results[task.obj_id] = result
+        return results
 
 
-def _uses_multimask(model: Sam2VideoNetwork, task: Task) -> bool:
-    """Whether several masks are predicted and the best is taken: for few points, where one click is ambiguous."""
-    config = model.config
-    allowed = config.multimask_output_for_tracking or task.selection is None
-    in_range = config.multimask_min_pt_num <= task.num_points <= config.multimask_max_pt_num
-    return config.multimask_output_in_sam and allowed and in_range
+def features_of(result: FrameResult) -> Tensor:
+    """The features (D, h, w) of a result that a policy selected."""
+    features = result.memory.features
+    assert features is not None, "features that can be read are never dropped"
+    return features
 
 
 def _decoder_group(task: Task) -> tuple:
@@ -265,31 +273,10 @@ def grouped(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list
 
 
 def _by_object(tasks: Sequence[Task], masks: ObjectMasks) -> dict[Hashable, ObjectMasks]:
-    """Splits a batch into its objects' rows."""
+    """Split a batch into its objects' rows."""
     return {task.obj_id: type(masks)(*(field[row] for field in masks)) for row, task in enumerate(tasks)}
 
 
 def shared_rows(rows: list[list[int]]) -> list[list[int]]:
     """The rows, or one of them if they are all the same."""
     return rows[:1] if all(row == rows[0] for row in rows) else rows
-
-
-def collect_outputs(
-    model: Sam2VideoNetwork, session: Sam2VideoInferenceSession, frame_idx: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """All objects' masks (N, 1, h, w), object scores (N, 1) and IoU scores (N, 1) in a frame, on the model's device.
-
-    An object without a result there has an empty mask.
-    """
-    height, width = model.prompt_encoder.mask_input_size
-    count = len(session.tracks)
-    masks = torch.full((count, 1, height, width), NO_OBJECT_LOGIT, device=model.device)
-    scores = torch.full((count, 1), NO_OBJECT_LOGIT, device=model.device)
-    ious = torch.zeros((count, 1), device=model.device)
-    for row, track in enumerate(session.tracks.values()):
-        result = track.results.get(frame_idx)
-        if result is not None and result.mask_logits is not None:
-            masks[row] = result.mask_logits
-            scores[row] = result.object_score
-            ious[row] = result.iou
-    return masks, scores, ious

@@ -132,6 +132,10 @@ class VideoSource(ABC):
         """Columns of every frame, after rotation."""
         return self.size[1]
 
+    def has_passed(self, index: int) -> bool:
+        """Whether the source has gone past a frame and cannot give it any more. Reads nothing."""
+        return False
+
     @property
     def fps(self) -> float | None:
         """Frames a second, the average where the rate varies; None where nothing says."""

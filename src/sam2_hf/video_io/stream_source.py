@@ -77,6 +77,10 @@ class StreamSource(VideoSource):
             assert self._known_size is not None
             return self._known_size
 
+    def has_passed(self, index: int) -> bool:
+        """Whether the stream has gone past a frame and no longer keeps it. Reads nothing."""
+        return index < self._position and self._cache.get(index) is None
+
     @property
     def fps(self) -> float | None:
         """Frames a second that a camera announces."""

@@ -18,7 +18,8 @@ from ...network.features import FrameFeatures
 from ...network.losses import IGNORED_LABEL, LossWeights, SegmentationLoss, segmentation_loss
 from ...network.memory_tokens import MemoryTokens, build_memory
 from ...network.video_network import ObjectMasks
-from ...tracking.memory_bank import MemorySelection, select_memory
+from ...tracking.memory.history import FrameSets
+from ...tracking.memory.selection import MemorySelection
 from ...tracking.step import PREVIOUS_LOGIT_LIMIT, grouped, shared_rows
 from ..prompting.clicks import Clicks, correct, draw_box, first_click
 from ..prompting.interaction import InteractionPlan, PromptKind
@@ -141,13 +142,13 @@ class ClipUnrolling:
 
     def _select(self, frame: int) -> list[MemorySelection]:
         """What each of the K objects reads."""
-        rule = replace(self.model.memory_rule, past_pointers_only=not self.model.training)
+        policy = replace(self.model.memory_policy, past_pointers_only=not self.model.training)
         count = self.labels.shape[0] * self.labels.shape[2]
-        if not rule.visible_only:
-            return [select_memory(rule, frame, self._conditioning, self._tracked)] * count
+        if not policy.reads_visibility:
+            return [policy.select(FrameSets(self._conditioning, self._tracked), frame)] * count
         shown = {other: (result.object_score > 0).flatten().tolist() for other, result in self.results.items()}
         visible = [{other for other in shown if shown[other][row]} for row in range(count)]
-        return [select_memory(rule, frame, self._conditioning, self._tracked, visible=frames) for frames in visible]
+        return [policy.select(FrameSets(self._conditioning, self._tracked, frames), frame) for frames in visible]
 
     def _condition(self, features: FrameFeatures, selections: list[MemorySelection]) -> Tensor:
         """The embedding (K, C, h, w) as memories show it; the rows of `features` are the K objects', or one for all.

@@ -1,4 +1,4 @@
-"""Which memories a frame reads, what may be forgotten, and how memories become tokens."""
+"""Which memories a frame reads, and which may be forgotten, by either policy."""
 
 from __future__ import annotations
 
@@ -10,26 +10,22 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sam2_hf.network.memory_tokens import build_memory, memory_mask
-from sam2_hf.tracking.memory_bank import (
-    MemoryRule,
-    closest_conditioning_frames,
-    pointer_distance_scale,
-    retained_frames,
-    select_memory,
-)
+from sam2_hf.network.memory_tokens import build_memory, pointer_distance_scale
+from sam2_hf.tracking.memory.history import FrameSets
+from sam2_hf.tracking.memory.recent import RecentMemory
+from sam2_hf.tracking.memory.selection import RetainedFrames, closest_conditioning_frames
+from sam2_hf.tracking.memory.visible import VisibleMemory
 
 LAST_FRAME = 40
 
-rules = st.builds(
-    MemoryRule,
-    num_maskmem=st.integers(1, 8),
-    max_object_pointers=st.integers(1, 17),
-    max_cond_frame_num=st.sampled_from([-1, 2, 3, 5]),
-    stride=st.integers(1, 4),
-    past_pointers_only=st.booleans(),
-)
-visible_rules = st.builds(replace, rules, stride=st.just(1), visible_only=st.just(True))
+numbers = {
+    "num_maskmem": st.integers(1, 8),
+    "max_object_pointers": st.integers(1, 17),
+    "max_cond_frame_num": st.sampled_from([-1, 2, 3, 5]),
+    "past_pointers_only": st.booleans(),
+}
+rules = st.builds(RecentMemory, stride=st.integers(1, 4), **numbers)
+visible_rules = st.builds(VisibleMemory, **numbers)
 frame_sets = st.sets(st.integers(0, LAST_FRAME - 1))
 # What becomes of a frame, and whether it shows the object.
 events = st.tuples(st.sampled_from(["tracked", "prompted", "skipped"]), st.booleans())
@@ -47,43 +43,63 @@ def frames_of(slots):
     return [slot.frame for slot in slots]
 
 
+def select_memory(policy, frame, conditioning, tracked, reverse=False, visible=None):
+    return policy.select(FrameSets(conditioning, tracked, visible), frame, reverse)
+
+
+def retained_frames(policy, frame, conditioning, tracked, reverse=False, visible=None):
+    """What a session keeps: what the policy names, and all frames ahead."""
+    kept = policy.retained(FrameSets(conditioning, tracked, visible), frame, reverse)
+    ahead = {other for other in (*conditioning, *tracked) if (other < frame if reverse else other > frame)}
+    return RetainedFrames(kept.features | ahead, kept.pointers | ahead)
+
+
+def as_visible(policy):
+    """The policy of visible frames with the same numbers."""
+    return VisibleMemory(**{name: getattr(policy, name) for name in numbers})
+
+
+def as_recent(policy):
+    return RecentMemory(**{name: getattr(policy, name) for name in numbers})
+
+
 class TestSelection:
     def test_one_prompt_and_a_long_history_read_forward(self):
-        selection = select_memory(MemoryRule(), 30, [0], range(1, 30))
+        selection = select_memory(RecentMemory(), 30, [0], range(1, 30))
         assert selection.memories == ((0, 6), (24, 5), (25, 4), (26, 3), (27, 2), (28, 1), (29, 0))
         assert selection.pointers == ((0, 30), *((30 - distance, distance) for distance in range(15, 0, -1)))
 
     def test_reverse_reads_what_lies_after_the_frame(self):
-        selection = select_memory(MemoryRule(num_maskmem=3, max_object_pointers=3), 10, [20], range(20), reverse=True)
+        selection = select_memory(RecentMemory(num_maskmem=3, max_object_pointers=3), 10, [20], range(20), reverse=True)
         assert selection.memories == ((20, 2), (12, 1), (11, 0))
         assert selection.pointers == ((20, 10), (12, 2), (11, 1))
 
     def test_the_first_tracked_frame_reads_the_prompt_alone(self):
-        selection = select_memory(MemoryRule(), 1, [0], set())
+        selection = select_memory(RecentMemory(), 1, [0], set())
         assert selection == (((0, 6),), ((0, 1),))
 
     def test_conditioning_frames_to_come_give_features_but_no_pointer(self):
-        selection = select_memory(MemoryRule(), 5, [0, 9], set())
+        selection = select_memory(RecentMemory(), 5, [0, 9], set())
         assert frames_of(selection.memories) == [0, 9]
         assert selection.pointers == ((0, 5),)
 
     def test_training_reads_pointers_of_frames_to_come_with_a_negative_distance(self):
-        selection = select_memory(MemoryRule(past_pointers_only=False), 5, [0, 9], set())
+        selection = select_memory(RecentMemory(past_pointers_only=False), 5, [0, 9], set())
         assert selection.pointers == ((0, 5), (9, -4))
 
     def test_conditioning_frames_over_the_cap_count_as_recent_ones(self):
-        rule = MemoryRule(max_cond_frame_num=2)
+        rule = RecentMemory(max_cond_frame_num=2)
         selection = select_memory(rule, 10, [6, 7, 8, 9], set())
         assert frames_of(slot for slot in selection.memories if slot.temporal_index == 6) == [8, 9]
         assert (7, 2) in selection.memories and (6, 3) in selection.memories
         assert set(selection.pointers) == {(8, 2), (9, 1), (7, 3), (6, 4)}
 
     def test_a_stride_spreads_memories_but_keeps_the_neighbour(self):
-        selection = select_memory(MemoryRule(num_maskmem=4, stride=5), 23, [0], range(1, 23))
+        selection = select_memory(RecentMemory(num_maskmem=4, stride=5), 23, [0], range(1, 23))
         assert selection.memories == ((0, 3), (15, 2), (20, 1), (22, 0))
 
     def test_a_prompted_frame_reads_its_own_former_memory(self):
-        selection = select_memory(MemoryRule(), 4, [4], set())
+        selection = select_memory(RecentMemory(), 4, [4], set())
         assert selection == (((4, 6),), ((4, 0),))
 
     @given(rules, histories(), st.integers(0, LAST_FRAME - 1), st.booleans())
@@ -103,7 +119,7 @@ class TestSelection:
 
 
 class TestVisibleOnly:
-    rule = MemoryRule(num_maskmem=4, visible_only=True)
+    rule = VisibleMemory(num_maskmem=4)
 
     def test_reads_the_neighbour_and_the_last_frames_that_show_the_object(self):
         selection = select_memory(self.rule, 30, [0], range(1, 30), visible={0, 3, 4, 5, 6, 27})
@@ -120,8 +136,7 @@ class TestVisibleOnly:
         tracked = set(range(LAST_FRAME)).difference(conditioning)  # without gaps
         recent = select_memory(replace(rule, stride=1), frame, conditioning, tracked, reverse)
         visible = range(LAST_FRAME) if told else None
-        rule = replace(rule, stride=1, visible_only=True)
-        assert select_memory(rule, frame, conditioning, tracked, reverse, visible) == recent
+        assert select_memory(as_visible(rule), frame, conditioning, tracked, reverse, visible) == recent
 
     @given(visible_rules, histories(), frame_sets, st.integers(0, LAST_FRAME - 1), st.booleans())
     def test_equals_the_definition(self, rule, history, visible, frame, reverse):
@@ -138,7 +153,7 @@ class TestVisibleOnly:
         expected += [(other, age) for age, other in window if other not in chosen]
         selection = select_memory(rule, frame, conditioning, tracked, reverse, visible)
         assert sorted(selection.memories) == sorted(expected)
-        assert selection.pointers == select_memory(replace(rule, visible_only=False), frame, *history, reverse).pointers
+        assert selection.pointers == select_memory(as_recent(rule), frame, *history, reverse).pointers
 
     def test_what_was_last_seen_is_kept_however_long_ago(self):
         kept = retained_frames(self.rule, 1000, [0], range(1, 1001), visible={1, 2, 3, 4, 5})
@@ -200,7 +215,7 @@ class TestRetention:
         assert kept.pointers == set(frames_of(selection.pointers))
 
     def test_the_number_of_frames_kept_does_not_grow(self):
-        rule, tracked = MemoryRule(), []
+        rule, tracked = RecentMemory(), []
         for frame in range(1, 10_000):
             tracked.append(frame)
             kept = retained_frames(rule, frame, [0], tracked)
@@ -209,11 +224,11 @@ class TestRetention:
         assert len(kept.pointers) == 1 + 15
 
     def test_a_cap_bounds_conditioning_frames_too(self):
-        kept = retained_frames(MemoryRule(max_cond_frame_num=3), 999, range(0, 1000, 10), [])
+        kept = retained_frames(RecentMemory(max_cond_frame_num=3), 999, range(0, 1000, 10), [])
         assert kept.features == kept.pointers == {970, 980, 990}
 
     def test_frames_ahead_are_kept(self):
-        kept = retained_frames(MemoryRule(max_cond_frame_num=2), 50, [0, 10, 20, 90], [80, 30])
+        kept = retained_frames(RecentMemory(max_cond_frame_num=2), 50, [0, 10, 20, 90], [80, 30])
         assert kept.features == {10, 20, 80, 90}
 
 
@@ -221,65 +236,11 @@ class TestRule:
     @pytest.mark.parametrize("field", ["num_maskmem", "max_object_pointers", "stride", "max_cond_frame_num"])
     def test_refuses_counts_that_mean_nothing(self, field):
         with pytest.raises(ValueError, match=f"{field} must be .* got 0"):
-            MemoryRule(**{field: 0})
+            RecentMemory(**{field: 0})
 
     def test_refuses_a_stride_between_frames_that_are_chosen_for_what_they_show(self):
-        with pytest.raises(ValueError, match="stride must be 1 where visible_only is set, got 2"):
-            MemoryRule(stride=2, visible_only=True)
-
-    def test_distances_are_scaled_by_the_reach(self):
-        assert pointer_distance_scale(MemoryRule()) == 15
-        assert pointer_distance_scale(MemoryRule(), num_frames=200) == 15
-        assert pointer_distance_scale(MemoryRule(), num_frames=9) == 8
-        assert pointer_distance_scale(MemoryRule(), num_frames=1) == 1
-
-
-class TestBuildMemory:
-    def setup_method(self):
-        generator = torch.Generator().manual_seed(0)
-        self.features = torch.randn(2, 3, 4, 2, 5, generator=generator)
-        self.place = torch.randn(4, 2, 5, generator=generator)
-        self.time = torch.randn(2, 3, 4, generator=generator)
-        self.pointers = torch.randn(2, 6, 8, generator=generator)
-        self.pointer_time = torch.randn(2, 6, 4, generator=generator)
-
-    def test_spatial_tokens_run_memory_by_memory_and_row_by_row(self):
-        memory = build_memory(self.features, self.place, self.time)
-        assert memory.tokens.shape == memory.position.shape == (2, 3 * 10, 4) and memory.num_pointer_tokens == 0
-        index = 2 * 10 + 1 * 5 + 3
-        torch.testing.assert_close(memory.tokens[1, index], self.features[1, 2, :, 1, 3])
-        torch.testing.assert_close(memory.position[1, index], self.place[:, 1, 3] + self.time[1, 2])
-
-    def test_pointers_are_cut_into_tokens_at_the_end(self):
-        memory = build_memory(self.features, self.place, self.time, self.pointers, self.pointer_time)
-        assert memory.tokens.shape == memory.position.shape == (2, 30 + 12, 4) and memory.num_pointer_tokens == 12
-        torch.testing.assert_close(memory.tokens[:, 30 + 2 * 3], self.pointers[:, 3, :4])
-        torch.testing.assert_close(memory.tokens[:, 30 + 2 * 3 + 1], self.pointers[:, 3, 4:])
-        torch.testing.assert_close(memory.position[:, 30 + 2 * 3 + 1], self.pointer_time[:, 3])
-
-    def test_pointers_without_an_encoding_have_position_zero(self):
-        memory = build_memory(self.features, self.place, self.time, self.pointers)
-        assert memory.position[:, 30:].eq(0).all() and memory.position.shape == (2, 42, 4)
-
-    def test_an_encoding_in_common_is_not_repeated(self):
-        shared = build_memory(self.features, self.place, self.time[:1], self.pointers, self.pointer_time[:1])
-        assert shared.position.shape == (1, 42, 4)
-        mixed = build_memory(self.features, self.place, self.time[:1], self.pointers, self.pointer_time)
-        torch.testing.assert_close(mixed.position[:1, :30], shared.position[:, :30])
-        assert mixed.position.shape == (2, 42, 4)
-
-    def test_memories_stored_in_bfloat16_are_read_in_the_precision_of_the_model(self):
-        memory = build_memory(self.features.bfloat16(), self.place, self.time, self.pointers.bfloat16())
-        assert memory.tokens.dtype == memory.position.dtype == torch.float32
-
-    def test_refuses_pointers_that_cannot_be_cut(self):
-        with pytest.raises(ValueError, match="width 7 cannot be cut into tokens of width 4"):
-            build_memory(self.features, self.place, self.time, self.pointers[..., :7])
-
-    def test_mask_covers_the_tokens_of_padded_memories_and_pointers(self):
-        mask = memory_mask(torch.tensor([[True, False]]), 3, torch.tensor([[False, True]]), 2)
-        assert mask.tolist() == [[True] * 3 + [False] * 3 + [False] * 2 + [True] * 2]
-        assert memory_mask(torch.tensor([[True, False]]), 2).tolist() == [[True, True, False, False]]
+        with pytest.raises(TypeError, match="stride"):
+            VisibleMemory(stride=2)
 
 
 @pytest.mark.peers
@@ -361,7 +322,7 @@ def our_memory(rule, frame, conditioning, tracked, reverse, num_frames):
     pointers = pointer_encoding = None
     if selection.pointers:
         distances = [slot.distance for slot in selection.pointers]
-        sines = sine_of_distances(distances, pointer_distance_scale(rule, num_frames))
+        sines = sine_of_distances(distances, pointer_distance_scale(rule.max_object_pointers, num_frames))
         pointers = torch.stack([pointer_of(other) for other in frames_of(selection.pointers)], dim=1)
         pointer_encoding = (sines @ TIME_PROJECTION)[None]
     return build_memory(

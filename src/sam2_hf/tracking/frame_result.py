@@ -1,0 +1,91 @@
+"""What a session stores of one object in one frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Memory features are kept in half the space, whatever the model computes in; the official code does the same.
+MEMORY_DTYPE = torch.bfloat16
+
+# The frames whose memories, and those whose pointers, went into a result, each with the version that was read.
+Provenance = tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]
+
+
+@dataclass(frozen=True)
+class FrameMemory:
+    """What later frames attend to.
+
+    Attributes:
+        features: (D, h, w); None once only the pointer can still be read.
+        pointer: (C,).
+    """
+
+    features: Tensor | None
+    pointer: Tensor
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """One object in one frame.
+
+    Attributes:
+        mask_logits: (1, h, w); None once nobody can look at them again.
+        object_score: (1,), above 0 where the object is visible.
+        iou: (1,), the estimated IoU of the mask.
+        memory: what later frames attend to.
+        is_conditioning: whether the frame conditions the object.
+        tracked_in_reverse: the direction in which tracking passed the frame; None before it did.
+        provenance: what a tracked result was computed from; None for the result of a prompt.
+        version: a number that no other result of the session has.
+        visible: whether the object score is above 0, where that was read from the device already.
+        policy_state: what the memory policy knows after this frame; None where it observed nothing.
+    """
+
+    mask_logits: Tensor | None
+    object_score: Tensor
+    iou: Tensor
+    memory: FrameMemory
+    is_conditioning: bool
+    tracked_in_reverse: bool | None = None
+    provenance: Provenance | None = None
+    version: int = 0
+    visible: bool | None = field(default=None, compare=False)
+    policy_state: dict[str, Any] | None = None
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Everything that is stored."""
+        candidates = (self.mask_logits, self.object_score, self.iou, self.memory.features, self.memory.pointer)
+        return tuple(tensor for tensor in candidates if tensor is not None)
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether the object is visible. Where `visible` is not set, this waits for the device."""
+        return bool(self.object_score > 0) if self.visible is None else self.visible
+
+    @property
+    def is_promoted(self) -> bool:
+        """Whether the memory policy made a tracked frame a conditioning frame."""
+        return self.is_conditioning and self.provenance is not None
+
+    def stands(self, reverse: bool, provenance: Provenance) -> bool:
+        """Whether tracking in this direction would give this result again, reading what `provenance` names."""
+        same = self.tracked_in_reverse == reverse and self.provenance == provenance
+        return same and self.mask_logits is not None
+
+    def stored_on(self, device: torch.device) -> FrameResult:
+        """Copy to a device, as results are kept: a view of the batch would keep the other objects' rows alive."""
+
+        def keep(tensor: Tensor | None, dtype: torch.dtype | None = None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, dtype or tensor.dtype, copy=True)
+
+        return replace(
+            self,
+            mask_logits=keep(self.mask_logits),
+            object_score=self.object_score.to(device, copy=True),
+            iou=self.iou.to(device, copy=True),
+            memory=FrameMemory(keep(self.memory.features, MEMORY_DTYPE), self.memory.pointer.to(device, copy=True)),
+        )

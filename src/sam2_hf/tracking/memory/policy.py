@@ -1,0 +1,200 @@
+"""The interface of a memory policy, and what all policies share.
+
+A frame that is tracked attends to two kinds of memory. *Spatial memories* are feature maps of conditioning frames
+(those the user prompted) and of a few other frames; *object pointers* are single vectors that reach further back. A
+policy decides which frames these are. It sees frame indices and small values alone, never the network.
+
+Source: Ravi et al., "SAM 2: Segment Anything in Images and Videos" (arXiv 2408.00714), section 4, memory bank.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+
+from .selection import (
+    ALL_CONDITIONING_FRAMES,
+    MemorySelection,
+    PointerMemory,
+    RetainedFrames,
+    SpatialMemory,
+    closest_conditioning_frames,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...configuration_sam2 import Sam2VideoConfig
+    from .history import History
+
+PolicyT = TypeVar("PolicyT", bound="MemoryPolicy")
+PolicyState = dict[str, Any]
+
+
+class Observation(NamedTuple):
+    """What a policy makes of a result: the state that goes with the frame, and whether it conditions from now on."""
+
+    state: PolicyState
+    promotes: bool = False
+
+
+@dataclass(frozen=True)
+class MemoryPolicy(ABC):
+    """Decides what each object reads, keeps and promotes. Settings are frozen; what changes is in the state.
+
+    A subclass says which recent memories a frame reads (`recent_memories`) and which of them stay readable
+    (`readable_memories`). Everything else has a default, which is the rule of SAM 2.
+
+    Attributes:
+        num_maskmem: rows of the temporal encoding: one for conditioning frames, the rest for recent memories.
+        max_object_pointers: reach of the pointers: up to this many frames, the current one counted.
+        max_cond_frame_num: conditioning frames read at most; -1 reads all.
+        past_pointers_only: leave out pointers of conditioning frames that tracking has not reached yet. True when
+            tracking; training reads them all.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+
+    num_maskmem: int = 7
+    max_object_pointers: int = 16
+    max_cond_frame_num: int = ALL_CONDITIONING_FRAMES
+    past_pointers_only: bool = True
+
+    reads_visibility: ClassVar[bool] = False
+    """Whether `History.visible_before` is asked, so that object scores are read from the device once a frame."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_maskmem", "max_object_pointers"):
+            require_at_least_one(name, getattr(self, name))
+        if self.max_cond_frame_num < 1 and self.max_cond_frame_num != ALL_CONDITIONING_FRAMES:
+            raise ValueError(f"max_cond_frame_num must be -1 (all) or at least 1, got {self.max_cond_frame_num}")
+
+    @classmethod
+    def from_config(cls: type[PolicyT], config: Sam2VideoConfig) -> PolicyT:
+        """Make the policy with the numbers of a model's configuration."""
+        return cls(
+            num_maskmem=config.num_maskmem,
+            max_object_pointers=config.max_object_pointers_in_encoder,
+            max_cond_frame_num=config.max_cond_frame_num,
+        )
+
+    # What a policy decides
+
+    def new_state(self) -> PolicyState:
+        """What an object starts with. Plain values and small tensors alone: they are saved with the session."""
+        return {}
+
+    def choose(self, states: Sequence[PolicyState], iou_scores: Tensor, masks: Tensor) -> Tensor:
+        """Choose one of the candidate masks of every object.
+
+        Args:
+            states: what each of the N objects left in the frame passed before, or `new_state()`.
+            iou_scores: the model's estimates of the candidates' IoU, (N, M).
+            masks: logits of the candidates, (N, M, h, w).
+
+        Returns:
+            Indices (N,) int64, on the device of the scores. By default the best score.
+        """
+        return iou_scores.argmax(dim=-1)
+
+    def observe(self, state: PolicyState, frame: int, iou_score: float, object_score: float) -> Observation:
+        """Take note of a result.
+
+        Called only for policies that override it, since the scores are read from the device for it.
+
+        Args:
+            state: what the object left in the frame passed before; not changed.
+            frame: the index of the frame.
+            iou_score: the estimated IoU of the chosen mask.
+            object_score: above 0 where the object is visible.
+        """
+        return Observation(state)
+
+    def overrides(self, method: str) -> bool:
+        """Whether the policy has a method of its own in the place of the default."""
+        return getattr(type(self), method) is not getattr(MemoryPolicy, method)
+
+    @abstractmethod
+    def recent_memories(self, history: History, frame: int, reverse: bool) -> Iterable[SpatialMemory]:
+        """Spatial memories that a frame reads besides those of conditioning frames, oldest first.
+
+        Frames that have no memory may be among them; `select` leaves them out.
+        """
+
+    @abstractmethod
+    def readable_memories(self, history: History, frame: int, reverse: bool) -> Iterable[int]:
+        """Frames up to `frame`, which was just tracked, whose spatial memory a later frame can read as a recent one."""
+
+    def select(self, history: History, frame: int, reverse: bool = False) -> MemorySelection:
+        """Choose what a frame reads.
+
+        Conditioning frames beyond the limit count as recent ones. A frame that is itself a conditioning frame reads
+        its own former memory.
+
+        Args:
+            history: the object's frames.
+            frame: the index of the frame that reads.
+            reverse: whether the clip is tracked backwards; "recent" then means the frames after this one.
+
+        Returns:
+            The memories and pointers to read.
+        """
+        direction = -1 if reverse else 1
+        conditioning = history.conditioning
+        chosen = closest_conditioning_frames(frame, conditioning, self.max_cond_frame_num)
+        left_out = set(conditioning).difference(chosen) if len(chosen) < len(conditioning) else ()
+
+        def is_recent(other: int) -> bool:
+            return history.has_tracked(other) or other in left_out
+
+        memories = [SpatialMemory(other, self.num_maskmem - 1) for other in chosen]
+        memories += [slot for slot in self.recent_memories(history, frame, reverse) if is_recent(slot.frame)]
+        pointers = [PointerMemory(other, (frame - other) * direction) for other in chosen]
+        if self.past_pointers_only:
+            pointers = [pointer for pointer in pointers if pointer.distance >= 0]
+        pointers += [slot for slot in self._recent_pointers(frame, direction) if is_recent(slot.frame)]
+        return MemorySelection(tuple(memories), tuple(pointers))
+
+    def key_scale(self, history: History, selection: MemorySelection) -> Sequence[float] | None:
+        """Factors for the keys of the selected spatial memories, one each; None leaves them as they are."""
+        return None
+
+    def retained(self, history: History, frame: int, reverse: bool = False) -> RetainedFrames:
+        """Choose what must be kept of the frames passed, if tracking only ever goes on in its direction.
+
+        Exact: dropping the rest changes no later selection, whatever prompts are still to come. Kept are the
+        conditioning frames (with a limit the last of them, for among frames passed, later is closer) and the windows
+        of the next frame, which contain those of every frame after it as far as they reach back. The count is bounded
+        as long as conditioning frames are. Frames ahead are not named; all of them are to be kept.
+
+        Args:
+            history: the object's frames.
+            frame: the index of the frame that was just tracked.
+            reverse: whether the clip is tracked backwards.
+        """
+        direction = -1 if reverse else 1
+        passed = {other for other in history.conditioning if (other - frame) * direction <= 0}
+        conditioning = passed
+        if self.max_cond_frame_num != ALL_CONDITIONING_FRAMES:
+            conditioning = set(sorted(passed, key=lambda other: other * direction)[-self.max_cond_frame_num :])
+
+        def is_there(other: int) -> bool:
+            return history.has_tracked(other) or other in passed
+
+        features = filter(is_there, self.readable_memories(history, frame, reverse))
+        pointers = filter(is_there, (slot.frame for slot in self._recent_pointers(frame + direction, direction)))
+        return RetainedFrames(frozenset(conditioning.union(features)), frozenset(conditioning.union(pointers)))
+
+    def _recent_pointers(self, frame: int, direction: int) -> Iterator[PointerMemory]:
+        """Slots of the recent pointers, oldest first, whether or not the frames exist."""
+        for distance in range(self.max_object_pointers - 1, 0, -1):
+            yield PointerMemory(frame - distance * direction, distance)
+
+
+def require_at_least_one(name: str, value: int) -> None:
+    """Raise a `ValueError` that names the setting if it is below 1."""
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")

@@ -1,0 +1,138 @@
+"""The results of one object by frame, with the orders that a memory policy asks for.
+
+Both classes here are a `History` for policies. Nothing they answer takes longer the more frames there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+
+from .frame_result import FrameResult, Provenance
+from .memory.history import FrameRuns
+from .memory.selection import MemorySelection, PointerMemory, SpatialMemory
+
+
+class ResultHistory(MutableMapping[int, FrameResult]):
+    """Results by frame.
+
+    Invariant: `conditioning` are the frames whose result conditions, in the order in which they came to do so;
+    `_runs` are the frames whose result shows the object, but for those in `_unread`, whose scores nobody asked for yet.
+    """
+
+    def __init__(self) -> None:
+        self._results: dict[int, FrameResult] = {}
+        self._conditioning: dict[int, None] = {}
+        self._runs = FrameRuns()
+        self._unread: set[int] = set()
+
+    def __getitem__(self, frame: int) -> FrameResult:
+        return self._results[frame]
+
+    def __setitem__(self, frame: int, result: FrameResult) -> None:
+        old = self._results.get(frame)
+        self._results[frame] = result
+        if result.is_conditioning:
+            self._conditioning.setdefault(frame)
+        else:
+            self._conditioning.pop(frame, None)
+        if old is None or old.object_score is not result.object_score:
+            self._runs.discard(frame)
+            self._unread.add(frame)
+
+    def __delitem__(self, frame: int) -> None:
+        del self._results[frame]
+        self._conditioning.pop(frame, None)
+        self._runs.discard(frame)
+        self._unread.discard(frame)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._results)
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(frames={list(self._results)}, conditioning={self.conditioning})"
+
+    @property
+    def conditioning(self) -> list[int]:
+        """Indices of the conditioning frames, in the order in which they came to be so."""
+        return list(self._conditioning)
+
+    def has_tracked(self, frame: int) -> bool:
+        """Whether the frame has a result and does not condition."""
+        return frame in self._results and frame not in self._conditioning
+
+    def visible_before(self, frame: int, count: int, reverse: bool) -> list[int]:
+        """The last frames that show the object; see `memory.history.History`."""
+        for other in self._unread:
+            if self._results[other].is_visible:
+                self._runs.add(other)
+        self._unread.clear()
+        return self._runs.before(frame, count, reverse)
+
+
+class SupersededHistory(Mapping[int, FrameResult]):
+    """Results as they were before the prompts of one correction were segmented.
+
+    `superseded` are the frames of these prompts, each with the result that stood there before, if any. There are few.
+    """
+
+    def __init__(self, results: ResultHistory, superseded: Mapping[int, FrameResult | None]):
+        self._results = results
+        self._superseded = superseded
+
+    def __getitem__(self, frame: int) -> FrameResult:
+        result = self._superseded[frame] if frame in self._superseded else self._results[frame]
+        if result is None:
+            raise KeyError(frame)
+        return result
+
+    def __iter__(self) -> Iterator[int]:
+        return (frame for frame in self._results if frame in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @property
+    def conditioning(self) -> list[int]:
+        """Indices of the conditioning frames, in the order in which they came to be so."""
+        return [frame for frame in self._results.conditioning if frame in self and self[frame].is_conditioning]
+
+    def has_tracked(self, frame: int) -> bool:
+        """Whether the frame has a result and does not condition."""
+        return frame in self and not self[frame].is_conditioning
+
+    def visible_before(self, frame: int, count: int, reverse: bool) -> list[int]:
+        """The last frames that show the object; see `memory.history.History`."""
+        nearest = self._results.visible_before(frame, count + len(self._superseded), reverse)
+        visible = [other for other in nearest if other not in self._superseded]
+        visible += [
+            other
+            for other, result in self._superseded.items()
+            if (other > frame if reverse else other < frame) and result is not None and result.is_visible
+        ]
+        return sorted(visible, reverse=not reverse)[:count]
+
+
+def provenance_of(results: Mapping[int, FrameResult], selection: MemorySelection, reverse: bool) -> Provenance:
+    """The selection with the versions of what it names.
+
+    Results that were tracked in the other direction are read where there are any, but left out here: propagating both
+    ways, each would otherwise make the other stale, for ever.
+
+    Args:
+        results: the object's results by frame.
+        selection: what a frame reads of them.
+        reverse: the direction in which that frame is tracked.
+    """
+
+    def versions(slots: tuple[SpatialMemory, ...] | tuple[PointerMemory, ...]) -> tuple[tuple[int, int], ...]:
+        read = ((slot.frame, results[slot.frame]) for slot in slots)
+        return tuple(
+            (frame, result.version)
+            for frame, result in read
+            if result.is_conditioning or result.tracked_in_reverse == reverse
+        )
+
+    return versions(selection.memories), versions(selection.pointers)
