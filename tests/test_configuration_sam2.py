@@ -318,7 +318,7 @@ VIDEO_ERRORS = {
     "pointers that do not split": ({"memory_encoder_output_channels": 96}, "must divide fpn_hidden_size 256"),
     "masks at another resolution": ({"mask_downsampler_total_stride": 8}, "mask_downsampler_total_stride 8 must equal"),
     "no memory": ({"num_maskmem": 0}, "num_maskmem must be at least 1, got 0"),
-    "memories of its own kind": ({"memory_selection": "best"}, 'must be "recent" or "visible", got \'best\''),
+    "memories of its own kind": ({"memory_selection": 1}, "must be the name of a memory policy, got 1"),
 }
 
 

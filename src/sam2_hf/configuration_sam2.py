@@ -567,6 +567,6 @@ class Sam2VideoConfig(_PromptableConfig):
         )
         _require(self.num_maskmem >= 1, f"num_maskmem must be at least 1, got {self.num_maskmem}")
         _require(
-            self.memory_selection in ("recent", "visible"),
-            f'memory_selection must be "recent" or "visible", got {self.memory_selection!r}',
+            isinstance(self.memory_selection, str) and self.memory_selection != "",
+            f"memory_selection must be the name of a memory policy, got {self.memory_selection!r}",
         )

@@ -95,7 +95,7 @@ class TestOpening:
         session = streamed()
         session.add_prompts(2, {"cup": click()})
         assert repr(session) == "Sam2VideoInferenceSession(stream, objects=['cup'], retention='readable')"
-        assert "PictureSource" in repr(clip())
+        assert "ImageSource" in repr(clip())
 
 
 class TestFrameNumbers:

@@ -17,6 +17,7 @@ from video_scenes import (
     give,
     open_session,
     pixels,
+    prompted,
     snapshot,
     stream,
     tiny_model,
@@ -61,9 +62,32 @@ def saved(tracked_once: Sam2VideoInferenceSession, tmp_path: Path) -> Path:
     return tmp_path
 
 
+GOLDENS = Path(__file__).parents[1] / "goldens"
+
+
 def remembered(session: Sam2VideoInferenceSession) -> list:
     """The session's memory but for features, which are computed again."""
     return [entry for entry in snapshot(session) if entry[0] != "feature_cache"]
+
+
+class TestEarlierVersions:
+    def test_a_session_of_format_1_loads_and_goes_on(self) -> None:
+        """`goldens/make_session.py` says what is in it: a correction, and a prompt that is still pending."""
+        session = Sam2VideoInferenceSession.load(GOLDENS / "session_format_1", video=clip(6))
+        assert session.obj_ids == ["a", ("b", 7)]
+        assert session.tracks["a"].results.keys() == {0, 1, 2, 3} and session.tracks["a"].results.conditioning == [0, 2]
+        assert session.tracks[("b", 7)].pending == {1}
+        again = prompted((0, "a", "click"), num_frames=6)
+        track(tiny_model(), again, max_frame_num_to_track=3)
+        give(again, 2, "a", "background")
+        tiny_model()(again, frame_idx=2)
+        give(again, 1, ("b", 7), "mask")
+        expected, masks = track(tiny_model(), again), track(tiny_model(), session)
+        assert masks.keys() == expected.keys()
+        for frame, by_object in expected.items():
+            for obj_id, mask in by_object.items():
+                # The stored half was computed on another processor: room for another order of sums, through memories.
+                torch.testing.assert_close(masks[frame][obj_id], mask, atol=1e-3, rtol=1e-3)
 
 
 class TestGoingOn:

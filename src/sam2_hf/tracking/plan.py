@@ -128,8 +128,6 @@ def _tracking_task(
 ) -> Task | None:
     """The task of tracking an object here; None if its result was computed from what it would read now."""
     selection = policy.select(results, frame_idx, reverse)
-    if frame_idx in results and results[frame_idx].is_promoted:
-        selection = _without(selection, frame_idx)
     provenance = provenance_of(results, selection, reverse)
     result = results.get(frame_idx)
     if result is not None and result.stands(reverse, provenance):
@@ -169,12 +167,6 @@ def _prompt_task(
         tracked_in_reverse=passed_in_reverse,
         policy_state=_state_before(policy, history, frame_idx, reverse),
     )
-
-
-def _without(selection: MemorySelection, frame_idx: int) -> MemorySelection:
-    """A selection without a frame: one that was promoted does not read what it gave itself when it is tracked again."""
-    memories = tuple(slot for slot in selection.memories if slot.frame != frame_idx)
-    return MemorySelection(memories, tuple(slot for slot in selection.pointers if slot.frame != frame_idx))
 
 
 def _state_before(

@@ -16,12 +16,14 @@ class ResultHistory(MutableMapping[int, FrameResult]):
     """Results by frame.
 
     Invariant: `conditioning` are the frames whose result conditions, in the order in which they came to do so;
-    `_runs` are the frames whose result shows the object, but for those in `_unread`, whose scores nobody asked for yet.
+    `_promoted` are those of them that a policy made so. `_runs` are the frames whose result shows the object, but for
+    those in `_unread`, whose scores nobody asked for yet.
     """
 
     def __init__(self) -> None:
         self._results: dict[int, FrameResult] = {}
         self._conditioning: dict[int, None] = {}
+        self._promoted: set[int] = set()
         self._runs = FrameRuns()
         self._unread: set[int] = set()
 
@@ -35,6 +37,7 @@ class ResultHistory(MutableMapping[int, FrameResult]):
             self._conditioning.setdefault(frame)
         else:
             self._conditioning.pop(frame, None)
+        (self._promoted.add if result.is_promoted else self._promoted.discard)(frame)
         if old is None or old.object_score is not result.object_score:
             self._runs.discard(frame)
             self._unread.add(frame)
@@ -42,6 +45,7 @@ class ResultHistory(MutableMapping[int, FrameResult]):
     def __delitem__(self, frame: int) -> None:
         del self._results[frame]
         self._conditioning.pop(frame, None)
+        self._promoted.discard(frame)
         self._runs.discard(frame)
         self._unread.discard(frame)
 
@@ -58,6 +62,12 @@ class ResultHistory(MutableMapping[int, FrameResult]):
     def conditioning(self) -> list[int]:
         """Indices of the conditioning frames, in the order in which they came to be so."""
         return list(self._conditioning)
+
+    def conditioning_for(self, frame: int, reverse: bool) -> list[int]:
+        """The conditioning frames that a frame may read; see `memory.history.History`."""
+        return [
+            other for other in self._conditioning if other not in self._promoted or is_passed(other, frame, reverse)
+        ]
 
     def has_tracked(self, frame: int) -> bool:
         """Whether the frame has a result and does not condition."""
@@ -99,6 +109,10 @@ class SupersededHistory(Mapping[int, FrameResult]):
         """Indices of the conditioning frames, in the order in which they came to be so."""
         return [frame for frame in self._results.conditioning if frame in self and self[frame].is_conditioning]
 
+    def conditioning_for(self, frame: int, reverse: bool) -> list[int]:
+        """The conditioning frames that a frame may read; see `memory.history.History`."""
+        return [other for other in self.conditioning if not self[other].is_promoted or is_passed(other, frame, reverse)]
+
     def has_tracked(self, frame: int) -> bool:
         """Whether the frame has a result and does not condition."""
         return frame in self and not self[frame].is_conditioning
@@ -110,9 +124,14 @@ class SupersededHistory(Mapping[int, FrameResult]):
         visible += [
             other
             for other, result in self._superseded.items()
-            if (other > frame if reverse else other < frame) and result is not None and result.is_visible
+            if is_passed(other, frame, reverse) and result is not None and result.is_visible
         ]
         return sorted(visible, reverse=not reverse)[:count]
+
+
+def is_passed(other: int, frame: int, reverse: bool) -> bool:
+    """Whether tracking passes a frame before it comes to `frame`."""
+    return other > frame if reverse else other < frame
 
 
 def provenance_of(results: Mapping[int, FrameResult], selection: MemorySelection, reverse: bool) -> Provenance:

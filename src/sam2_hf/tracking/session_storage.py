@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from ..image_processing_sam2 import Sam2ImageProcessor
 from ..video_io.source import VideoDecodingError
 from .frame_result import FrameMemory, FrameResult, Provenance
+from .memory.policy import PolicyState
 from .object_state import ObjectState
 from .prompts import MaskPrompt, PointPrompt, Prompt
 from .session import Sam2VideoInferenceSession
@@ -164,12 +165,21 @@ def _describe_result(result: FrameResult, place: str, tensors: dict[str, Tensor]
         "pointer": result.memory.pointer,
     }
     tensors.update({f"{place}.{name}": tensor for name, tensor in named.items() if tensor is not None})
+    state = result.policy_state or {}
+    tensors.update({f"{place}.policy.{name}": value for name, value in state.items() if isinstance(value, Tensor)})
     return {
         "is_conditioning": result.is_conditioning,
         "tracked_in_reverse": result.tracked_in_reverse,
         "provenance": result.provenance,
         "version": result.version,
+        **({} if result.policy_state is None else {"policy_state": _describe_state(result.policy_state)}),
     }
+
+
+def _describe_state(state: PolicyState) -> dict[str, Any]:
+    """The plain values of a policy's state, and the names of its tensors."""
+    values = {name: value for name, value in state.items() if not isinstance(value, Tensor)}
+    return {"values": values, "tensors": [name for name in state if name not in values]}
 
 
 def _encode_id(obj_id: Hashable) -> Any:
@@ -258,7 +268,14 @@ def _build_result(facts: dict[str, Any], place: str, tensors: dict[str, Tensor])
         tracked_in_reverse=facts["tracked_in_reverse"],
         provenance=_build_provenance(facts["provenance"]),
         version=_count(facts["version"]),
+        policy_state=_build_state(facts.get("policy_state"), f"{place}.policy", tensors),
     )
+
+
+def _build_state(stored: dict[str, Any] | None, place: str, tensors: dict[str, Tensor]) -> PolicyState | None:
+    if stored is None:
+        return None
+    return {**stored["values"], **{name: tensors[f"{place}.{name}"] for name in stored["tensors"]}}
 
 
 def _build_prompt(place: str, tensors: dict[str, Tensor]) -> Prompt:

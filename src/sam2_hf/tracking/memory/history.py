@@ -11,9 +11,11 @@ from typing import Protocol
 class History(Protocol):
     """The frames of one object that have a memory, as a policy sees them."""
 
-    @property
-    def conditioning(self) -> Collection[int]:
-        """Indices of the conditioning frames, in the order in which they were prompted."""
+    def conditioning_for(self, frame: int, reverse: bool) -> Collection[int]:
+        """Indices of the conditioning frames that a frame may read, in the order in which they came to condition.
+
+        These are all that the user prompted, and those that a policy promoted and tracking has passed before `frame`.
+        """
 
     def has_tracked(self, frame: int) -> bool:
         """Whether the frame has a memory and is no conditioning frame."""
@@ -101,6 +103,10 @@ class FrameSets:
     conditioning: Collection[int]
     tracked: Collection[int]
     visible: Container[int] | None = None
+
+    def conditioning_for(self, frame: int, reverse: bool) -> Collection[int]:
+        """All conditioning frames; see `History.conditioning_for`."""
+        return self.conditioning
 
     def has_tracked(self, frame: int) -> bool:
         """Whether the frame has a memory and is no conditioning frame."""

@@ -143,7 +143,7 @@ class MemoryPolicy(ABC):
             The memories and pointers to read.
         """
         direction = -1 if reverse else 1
-        conditioning = history.conditioning
+        conditioning = history.conditioning_for(frame, reverse)
         chosen = closest_conditioning_frames(frame, conditioning, self.max_cond_frame_num)
         left_out = set(conditioning).difference(chosen) if len(chosen) < len(conditioning) else ()
 
@@ -176,7 +176,9 @@ class MemoryPolicy(ABC):
             reverse: whether the clip is tracked backwards.
         """
         direction = -1 if reverse else 1
-        passed = {other for other in history.conditioning if (other - frame) * direction <= 0}
+        following = frame + direction
+        readable = history.conditioning_for(following, reverse)
+        passed = {other for other in readable if (following - other) * direction > 0}
         conditioning = passed
         if self.max_cond_frame_num != ALL_CONDITIONING_FRAMES:
             conditioning = set(sorted(passed, key=lambda other: other * direction)[-self.max_cond_frame_num :])
@@ -185,7 +187,7 @@ class MemoryPolicy(ABC):
             return history.has_tracked(other) or other in passed
 
         features = filter(is_there, self.readable_memories(history, frame, reverse))
-        pointers = filter(is_there, (slot.frame for slot in self._recent_pointers(frame + direction, direction)))
+        pointers = filter(is_there, (slot.frame for slot in self._recent_pointers(following, direction)))
         return RetainedFrames(frozenset(conditioning.union(features)), frozenset(conditioning.union(pointers)))
 
     def _recent_pointers(self, frame: int, direction: int) -> Iterator[PointerMemory]:

@@ -30,7 +30,7 @@ class VisibleMemory(MemoryPolicy):
         """Slots of the neighbour and of the last visible frames, oldest first, numbered without gaps."""
         neighbour = frame + 1 if reverse else frame - 1
         newest = history.visible_before(frame, self.num_maskmem - 1, reverse)
-        has_neighbour = history.has_tracked(neighbour) or neighbour in history.conditioning
+        has_neighbour = history.has_tracked(neighbour) or neighbour in history.conditioning_for(frame, reverse)
         if has_neighbour and neighbour not in newest[:1]:
             newest = [neighbour, *newest][: self.num_maskmem - 1]
         for index in range(len(newest) - 1, -1, -1):

@@ -1,0 +1,119 @@
+"""A memory policy from outside the package, through registration alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny_video_model
+from video_scenes import PROCESSOR, assert_same, clip, counted, give, prompted, stream, track
+
+from sam2_hf.configuration_sam2 import Sam2VideoConfig
+from sam2_hf.modeling_sam2_video import Sam2VideoModel
+from sam2_hf.tracking.memory.policy import MemoryPolicy, Observation
+from sam2_hf.tracking.memory.recent import RecentMemory
+from sam2_hf.tracking.memory.registry import MEMORY_POLICIES, build_memory_policy, register_memory_policy
+from sam2_hf.tracking.memory.selection import SpatialMemory
+from sam2_hf.tracking.memory.visible import VisibleMemory
+from sam2_hf.tracking.session import Sam2VideoInferenceSession
+
+
+@dataclass(frozen=True)
+class EveryThird(MemoryPolicy):
+    """Reads the neighbour, and makes each third frame that it observes a conditioning frame."""
+
+    def new_state(self):
+        return {"observed": 0, "scores": torch.zeros(0)}
+
+    def observe(self, state, frame, iou_score, object_score):
+        observed = state["observed"] + 1
+        scores = torch.cat((state["scores"], torch.tensor([iou_score])))[-2:]
+        return Observation({"observed": observed, "scores": scores}, promotes=observed % 3 == 0)
+
+    def recent_memories(self, history, frame, reverse):
+        return [SpatialMemory(frame + 1 if reverse else frame - 1, 0)]
+
+    def readable_memories(self, history, frame, reverse):
+        return [frame]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    register_memory_policy("every third", EveryThird)
+    yield
+    MEMORY_POLICIES.pop("every third")
+
+
+@pytest.fixture(scope="module")
+def model(registered) -> Sam2VideoModel:
+    return tiny_video_model(seed=0, memory_selection="every third")
+
+
+class TestNames:
+    def test_a_configuration_names_its_policy_and_gives_the_numbers(self) -> None:
+        config = Sam2VideoConfig(num_maskmem=5, max_cond_frame_num=3, max_object_pointers_in_encoder=9)
+        assert build_memory_policy(config) == RecentMemory(5, 9, 3)
+        config.memory_selection = "visible"
+        assert build_memory_policy(config) == VisibleMemory(5, 9, 3)
+
+    def test_an_unknown_name_is_refused_with_those_that_are_known(self) -> None:
+        with pytest.raises(ValueError, match=r'memory_selection must be one of "recent", "visible".* got .best'):
+            tiny_video_model(seed=0, memory_selection="best")
+
+    def test_a_name_has_one_policy(self) -> None:
+        register_memory_policy("recent", RecentMemory)  # again, which changes nothing
+        with pytest.raises(ValueError, match="'recent' is RecentMemory"):
+            register_memory_policy("recent", EveryThird)
+        with pytest.raises(TypeError, match="subclass of MemoryPolicy, got 7"):
+            register_memory_policy("seven", 7)  # type: ignore[arg-type]
+
+
+class TestPolicyFromOutside:
+    def test_it_decides_what_is_read_and_promoted(self, model) -> None:
+        session = prompted((0, "a"))
+        track(model, session)
+        results = session.tracks["a"].results
+        # The state starts with the prompt, which is observed first; frames 2 and 5 are the third and the sixth.
+        assert [results[frame].policy_state["observed"] for frame in range(8)] == list(range(1, 9))
+        assert results.conditioning == [0, 2, 5]
+        assert [frame for frame, _ in results[7].provenance[0]] == [0, 2, 5, 6]
+
+    def test_tracking_again_computes_nothing(self, model, monkeypatch) -> None:
+        session = prompted((0, "a"))
+        first = track(model, session)
+        with counted(model, monkeypatch, "encode_memory") as calls:
+            assert_same(track(model, session), first)
+        assert calls["encode_memory"] == []
+
+    def test_a_correction_promotes_anew(self, model) -> None:
+        session = prompted((0, "a"))
+        track(model, session)
+        give(session, 1, "a", "background")
+        track(model, session)
+        results = session.tracks["a"].results
+        assert results[1].provenance is None and not results[1].is_promoted
+        assert sorted(results.conditioning) == [0, 1, 2, 5]
+        assert [frame for frame, _ in results[2].provenance[0]] == [0, 1]
+
+    def test_a_promoted_frame_goes_with_the_prompt_that_it_was_tracked_from(self, model) -> None:
+        session = prompted((0, "a"))
+        track(model, session)
+        session.clear_prompts(0, "a")
+        assert dict(session.tracks["a"].results) == {}
+
+    def test_a_stream_gives_what_a_clip_gives(self, model) -> None:
+        session = PROCESSOR.init_video_session()
+        give(session, 0, "a")
+        # With 16 frames, the pointers of a clip reach as far as those of a stream.
+        assert_same(stream(model, session, range(16)), track(model, prompted((0, "a"), num_frames=16)))
+
+    def test_its_state_is_saved_with_the_session(self, model, tmp_path: Path) -> None:
+        session = prompted((0, "a"))
+        track(model, session, max_frame_num_to_track=4)
+        session.save(tmp_path)
+        loaded = Sam2VideoInferenceSession.load(tmp_path, video=clip(8))
+        state = loaded.tracks["a"].results[4].policy_state
+        assert state["observed"] == 5 and state["scores"].equal(session.tracks["a"].results[4].policy_state["scores"])
+        assert_same(track(model, loaded), track(model, session))
