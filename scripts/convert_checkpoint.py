@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from sam2_hf.configuration_sam2 import PRESETS, Sam2VideoConfig
-from sam2_hf.hub.conversion import convert_checkpoint, push_folder
+from sam2_hf.convert.checkpoint_folder import convert_checkpoint, push_folder
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -17,7 +17,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "sam2_hf"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "presets", "configuration_sam2", "outputs"),
+    ("version", "presets", "hub", "configuration_sam2", "outputs"),
     ("fast",),
     ("network",),
     ("inputs", "masks", "video_io"),
@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("image_processing_sam2", "processing_sam2", "processing_sam2_video"),
         *("mask_generation", "tracking", "modeling_sam2", "modeling_sam2_video"),
     ),
-    ("hub", "training", "results"),
+    ("convert", "training", "results"),
     ("official", "export", "app", "scale", "integrations", "demo"),
     ("as_sam2", "cli"),
 )
@@ -39,7 +39,8 @@ ALLOWED = {
     "version": set(),
     "presets": set(),
     "outputs": set(),
-    "configuration_sam2": {"presets"},
+    "hub": {"presets"},
+    "configuration_sam2": {"presets", "hub"},
     "fast": set(),
     "network": {"configuration_sam2", "outputs"},
 }

@@ -9,7 +9,7 @@ import torch
 from closeness import assert_close_in_scale
 from official_goldens import OfficialCase, case_names, draw_clip, load_case, mask_logits, small_config, to_pixels
 
-from sam2_hf.hub.conversion import convert_checkpoint
+from sam2_hf.convert.checkpoint_folder import convert_checkpoint
 from sam2_hf.modeling_sam2 import Sam2Model
 
 CASES = case_names("image")

@@ -16,7 +16,7 @@ from official_goldens import OfficialCase, draw_clip, draw_state_dict, small_con
 from test_official_goldens import prompt_inputs
 
 from sam2_hf.configuration_sam2 import Sam2VideoConfig
-from sam2_hf.hub.conversion import convert_checkpoint
+from sam2_hf.convert.checkpoint_folder import convert_checkpoint
 from sam2_hf.modeling_sam2 import Sam2Model
 from sam2_hf.processing_sam2 import Sam2Processor
 from sam2_hf.processing_sam2_video import Sam2VideoProcessor

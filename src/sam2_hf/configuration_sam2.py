@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 from transformers import PreTrainedConfig
 
+from .hub.remote_code import SavesItsCode
 from .presets import PRESETS
 
 Size = int | list[int] | tuple[int, int]
@@ -338,7 +339,7 @@ def _build(config_class: type[PreTrainedConfig], given: Any) -> PreTrainedConfig
     return config_class(**values)
 
 
-class _PromptableConfig(PreTrainedConfig):
+class _PromptableConfig(SavesItsCode, PreTrainedConfig):
     """What `Sam2Config` and `Sam2VideoConfig` share: presets, one image size, and the check that the parts fit."""
 
     @classmethod

@@ -18,6 +18,7 @@ from transformers.image_utils import (
     SizeDict,
 )
 
+from .hub.remote_code import SavesItsCode
 from .inputs.images import Picture, read_label_maps, read_pictures, resize, resize_nearest, write_normalised
 from .inputs.prompts import Size
 from .masks.postprocessing import MaskRestorer
@@ -45,7 +46,7 @@ _WITHOUT_EFFECT = ("disable_grouping", "default_to_square", "crop_size", "pad_si
 _UNSUPPORTED = ("do_center_crop", "do_pad")
 
 
-class Sam2ImageProcessor(BaseImageProcessor):
+class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
     """Turns pictures into pixels for SAM 2, and mask logits into masks of the pictures.
 
     Works on torch alone, on the CPU or, with ``device=``, on an accelerator. Accepts PIL pictures of every mode,

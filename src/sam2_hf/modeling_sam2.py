@@ -14,6 +14,7 @@ from .configuration_sam2 import Sam2Config, Sam2VideoConfig, Sam2VisionConfig
 from .fast.chunking import how_many_fit, keep_freed_memory
 from .fast.compilation import Programs, compilable, points_bucket, runs_compiled
 from .fast.dispatch import suit as fast_paths_suit
+from .hub.remote_code import SavesItsCode
 from .network.fpn_neck import FpnNeck
 from .network.hiera import Hiera
 from .network.layers import sine_position_encoding
@@ -35,7 +36,7 @@ PromptTensors = tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | N
 _TORCH = "torch"  # in the place of a preset: what `nn.Module.compile` does
 
 
-class Sam2PreTrainedModel(PreTrainedModel):
+class Sam2PreTrainedModel(SavesItsCode, PreTrainedModel):
     """What all SAM 2 models share: configuration, initialisation, loading."""
 
     config_class = Sam2Config

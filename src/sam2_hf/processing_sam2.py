@@ -9,6 +9,7 @@ import torch
 from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
+from .hub.remote_code import SavesItsCode
 from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor, as_size
 from .inputs.prompts import PAD_VALUE, Size, place_prompts, read_prompts, read_sizes
 
@@ -32,7 +33,7 @@ class Sam2Inputs(BatchFeature):
         return self
 
 
-class Sam2Processor(ProcessorMixin):
+class Sam2Processor(SavesItsCode, ProcessorMixin):
     """Pictures and prompts to the inputs of `Sam2Model`, and its masks back to the pictures' size.
 
     Args:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 import transformers
-from fresh_python import WITHOUT_PACKAGE, run_fresh
+from fresh_python import run_fresh
 from PIL import Image
 from tiny import tiny_config
 from tiny_checkpoint import save_tiny_checkpoint
@@ -318,50 +318,3 @@ def test_mappings_can_be_pickled_and_copied():
 
     assert pickle.loads(pickle.dumps(CONFIG_MAPPING))["sam2"] is sam2_hf.Sam2Config
     assert copy.copy(MODEL_MAPPING)[sam2_hf.Sam2Config] is sam2_hf.Sam2Model
-
-
-@pytest.mark.parametrize("video", [False, True], ids=["image", "video"])
-def test_code_pushed_with_the_weights_works_without_the_package(video, tmp_path):
-    """`trust_remote_code` on a folder that holds our code, offline, in a process that cannot import the package."""
-    folder = tmp_path / "pushed"
-    names = (
-        ("Sam2VideoConfig", "Sam2VideoModel", "Sam2VideoProcessor")
-        if video
-        else ("Sam2Config", "Sam2Model", "Sam2Processor")
-    )
-    run_fresh(f"""
-        from pathlib import Path
-        import sam2_hf
-        from tiny_checkpoint import save_tiny_checkpoint
-        for name in {(*names, "Sam2ImageProcessor")}:
-            getattr(sam2_hf, name).register_for_auto_class()
-        save_tiny_checkpoint(Path({str(folder)!r}), {SIZE}, video={video})
-        print("null")
-    """)
-    assert json.loads((folder / "config.json").read_text())["auto_map"].keys() == {"AutoConfig", "AutoModel"}
-    loaded = run_fresh(
-        f"""
-        {WITHOUT_PACKAGE}
-        import json
-        from PIL import Image
-        from transformers import AutoModel, AutoProcessor
-        model = AutoModel.from_pretrained({str(folder)!r}, trust_remote_code=True)
-        processor = AutoProcessor.from_pretrained({str(folder)!r}, trust_remote_code=True)
-        picture, click = Image.new("RGB", (50, 40)), {{"input_points": [[[[20, 20]]]], "input_labels": [[[1]]]}}
-        if {video}:
-            session = processor.init_video_session(video=[picture, picture])
-            processor.add_inputs_to_inference_session(session, frame_idx=0, obj_ids=1, **click)
-            results = list(model.propagate_in_video_iterator(session))
-            masks = processor.post_process_masks([results[-1].pred_masks], [[40, 50]])[0]
-        else:
-            inputs = processor(picture, **click, return_tensors="pt")
-            masks = processor.post_process_masks(model(**inputs).pred_masks, inputs["original_sizes"])[0]
-        classes = [type(part) for part in (model, processor, processor.image_processor)]
-        print(json.dumps([[(found.__module__.split(".")[0], found.__name__) for found in classes], masks.shape]))
-        """,
-        HF_HOME=str(tmp_path / "home"),
-    )
-    assert loaded == [
-        [["transformers_modules", name] for name in (names[1], names[2], "Sam2ImageProcessor")],
-        [1, 1 if video else 3, 40, 50],
-    ]

@@ -1,0 +1,1 @@
+"""Checkpoints in other layouts to folders that `from_pretrained` loads."""
