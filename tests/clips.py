@@ -48,10 +48,12 @@ def write_clip(
     times: Callable[[int], int] | None = None,
     size: tuple[int, int] = (HEIGHT, WIDTH),
     pixel_format: str = "yuv420p",
+    draw: Callable[..., np.ndarray] = numbered,
 ) -> Path:
     """Write `count` numbered frames at 25 a second, or at `times(index)` milliseconds.
 
-    H.264 comes with B-frames, so that the order of packets is not the order of frames.
+    Each is drawn by `draw(index, height, width)`. H.264 comes with B-frames, so that the order of packets is not the
+    order of frames.
     """
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=25, options=options or {})
@@ -61,7 +63,7 @@ def write_clip(
         if times is not None:
             stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         for index in range(count):
-            frame = av.VideoFrame.from_ndarray(numbered(index, *size), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(draw(index, *size), format="rgb24")
             if times is not None:
                 frame.pts, frame.time_base = times(index), Fraction(1, 1000)
             container.mux(stream.encode(frame))
@@ -115,7 +117,7 @@ def cut(path: Path, fraction: float) -> Path:
 
 
 def blank_frame(path: Path, index: int, keep: int = 0) -> Path:
-    """Put zeros in the place of one frame's data, except the first `keep` bytes of it."""
+    """Overwrite one frame's data with zeros, except the first `keep` bytes of it."""
     with av.open(str(path)) as container:
         packets = sorted((packet.pts, packet.pos, packet.size) for packet in container.demux(video=0) if packet.size)
     _, position, size = packets[index]

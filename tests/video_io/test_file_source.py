@@ -420,14 +420,14 @@ def test_threads_that_ask_for_single_frames_do_not_get_in_each_others_way(clips)
 
 def test_closing_ends_all_reading(clips):
     video = open_video(clips("long.mp4"))
-    walk = video.iterate()
-    next(walk)
+    reading = video.iterate()
+    next(reading)
     unstarted = video.iterate(step=-1)
     video.close()
     video.close()
     assert not reading_threads()
     assert "closed" in repr(video)
-    for use in (lambda: next(walk), lambda: next(unstarted), lambda: video[0], lambda: video.iterate()):
+    for use in (lambda: next(reading), lambda: next(unstarted), lambda: video[0], lambda: video.iterate()):
         with pytest.raises(ValueError, match="closed"):
             use()
 
@@ -451,9 +451,9 @@ def test_a_decoder_is_let_go_at_once_and_not_when_garbage_is_collected(clips, mo
         with open_video(clips(name)) as video:
             for step in (1, -1):
                 assert len(list(video.iterate(step=step))) == COUNT
-            walk = video.iterate()
-            next(walk)
-            walk.close()
+            reading = video.iterate()
+            next(reading)
+            reading.close()
             assert number_in(video[20]) == 20
         assert len(decoders) == 4
         assert [decoder() for decoder in decoders] == [None] * 4
@@ -530,15 +530,15 @@ def test_without_pyav_an_error_says_how_to_get_it(clips, monkeypatch):
 def test_memory_stays_flat_over_ten_thousand_frames(tmp_path):
     path = write_clip(tmp_path / "long.mp4", 10_000, gop=250, codec="mpeg4", size=(240, 320))
     peaks = {}
-    for walk in ("start=0, stop=500", "start=0", "start=9999, step=-1"):
+    for reading in ("start=0, stop=500", "start=0", "start=9999, step=-1"):
         script = (
             "import resource, sys; from sam2_hf.video_io.open_video import open_video\n"
             f"video = open_video({str(path)!r})\n"
-            f"for _ in video.iterate({walk}): pass\n"
+            f"for _ in video.iterate({reading}): pass\n"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
         )
         run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
-        peaks[walk] = int(run.stdout)
+        peaks[reading] = int(run.stdout)
     decoded = 10_000 * 240 * 320 * 3 / 2**20  # 2200 MiB
     assert peaks["start=0"] - peaks["start=0, stop=500"] < 16 < decoded
     assert peaks["start=9999, step=-1"] - peaks["start=0, stop=500"] < 2 * REVERSE_BUFFER_BYTES / 2**20

@@ -1,6 +1,7 @@
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_bytes_in_memory_are_not_copied():
 
 
 def test_pillow_loads_one_image_at_a_time(monkeypatch):
-    from sam2_hf.video_io import image_source
+    from sam2_hf.video_io import frame_reader
 
     loading, most = [], []
 
@@ -70,9 +71,9 @@ def test_pillow_loads_one_image_at_a_time(monkeypatch):
         loading.pop()
         return read(*args)
 
-    read = image_source.read_pictures
+    read = frame_reader.read_pictures
     with open_video([Image.fromarray(frame) for frame in FRAMES]) as video:
-        monkeypatch.setattr(image_source, "read_pictures", slowly)
+        monkeypatch.setattr(frame_reader, "read_pictures", slowly)
         threads = [threading.Thread(target=list, args=(video,)) for _ in range(3)]
         for thread in threads:
             thread.start()
@@ -221,9 +222,84 @@ def test_refuses_two_images_for_one_frame(tmp_path):
         (Image.new("RGB", (8, 8)), TypeError, r"got Image; .*\[image\]"),
         ({"frames": []}, TypeError, "got dict"),
         (b"bytes", TypeError, "got bytes"),
-        (7, TypeError, "got int"),
+        (7, FileNotFoundError, "no camera 7"),
+        (-1, ValueError, "number of a camera must be at least 0, got -1"),
+        (True, TypeError, "got bool"),
     ],
 )
 def test_refuses_what_is_no_video(video, error, message):
     with pytest.raises(error, match=message):
         open_video(video)
+
+
+def test_a_dangling_link_in_a_folder_is_a_frame_that_cannot_be_read(tmp_path):
+    folder = write_images(tmp_path / "clip", iter(as_tensors()))
+    (folder / "frame7.png").unlink()
+    (folder / "frame7.png").symlink_to(tmp_path / "gone.png")
+    with open_video(folder) as video:
+        assert len(video) == 12
+        with pytest.raises(
+            VideoDecodingError, match=r"frame 7 .*frame7\.png' is a link to '.*gone\.png', which does not"
+        ):
+            video[7]
+        assert [number_in(video[index]) for index in (6, 8, 11)] == [6, 8, 11]  # none has moved up
+
+
+def test_frames_may_be_bgr():
+    reversed_channels = [np.ascontiguousarray(frame[..., ::-1]) for frame in coloured()]
+    for frames in (reversed_channels, np.stack(reversed_channels), iter(reversed_channels)):
+        with open_video(frames, channel_order="bgr") as video:
+            seen = [frame.permute(1, 2, 0).numpy() for frame in video]
+        assert len(seen) == 12
+        assert all(np.array_equal(frame, other) for frame, other in zip(seen, coloured(), strict=True))
+
+
+def coloured():
+    return [frame // np.array([1, 2, 4], np.uint8) for frame in FRAMES]
+
+
+def test_what_is_known_to_be_rgb_is_not_reversed(tmp_path):
+    images = [Image.fromarray(frame) for frame in coloured()]
+    images[3].save(tmp_path / "3.png")
+    with open_video([*images[:3], tmp_path / "3.png"], channel_order="bgr") as video:
+        for index, frame in video.iterate():
+            assert np.array_equal(frame.permute(1, 2, 0).numpy(), coloured()[index])
+    with pytest.raises(ValueError, match="cannot be opened with channel_order"):
+        open_video(tmp_path, channel_order="bgr")
+    with pytest.raises(ValueError, match=r"3\.png' cannot be opened with channel_order"):
+        open_video(tmp_path / "3.png", channel_order="bgr")
+    with pytest.raises(ValueError, match="channel_order must be 'rgb' or 'bgr', got 'grb'"):
+        open_video(images, channel_order="grb")
+
+
+class TorchCodecDecoder:
+    """The part of torchcodec's VideoDecoder that is used: length, numbers, and what is known of the rate."""
+
+    def __init__(self):
+        self.metadata = SimpleNamespace(average_fps=25.0)
+
+    def __len__(self):
+        return len(FRAMES)
+
+    def __getitem__(self, index):
+        return as_tensors()[index]
+
+
+class DecordReader:
+    """The part of decord's VideoReader that is used."""
+
+    def __len__(self):
+        return len(FRAMES)
+
+    def __getitem__(self, index):
+        return SimpleNamespace(asnumpy=lambda: FRAMES[index])
+
+    def get_avg_fps(self):
+        return 25.0
+
+
+@pytest.mark.parametrize("decoder", [TorchCodecDecoder, DecordReader])
+def test_a_decoder_of_another_library_is_a_video(decoder):
+    with open_video(decoder()) as video:
+        assert (len(video), video.fps, video.seekable) == (12, 25.0, True)
+        assert numbers_in(video) == list(range(12))

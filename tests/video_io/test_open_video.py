@@ -89,6 +89,19 @@ def test_a_recording_over_http_can_be_read_as_a_stream(address):
         assert numbers_in(video) == list(range(COUNT))
 
 
+@pytest.mark.parametrize("nothing", ["", "  "])
+def test_an_empty_name_is_not_the_current_directory(nothing, tmp_path, monkeypatch):
+    write_images(tmp_path / "clip", iter([torch.zeros(3, 8, 8, dtype=torch.uint8)]))
+    monkeypatch.chdir(tmp_path / "clip")
+    with pytest.raises(ValueError, match=f"video must be the path of a file or folder.*got '{nothing}'"):
+        open_video(nothing)
+
+
+def test_an_open_file_is_refused_with_advice(clip):
+    with clip.open("rb") as file, pytest.raises(TypeError, match="BufferedReader; give the path of the file"):
+        open_video(file)
+
+
 def test_an_address_with_nothing_behind_it_is_refused(address):
     with pytest.raises((OSError, ValueError), match=r"404|not found|Not Found"):
         open_video(f"{address}/missing.mp4")
@@ -138,8 +151,8 @@ def test_a_program_may_end_in_the_middle_of_a_video_and_start_without_pyav(clip)
 import sys
 from sam2_hf.video_io.open_video import open_video
 assert "av" not in sys.modules
-walk = open_video({str(clip)!r}, prefetch=1).iterate()
-next(walk)
+reading = open_video({str(clip)!r}, prefetch=1).iterate()
+next(reading)
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "")

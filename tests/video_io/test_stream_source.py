@@ -4,6 +4,7 @@ import threading
 import time
 
 import av
+import numpy as np
 import pytest
 from clips import Faulty, blank_frame, number_in, numbered, numbers_in, write_clip
 from threads import reading_threads, wait_until
@@ -229,7 +230,7 @@ def test_a_live_stream_passes_over_a_damaged_packet(tmp_path, caplog):
 
 
 def test_a_stream_that_breaks_off_says_so_after_its_last_frame(tmp_path, monkeypatch):
-    from sam2_hf.video_io import open_video as opening
+    from sam2_hf.video_io import open_location as opening
 
     def breaks_off(container):
         yield from itertools.islice(container.demux(video=0), 10)
@@ -247,3 +248,66 @@ def test_a_stream_that_breaks_off_says_so_after_its_last_frame(tmp_path, monkeyp
         assert len(seen) >= 8
         with pytest.raises(VideoDecodingError, match=f"frame {len(seen)} "):
             video[len(seen)]
+
+
+# What gives frames as OpenCV does
+
+
+class Capture:
+    """The part of `cv2.VideoCapture` that is used. Its frames are BGR."""
+
+    def __init__(self, count, is_open=True):
+        self._frames = frames(count)
+        self._is_open = is_open
+
+    def isOpened(self):
+        return self._is_open
+
+    def read(self):
+        frame = next(self._frames, None)
+        return (False, None) if frame is None else (True, np.ascontiguousarray(tinted(frame)[..., ::-1]))
+
+    def get(self, what):
+        return 12.5 if what == 5 else 0.0
+
+
+def tinted(frame):
+    return frame // np.array([1, 2, 4], np.uint8)
+
+
+def test_a_capture_is_a_stream_of_bgr_frames():
+    with open_video(Capture(10)) as video:
+        assert (video.num_frames, video.size, video.fps, video.seekable) == (None, (32, 112), 12.5, False)
+        seen = list(video)
+    assert len(seen) == 10
+    for index, frame in enumerate(seen):
+        assert np.array_equal(frame.permute(1, 2, 0).numpy(), tinted(numbered(index)))
+    with open_video(Capture(1), channel_order="rgb") as video:
+        assert np.array_equal(video[0].permute(1, 2, 0).numpy(), tinted(numbered(0))[..., ::-1])
+
+
+def test_a_capture_that_is_not_open_is_told():
+    with open_video(Capture(10, is_open=False)) as video, pytest.raises(ValueError, match="Capture is not open: check"):
+        video[0]
+
+
+def test_options_that_a_capture_does_not_have_are_refused():
+    with pytest.raises(ValueError, match="the Capture cannot be opened with stream=False"):
+        open_video(Capture(1), stream=False)
+
+
+def test_a_live_stream_whose_frames_change_in_size_says_what_to_do(tmp_path):
+    first = write_clip(tmp_path / "first.ts", 10)
+    second = write_clip(tmp_path / "second.ts", 10, size=(48, 112))
+    path = tmp_path / "both.ts"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    with open_video(path, stream=True) as video:
+        seen = []
+        message = r"changed its frames to 48x112 .*began with 32x112; open it again .* new session .* resizes"
+        with pytest.raises(VideoDecodingError, match=message) as caught:
+            for frame in video:
+                seen.append(number_in(frame))
+        assert seen == list(range(10))
+        assert caught.value.index == 10
+    with open_video(path) as video:  # a recording is scaled, as players do
+        assert [frame.shape[1:] for frame in video] == [(32, 112)] * 20

@@ -12,11 +12,11 @@ from sam2_hf.video_io.source import VideoDecodingError
 COUNT = 40
 
 
-def frames_before_damage(video, **walk):
+def frames_before_damage(video, **reading):
     """The numbers of the frames that come before the damage, and the damage."""
     numbers = []
     with pytest.raises(VideoDecodingError) as caught:
-        for _, frame in video.iterate(**walk):
+        for _, frame in video.iterate(**reading):
             numbers.append(number_in(frame))
     return numbers, caught.value
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
+import weakref
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from .container import FrameConverter, OpenClip, probe
+from .file_end import MissingEnd
 from .frame_decoder import FrameDecoder
 from .frame_table import FrameTable, build_frame_table
 from .source import VideoDecodingError, VideoSource
 
 if TYPE_CHECKING:
-    from .container import VideoFrame
+    from .pyav import VideoFrame
 
 #: Decoded frames that reading backward may hold at a time, in their own pixel format.
 REVERSE_BUFFER_BYTES = 128 * 2**20
@@ -28,11 +30,30 @@ class FileSource(VideoSource):
     the first is asked for (or its count, where the container does not list its frames), because only their times
     say which frame is which. After that a frame costs decoding from the key frame before it, or from the last one
     asked for. Pixels need not be square; they are given as stored.
+
+    Args:
+        open_clip: opens the file; called again for every thread that reads.
+        name: what errors call the file.
+        missing_end: tells what the file lacks at its end by its own structure.
+        cache_size: number of decoded frames to keep.
+        prefetch: number of frames to read ahead; 0 for no thread.
+
+    Raises:
+        ValueError: the file is no video, or none of its frames can be decoded.
     """
 
-    def __init__(self, open_clip: OpenClip, name: str, *, cache_size: int = 8, prefetch: int = 4):
+    def __init__(
+        self,
+        open_clip: OpenClip,
+        name: str,
+        *,
+        missing_end: Callable[[], MissingEnd] = MissingEnd,
+        cache_size: int = 8,
+        prefetch: int = 4,
+    ):
         super().__init__(name, cache_size=cache_size, prefetch=prefetch)
         self._open_clip = open_clip
+        self._missing_end = missing_end
         self._info, frame = probe(open_clip, name)
         self._convert = self._new_converter()
         first = self._convert(frame)
@@ -41,6 +62,7 @@ class FileSource(VideoSource):
         self._reverse_frames = max(_REVERSE_BUFFER_MIN_FRAMES, REVERSE_BUFFER_BYTES // self._info.frame_bytes)
         self._known_table: FrameTable | None = None
         self._decoder: FrameDecoder | None = None
+        self._decoders: weakref.WeakSet[FrameDecoder] = weakref.WeakSet()
         self._table_lock = threading.Lock()
         self._decoder_lock = threading.Lock()
 
@@ -70,11 +92,13 @@ class FileSource(VideoSource):
         with self._table_lock:
             if self._known_table is None:
                 self._check_open()
-                self._known_table = build_frame_table(self._open_clip, self._info)
+                self._known_table = build_frame_table(self._open_clip, self._info, self._missing_end())
             return self._known_table
 
     def _new_decoder(self, frame_threads: bool) -> FrameDecoder:
-        return FrameDecoder(self._open_clip, self._table, self.name, frame_threads)
+        decoder = FrameDecoder(self._open_clip, self._table, self.name, frame_threads)
+        self._decoders.add(decoder)
+        return decoder
 
     def _new_converter(self) -> FrameConverter:
         return FrameConverter(self._info.size, self._info.orientation)
@@ -110,6 +134,15 @@ class FileSource(VideoSource):
             yield indices[start:end]
             start = end
 
+    def after_fork(self) -> None:
+        """Start over with decoders, conversions and locks of this process."""
+        super().after_fork()
+        self._table_lock = threading.Lock()
+        self._decoder_lock = threading.Lock()
+        self._convert = self._new_converter()
+        for decoder in list(self._decoders):
+            decoder.after_fork()
+
     def _release(self) -> None:
         with self._decoder_lock:
             if self._decoder is not None:
@@ -126,7 +159,7 @@ class FileSource(VideoSource):
 def _read_backward(decoder: FrameDecoder, convert: FrameConverter, segment: range) -> Generator[Tensor, None, None]:
     """Decode descending frame numbers forward, and give them out in their own order.
 
-    Frames wait as they were decoded, which takes half the memory of RGB. Damage is raised in its place, after
+    Frames wait as they were decoded, which takes half the memory of RGB. Damage is raised at its position, after
     the frames that come before it on the way back.
     """
     waiting: list[VideoFrame | VideoDecodingError] = []

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from .container import OpenClip, describe_error, import_av, pick_stream
+from .container import OpenClip, pick_stream
+from .forking import never_free
 from .frame_table import FrameTable
+from .pyav import describe_error, import_av
 from .source import VideoDecodingError
 
 if TYPE_CHECKING:
-    from .container import InputContainer, Packet, VideoFrame
+    from .pyav import InputContainer, Packet, VideoFrame
 
 #: Decoding on more threads is faster, but each holds frames of its own.
 _MAX_FRAME_THREADS = 4
@@ -49,12 +51,20 @@ class FrameDecoder:
         self._shown: tuple[int, VideoFrame] | None = None  # the last frame that was passed
         self._faults: dict[int, str] = {}  # what the decoder complained of in this run, by frame
         self._counted = 0  # frames decoded in this run
+        self._is_forked = False
         self._open()
 
     def frame(self, index: int) -> VideoFrame:
-        """Frame number `index`; `VideoDecodingError` where it is damaged or lost."""
+        """Decode frame `index`.
+
+        Raises:
+            VideoDecodingError: the frame is damaged or lost.
+        """
         if index >= self._table.count:
             raise VideoDecodingError(index, self._table.damage)
+        if self._is_forked:
+            self._is_forked = False
+            self._open()
         if not self._lies_ahead(index):
             self._start_at_key(self._table.key_before(index))
         step_back = 1
@@ -77,6 +87,11 @@ class FrameDecoder:
         unnamed = "it comes out damaged" if decoded else "the decoder gives no frame for it"
         return self._faults.get(index, unnamed)
 
+    def after_fork(self) -> None:
+        """Leave file and threads to the parent process; the next frame opens the file anew."""
+        never_free(self._container)
+        self._is_forked = True
+
     def close(self) -> None:
         """Close the file. The decoder cannot be used any more.
 
@@ -84,7 +99,8 @@ class FrameDecoder:
         once, and waiting for garbage collection would pile that up.
         """
         self._begin_run(0, iter(()))
-        self._container.close()
+        if not self._is_forked:
+            self._container.close()
 
     def _lies_ahead(self, index: int) -> bool:
         position = self._table.keys[self._run_key].frame if self._shown is None else self._shown[0]
@@ -106,7 +122,7 @@ class FrameDecoder:
         if number == index:
             return None if frame.is_corrupt else frame
         # Not there. If there is a later one and no complaint, the one before stands in.
-        return frame if upcoming is not None and not (self._frame_threads and self._faults) else None
+        return frame if upcoming is not None and not self._faults else None
 
     def _peek(self) -> tuple[int, VideoFrame] | None:
         """The next decoded frame and its number; None at the end of the file."""

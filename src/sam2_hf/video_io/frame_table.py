@@ -16,22 +16,19 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from .container import (
-    ClipInfo,
-    OpenClip,
-    decode_frames,
-    describe_error,
-    import_av,
-    pick_stream,
-    shown_index_entries,
-)
+from .container import ClipInfo, OpenClip, decode_frames, pick_stream, shown_index_entries
+from .file_end import MissingEnd
+from .pyav import describe_error, import_av
 
 if TYPE_CHECKING:
-    from .container import InputContainer, VideoStream
+    from .pyav import InputContainer, VideoStream
 
 #: How far a file may fall short of the length that it declares in seconds, which many writers get slightly wrong.
 _LENGTH_TOLERANCE_SECONDS = 1.0
 _LENGTH_TOLERANCE_FRAMES = 3
+
+#: Formats of broadcasting, whose frames come at a constant rate and whose files end without an end mark.
+_BROADCAST_FORMATS = ("mpeg", "mpegts")
 
 
 class KeyFrame(NamedTuple):
@@ -90,26 +87,40 @@ class FrameTable:
         return float((self.times[index] - self.times[0]) * self.tick)
 
 
-def build_frame_table(open_clip: OpenClip, info: ClipInfo) -> FrameTable:
-    """Read all packets of a file, without decoding them, and number its frames."""
+def build_frame_table(open_clip: OpenClip, info: ClipInfo, missing_end: MissingEnd) -> FrameTable:
+    """Read all packets of a file, without decoding them, and number its frames.
+
+    Args:
+        open_clip: opens the file.
+        info: what its first frame told.
+        missing_end: what the file lacks at its end by its own structure.
+
+    Returns:
+        The table of its frames.
+    """
     with open_clip() as container:
-        packets = _read_packets(container, pick_stream(container, info.name), info)
+        packets = _read_packets(container, pick_stream(container, info.name), info, missing_end)
     first = info.first_time
     if first is None or not _can_number_frames(packets, info):
-        return _count_frames(open_clip, info)
+        return _count_frames(open_clip, info, missing_end)
     # The decoder starts at the first frame that is whole; what comes before in time is never shown.
     times = array("q", sorted(time for time in packets.times if time >= first))
     keys = [KeyFrame(0, first, first)]
     keys += [KeyFrame(bisect_left(times, shown), shown, decoded) for shown, decoded in packets.keys if shown > first]
-    promised = len(times)
+    promised, damage = len(times), packets.damage
+    if damage or info.format in _BROADCAST_FORMATS:
+        times = _before_first_gap(times, packets, info.fps)
+        if len(times) < promised:
+            damage = damage or "the file ends before a frame that is shown between others"
     if packets.damage:
         promised += max(1, packets.declared - len(packets.times))
-        times = _before_first_gap(times, packets.last_decoded)
-    return FrameTable(len(times), promised, packets.damage, keys, times, packets.tick)
+    return FrameTable(len(times), promised, damage, keys, times, packets.tick)
 
 
-def _read_packets(container: InputContainer, stream: VideoStream, info: ClipInfo) -> Packets:
-    times, keys, untimed, damage, last_decoded = [], [], 0, "", 0
+def _read_packets(container: InputContainer, stream: VideoStream, info: ClipInfo, missing_end: MissingEnd) -> Packets:
+    times: list[int] = []
+    keys: list[tuple[int, int]] = []
+    untimed, damage, last_decoded = 0, "", 0
     try:
         for packet in container.demux(stream):
             if packet.size == 0 or packet.is_discard:  # the end, or a frame that an edit list hides
@@ -117,27 +128,35 @@ def _read_packets(container: InputContainer, stream: VideoStream, info: ClipInfo
             if packet.pts is None:
                 untimed += 1
                 continue
-            last_decoded = packet.pts if packet.dts is None else packet.dts
+            decoded = packet.pts if packet.dts is None else packet.dts
+            if packet.dts is not None or not times:
+                last_decoded = decoded
             times.append(packet.pts)
             if packet.is_keyframe:
-                keys.append((packet.pts, last_decoded))
+                keys.append((packet.pts, decoded))
     except import_av().FFmpegError as error:
         damage = f"the file cannot be read further: {describe_error(error)}"
     declared = _declared_frames(container, stream, times, info.fps)
     if declared > len(times) and not damage:
         damage = f"the file is cut short: it declares {declared} frames and holds {len(times)}"
+    damage = damage or missing_end.reason
+    if missing_end.last_is_partial and len(times) > 1:
+        partial = times.pop()
+        keys = [key for key in keys if key[0] != partial]
     return Packets(times, keys, untimed, stream.time_base or Fraction(0), declared, damage, last_decoded)
 
 
-def _before_first_gap(times: array[int], last_decoded: int) -> array[int]:
+def _before_first_gap(times: array[int], packets: Packets, fps: float | None) -> array[int]:
     """Frame times of a file that is cut short, up to where a frame is missing between others.
 
     A frame is stored after those that it builds on, so frames shown before it may have been cut off while it was
     not. All that are shown up to the last decoding time are there; after that, a gap shows where one is missing.
     """
     gaps = sorted(later - earlier for earlier, later in pairwise(times))
-    usual = gaps[len(gaps) // 2] if gaps else 0
-    for index in range(max(1, bisect_right(times, last_decoded)), len(times)):
+    usual = float(gaps[len(gaps) // 2]) if gaps else 0.0
+    if fps and packets.tick:
+        usual = min(usual, 1 / (fps * float(packets.tick)))
+    for index in range(max(1, bisect_right(times, packets.last_decoded)), len(times)):
         if times[index] - times[index - 1] > 1.5 * usual:
             return times[:index]
     return times
@@ -182,11 +201,15 @@ def _can_number_frames(packets: Packets, info: ClipInfo) -> bool:
         return False
     if any(later[0] <= earlier[0] for earlier, later in pairwise(packets.keys)):
         return False
-    return not ("avi" in info.format and info.reorders and all(a < b for a, b in pairwise(times)))
+    return not ("avi" in info.format and info.reorder_depth and all(a < b for a, b in pairwise(times)))
 
 
-def _count_frames(open_clip: OpenClip, info: ClipInfo) -> FrameTable:
-    """Count frames by decoding them all, up to the first error."""
+def _count_frames(open_clip: OpenClip, info: ClipInfo, missing_end: MissingEnd) -> FrameTable:
+    """Count frames by decoding them all, up to the first error.
+
+    Where the file is cut short, the last ones may not be those that they are counted as: a frame is stored before
+    those that are shown before it, and as many as the decoder reorders may be lost.
+    """
     count, damage = 0, ""
     with open_clip() as container:
         try:
@@ -194,4 +217,7 @@ def _count_frames(open_clip: OpenClip, info: ClipInfo) -> FrameTable:
                 count += 1
         except import_av().FFmpegError as error:
             damage = describe_error(error)
-    return FrameTable(count, count + bool(damage), damage)
+    promised = count + bool(damage or missing_end.reason)
+    if missing_end.reason:
+        count = max(1, count - info.reorder_depth)
+    return FrameTable(count, promised, damage or missing_end.reason)

@@ -2,88 +2,57 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import torch
 from PIL import Image
 from torch import Tensor
 
-from ..inputs.images import Picture, read_pictures
-from .source import VideoDecodingError, VideoSource
+from .frame_reader import FrameReader
+from .image_pages import ImagePages
+from .source import VideoSource
 
 IMAGE_SUFFIXES = frozenset((".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 
 
-class FrameReader:
-    """Turns the images of one video into frames: uint8 (3, height, width), all of the first one's size.
+class IndexedImages(Protocol):
+    """Anything with a length and numbered images."""
 
-    Images are whatever `read_pictures` takes. What a floating value means is settled by the first one: a
-    frame that has gone dark must not be taken for one on the scale 0 to 1.
-    """
+    def __len__(self) -> int: ...
 
-    def __init__(self, input_data_format: str | None = None):
-        self._data_format = input_data_format
-        self._size: tuple[int, int] | None = None
-        self._float_white = 0.0
-        self._lock = threading.Lock()
-
-    def read(self, index: int, image: Any) -> Tensor:
-        """Frame `index` from its image; `VideoDecodingError` where it is broken or unlike the first."""
-        try:
-            loaded = self._load(image)
-        except (TypeError, ValueError, OSError) as error:
-            raise VideoDecodingError(index, _reason(image, error)) from error
-        with self._lock:
-            if self._size is None:
-                self._size = loaded.size
-        if loaded.size != self._size:
-            is_, was = (f"{height}x{width}" for height, width in (loaded.size, self._size))
-            raise VideoDecodingError(index, f"it is {is_} (height x width), but the first frame is {was}")
-        return self._as_bytes(index, loaded)
-
-    def _load(self, image: Any) -> Picture:
-        if isinstance(image, Image.Image):
-            with self._lock:  # Pillow reads the file behind an image late, and not for two threads at once
-                return read_pictures(image, self._data_format)[0]
-        loaded = read_pictures(image, self._data_format)
-        if len(loaded) != 1:
-            raise ValueError(f"expected one image, got {len(loaded)}")
-        return loaded[0]
-
-    def _as_bytes(self, index: int, image: Picture) -> Tensor:
-        pixels = image.pixels
-        if pixels.is_floating_point():
-            pixels = (pixels * (255 / self._white_of(index, image))).round_().clamp_(0, 255).to(torch.uint8)
-        return pixels.expand(3, -1, -1) if len(pixels) == 1 else pixels
-
-    def _white_of(self, index: int, image: Picture) -> float:
-        if image.white > 255:  # 16 bit leaves no doubt
-            return image.white
-        with self._lock:
-            self._float_white = self._float_white or image.white
-        if image.white > self._float_white:
-            reason = f"its values go up to {float(image.pixels.max()):g}, those of earlier frames stay within 0 to 1"
-            raise VideoDecodingError(index, f"{reason}; use one scale for all frames, or uint8")
-        return self._float_white
+    def __getitem__(self, index: int, /) -> Any: ...
 
 
 class ImageSource(VideoSource):
-    """Frames that each are an image already: in a folder, in a list, in one array.
+    """Frames that each are an image already: in a folder, in a list, in one array, on the pages of a file.
 
     Nothing is read before it is needed, and no more than the cache is kept.
+
+    Args:
+        images: anything with a length and numbers.
+        name: what errors call it.
+        input_data_format: "channels_first" or "channels_last" for arrays of which it cannot be told.
+        channel_order: "rgb" or "bgr" for arrays and tensors.
+        fps: frames a second, where it is known.
+        cache_size: number of frames to keep.
+        prefetch: number of frames to read ahead; 0 for no thread.
+
+    Raises:
+        ValueError: no images.
+        VideoDecodingError: the first one cannot be read.
     """
 
     def __init__(
         self,
-        images: Sequence[Any],
+        images: IndexedImages,
         name: str,
         *,
         input_data_format: str | None = None,
+        channel_order: str = "rgb",
+        fps: float | None = None,
         cache_size: int = 8,
         prefetch: int = 0,
     ):
@@ -93,7 +62,9 @@ class ImageSource(VideoSource):
         self._images = list(images) if isinstance(images, (list, tuple)) else images
         self._count = len(images)
         self._images_lock = threading.Lock()
-        self._reader = FrameReader(input_data_format)
+        self._fps = fps
+        self._reader = FrameReader(input_data_format, channel_order)
+        self._reader.settle_scale(images)
         first = self._load(0)
         self._cache.put(0, first)
         self._size = (first.shape[1], first.shape[2])
@@ -109,6 +80,21 @@ class ImageSource(VideoSource):
     def size(self) -> tuple[int, int]:
         """(height, width) of the first image, which all others share."""
         return self._size
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second, where the sequence of images knows it."""
+        return self._fps
+
+    def after_fork(self) -> None:
+        """Take locks of this process; called in a forked child."""
+        super().after_fork()
+        self._images_lock = threading.Lock()
+        self._reader.after_fork()
+
+    def _release(self) -> None:
+        if isinstance(self._images, ImagePages):
+            self._images.close()
 
     def _load(self, index: int) -> Tensor:
         with self._images_lock:  # what a sequence does to give an item may not be safe to do twice at once
@@ -136,13 +122,17 @@ class ImageSource(VideoSource):
 
 
 def images_in_folder(folder: Path) -> list[Path]:
-    """The images of a folder in natural order: frame2 comes before frame10. Other files are passed over.
+    """List the images of a folder in natural order: frame2 comes before frame10. Other files are passed over.
+
+    A link to a file that does not exist counts as a frame that cannot be read, so that those after it keep their
+    numbers.
 
     Raises:
         ValueError: no image in it, or two that differ in their suffix alone, such as a frame and its mask.
     """
     files = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    named_as_images = (path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
+    images = [path for path in named_as_images if path.is_file() or (path.is_symlink() and not path.exists())]
     if not images:
         others = sorted({path.suffix or path.name for path in files})[:5]
         found = f"only {', '.join(others)}" if others else "nothing"
@@ -160,10 +150,3 @@ def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     parts = re.findall(r"[0-9]+|[^0-9]+", name)
     # A number sorts before text; the name itself decides between "1" and "01".
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts], name
-
-
-def _reason(image: Any, error: Exception) -> str:
-    """What is wrong with an image, by the name of its file if it has one."""
-    if isinstance(image, (str, os.PathLike)):
-        return f"'{os.fspath(image)}' is not an image that can be read ({error.__cause__ or error})"
-    return str(error)

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import errno
+import io
 import os
-import stat
 from collections.abc import Iterable
-from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
-from urllib.request import url2pathname
+from numbers import Integral
+from typing import Any
 
-from .container import frame_rate, open_container, pick_stream
-from .file_source import FileSource
-from .image_source import ImageSource, images_in_folder
+from .image_pages import ImagePages
+from .image_source import ImageSource
+from .open_location import OpenSettings, open_camera, open_location
 from .source import FrameUnavailableError, VideoDecodingError, VideoSource
-from .stream_source import StreamSource, frames_of, live_frames
+from .stream_source import StreamSource, frames_of, images_of_capture, is_capture, rate_of_capture
 
 __all__ = ["FrameUnavailableError", "VideoDecodingError", "VideoSource", "open_video"]
 
-#: Frames to read ahead of their use where reading takes time.
-_READ_AHEAD = 4
-
 _PATHS = (str, os.PathLike)
-
-
-class _Access(NamedTuple):
-    """How a file, device or address is to be opened; the options of `open_video` that only these have."""
-
-    format: str | None
-    options: dict[str, str] | None
-    timeout: float | None
-    stream: bool | None
-    drop_frames: bool
+_CHANNEL_COUNTS = (1, 3, 4)
 
 
 def open_video(
     video: Any,
     *,
     input_data_format: str | None = None,
+    channel_order: str | None = None,
     cache_size: int = 8,
     prefetch: int | None = None,
     format: str | None = None,
@@ -54,16 +39,27 @@ def open_video(
     |---|---|
     | path of a video file | in any order; decoded on demand with PyAV |
     | path of a folder | its images in natural order: frame2 before frame10 |
+    | path of a TIFF stack or an animated WebP | its pages, in any order |
     | list, tuple, or anything with a length and numbers | PIL images, arrays, tensors, paths of images |
     | array or tensor with four axes | its first axis; channels first or last |
+    | array or tensor (slices, height, width) | its slices, in grey |
+    | decoder of torchcodec or decord | its frames, in any order |
     | generator, iterator, other iterable | a stream: forward only, each once |
+    | `cv2.VideoCapture` | a stream; its frames are BGR and are turned into RGB |
+    | number of a camera, 0 for the first | a stream |
     | device ("/dev/video0", or a name with `format="avfoundation"`, "dshow") | a stream |
     | address ("rtsp://...", "http://...") | a stream; a recording over HTTP in any order |
     | a `VideoSource` | itself, as it was opened |
 
+    All frames have one size. Where a recording changes its size, its frames are scaled to that of the first one; where
+    a stream does, reading it further raises `VideoDecodingError`.
+
     Args:
+        video: one of the above.
         input_data_format: "channels_first" or "channels_last" for arrays of which it cannot be told; by default a
             tensor that could be either is taken as channels first, an array as channels last.
+        channel_order: "bgr" for arrays and tensors as OpenCV makes them, "rgb" for others. By default "bgr" for a
+            `cv2.VideoCapture` and "rgb" for everything else.
         cache_size: number of decoded frames to keep for asking again.
         prefetch: number of frames to read ahead on a thread; 0 for no thread. By default 4 where frames come from
             files, devices and addresses, and 0 for images in memory and for generators.
@@ -75,136 +71,103 @@ def open_video(
         drop_frames: for live sources: when frames come faster than they are taken, keep the newest only. Frames are
             then numbered as they are taken.
 
+    Returns:
+        The open source of frames, each uint8 (3, height, width), RGB. It may be used in forked processes too.
+
     Raises:
         FileNotFoundError and other OSErrors: as for any file.
         ValueError: empty, without images, or not a video; options that the kind of video does not have.
+        VideoDecodingError: the first of several images cannot be read.
         TypeError: not a video of any kind.
         ImportError: the video needs PyAV and it is missing.
     """
     if isinstance(video, VideoSource):
         return video
-    access = _Access(format, options, timeout, stream, drop_frames)
+    settings = OpenSettings(
+        input_data_format, channel_order, cache_size, prefetch, format, options, timeout, stream, drop_frames
+    )
     if isinstance(video, _PATHS):
-        read_ahead = _READ_AHEAD if prefetch is None else prefetch
-        return _open_location(os.fspath(video), access, input_data_format, cache_size, read_ahead)
-    return _open_in_memory(video, access, input_data_format, cache_size, prefetch)
+        return open_location(os.fspath(video), settings)
+    if isinstance(video, Integral) and not isinstance(video, bool):
+        return open_camera(int(video), settings)
+    return _open_in_memory(video, settings)
 
 
-def _open_in_memory(
-    video: Any, access: _Access, input_data_format: str | None, cache_size: int, prefetch: int | None
-) -> VideoSource:
-    name = f"the {type(video).__name__}"
+def _open_in_memory(video: Any, settings: OpenSettings) -> VideoSource:
     while isinstance(video, (list, tuple)) and len(video) == 1 and _is_video_itself(video[0]):
         video = video[0]  # a batch of one video
     if isinstance(video, VideoSource):
         return video
-    if hasattr(video, "__getitem__") and hasattr(video, "__len__") and not isinstance(video, (dict, bytes)):
-        _refuse_access(access, name, seekable=True)
-        dimensions = getattr(video, "ndim", 4)
-        if dimensions != 4:
-            raise ValueError(
-                f"an array of frames has 4 axes, (frames, height, width, channels) or (frames, channels, height, "
-                f"width), got shape {tuple(video.shape)}; put a single image into a list: video=[image]"
-            )
-        if prefetch is None:
-            opens_files = isinstance(video, (list, tuple)) and any(isinstance(v, _PATHS) for v in video[:1])
-            prefetch = _READ_AHEAD if opens_files else 0
-        return ImageSource(video, name, input_data_format=input_data_format, cache_size=cache_size, prefetch=prefetch)
-    if isinstance(video, Iterable) and not isinstance(video, (dict, bytes)):
-        _refuse_access(access, name, seekable=False)
-        frames = frames_of(video, input_data_format)
-        return StreamSource(frames, name, cache_size=cache_size, prefetch=prefetch or 0)
-    raise TypeError(
-        "video must be a path, a folder, a list of images, an array with 4 axes, a generator, a device or an "
-        f"address, got {type(video).__name__}; put a single image into a list: video=[image]"
+    name = f"the {type(video).__name__}"
+    if isinstance(video, (dict, bytes, io.IOBase)):
+        raise _type_error(video)
+    if getattr(video, "n_frames", 1) > 1 and hasattr(video, "seek"):  # a PIL image of several pages
+        video = ImagePages(video)
+    if hasattr(video, "__getitem__") and hasattr(video, "__len__"):
+        return _open_sequence(video, name, settings)
+    if is_capture(video):
+        images = images_of_capture(video, name)
+        return _open_iterable(images, name, settings, channel_order="bgr", fps=rate_of_capture(video))
+    if isinstance(video, Iterable):
+        return _open_iterable(video, name, settings, channel_order="rgb", fps=None)
+    raise _type_error(video)
+
+
+def _open_sequence(video: Any, name: str, settings: OpenSettings) -> ImageSource:
+    settings.refuse(name, "format", "options", "drop_frames", live=True)
+    _check_axes(video)
+    opens_files = isinstance(video, (list, tuple)) and any(isinstance(item, _PATHS) for item in video[:1])
+    return ImageSource(
+        video,
+        name,
+        input_data_format=settings.input_data_format,
+        channel_order=settings.channel_order or "rgb",
+        fps=_rate_of_decoder(video),
+        cache_size=settings.cache_size,
+        prefetch=settings.read_ahead if opens_files else settings.prefetch or 0,
     )
+
+
+def _open_iterable(
+    images: Iterable[Any], name: str, settings: OpenSettings, *, channel_order: str, fps: float | None
+) -> StreamSource:
+    settings.refuse(name, "format", "options", "drop_frames", live=False)
+    frames = frames_of(images, settings.input_data_format, settings.channel_order or channel_order)
+    return StreamSource(frames, name, fps=fps, cache_size=settings.cache_size, prefetch=settings.prefetch or 0)
 
 
 def _is_video_itself(item: Any) -> bool:
-    return isinstance(item, (list, tuple, VideoSource)) or getattr(item, "ndim", 0) == 4
+    return isinstance(item, (list, tuple, VideoSource)) or getattr(item, "ndim", 0) == 4 or _is_volume(item)
 
 
-def _open_location(
-    location: str, access: _Access, input_data_format: str | None, cache_size: int, prefetch: int
-) -> VideoSource:
-    if "://" in location and not location.startswith("file://"):
-        return _open_address(location, access, cache_size, prefetch)
-    if location.startswith("file://"):
-        location = url2pathname(urlsplit(location).path)
-    path = Path(location).expanduser()
-    if path.is_dir():
-        _refuse_access(access, f"the folder '{path}'", seekable=True)
-        images = images_in_folder(path)
-        return ImageSource(
-            images, f"'{path}'", input_data_format=input_data_format, cache_size=cache_size, prefetch=prefetch
+def _is_volume(array: Any) -> bool:
+    """Whether an array is a stack of grey slices (slices, height, width), and cannot be one image with channels."""
+    if getattr(array, "ndim", 0) != 3:
+        return False
+    slices, _, last = array.shape
+    return slices not in _CHANNEL_COUNTS and last not in _CHANNEL_COUNTS
+
+
+def _check_axes(video: Any) -> None:
+    if getattr(video, "ndim", 4) != 4 and not _is_volume(video):
+        raise ValueError(
+            f"an array of frames has 4 axes, (frames, height, width, channels) or (frames, channels, height, width), "
+            f"or is a stack of grey slices (slices, height, width), got shape {tuple(video.shape)}; put a single image "
+            f"into a list, video=[image], and make a list of slices that could be channels, video=list(slices)"
         )
-    if path.is_file():
-        return _open_file(path, access, cache_size, prefetch)
-    if path.exists():  # a device or a pipe
-        if access.format is None and stat.S_ISCHR(path.stat().st_mode):
-            access = access._replace(format="v4l2")
-        return _open_live(location, f"'{location}'", access, cache_size, prefetch)
-    if access.format is not None:  # a device that is no file, under the name that the format has for it
-        return _open_live(location, f"'{location}'", access, cache_size, prefetch)
-    raise FileNotFoundError(errno.ENOENT, "there is no such video file or folder", location)
 
 
-def _open_file(path: Path, access: _Access, cache_size: int, prefetch: int) -> VideoSource:
-    name = f"'{path}'"
-    if path.stat().st_size == 0:
-        raise ValueError(f"{name} is an empty file")
-    location = f"file:{path}"  # so that no part of the path is taken for a protocol
-    if access.stream:
-        return _open_live(location, name, access._replace(timeout=None), cache_size, prefetch)
-    _refuse_dropping(access, name)
-    open_clip = partial(open_container, location, name, format=access.format, options=access.options)
-    return FileSource(open_clip, name, cache_size=cache_size, prefetch=prefetch)
+def _rate_of_decoder(video: Any) -> float | None:
+    """Frames a second that a decoder of torchcodec or decord tells; None for anything else."""
+    rate = getattr(getattr(video, "metadata", None), "average_fps", None)
+    if rate is None and callable(getattr(video, "get_avg_fps", None)):
+        rate = video.get_avg_fps()
+    return float(rate) if rate else None
 
 
-def _open_address(address: str, access: _Access, cache_size: int, prefetch: int) -> VideoSource:
-    """A recording over HTTP can be read from any position, and knows how long it is; the rest is live."""
-    parts = urlsplit(address)
-    host = parts.netloc.rpartition("@")[2]
-    name = f"'{urlunsplit((parts.scheme, host, parts.path, '', ''))}'"  # passwords and tokens stay out of messages
-    open_clip = partial(
-        open_container, address, name, format=access.format, options=access.options, timeout=access.timeout
+def _type_error(video: Any) -> TypeError:
+    hint = "give the path of the file" if isinstance(video, io.IOBase) else "put a single image into a list: [image]"
+    return TypeError(
+        "video must be a path, a folder, a list of images, an array with 4 axes, a generator, the number of a camera, "
+        f"a device or an address, got {type(video).__name__}; {hint}"
     )
-    recorded = access.stream is False
-    if access.stream is None and parts.scheme in ("http", "https"):
-        with open_clip() as container:
-            recorded = container.duration is not None
-    if not recorded:
-        return _open_live(address, name, access, cache_size, prefetch)
-    _refuse_dropping(access, name)
-    return FileSource(open_clip, name, cache_size=cache_size, prefetch=prefetch)
-
-
-def _open_live(location: str, name: str, access: _Access, cache_size: int, prefetch: int) -> StreamSource:
-    if access.stream is False:
-        raise ValueError(f"{name} is live: its frames come in their order, so stream=False cannot be met")
-    if prefetch == 0:
-        raise ValueError(f"{name} is read on a thread of its own: prefetch must be at least 1")
-    container = open_container(location, name, format=access.format, options=access.options, timeout=access.timeout)
-    video_stream = pick_stream(container, name)
-    return StreamSource(
-        live_frames(container, video_stream),
-        name,
-        fps=frame_rate(video_stream),
-        cache_size=cache_size,
-        prefetch=prefetch,
-        drop_frames=access.drop_frames,
-    )
-
-
-def _refuse_access(access: _Access, name: str, seekable: bool) -> None:
-    """Refuse options that are for files, devices and addresses, and a wish for the other kind of source."""
-    unfit = [option for option in ("format", "options", "drop_frames") if getattr(access, option)]
-    if access.stream is seekable:
-        unfit.append(f"stream={access.stream}")
-    if unfit:
-        raise ValueError(f"{name} cannot be opened with {', '.join(unfit)}")
-
-
-def _refuse_dropping(access: _Access, name: str) -> None:
-    if access.drop_frames:
-        raise ValueError(f"{name} is not live: drop_frames would lose frames of a recording that can wait")

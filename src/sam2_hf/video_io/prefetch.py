@@ -26,6 +26,7 @@ class _Buffer(Generic[Item]):
         self._changed = threading.Condition()
         self._finished = False
         self._stopped = False
+        self._stop_reason = "frames were asked of a video source that is closed"
         self._error: BaseException | None = None
         self.dropped = 0
 
@@ -46,7 +47,7 @@ class _Buffer(Generic[Item]):
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._finished or self._stopped)
             if self._stopped:
-                raise ValueError("frames were asked of a video source that is closed")
+                raise ValueError(self._stop_reason)
             if self._items:
                 item = self._items.popleft()
                 self._changed.notify_all()
@@ -60,6 +61,11 @@ class _Buffer(Generic[Item]):
             self._finished, self._error = True, error
             self._changed.notify_all()
 
+    def after_fork(self) -> None:
+        self._changed = threading.Condition()  # the thread that held the old one may not be here to release it
+        self._stopped = True
+        self._stop_reason = "frames were being read ahead in the parent process: begin again in this one"
+
     def stop(self) -> None:
         with self._changed:
             self._stopped = True
@@ -70,7 +76,7 @@ class _Buffer(Generic[Item]):
 class Prefetcher(Generic[Item]):
     """Iterate over `items` with a thread that stays up to `depth` items ahead.
 
-    Exceptions of `items` reach the consumer in their place, after the items before them. The thread ends with
+    Exceptions of `items` reach the consumer in their turn, after the items before them. The thread ends with
     the items, at `close`, or when the prefetcher is dropped; it then closes `items` if they are a generator.
     With `drop_oldest` the thread never waits and the newest items win: right for a live camera alone.
     """
@@ -98,6 +104,11 @@ class Prefetcher(Generic[Item]):
     def close(self) -> None:
         """End the thread; a consumer that waits in another thread gets a ValueError."""
         self._finalizer()
+
+    def after_fork(self) -> None:
+        """Give up in a forked process, where the thread does not exist. Taking an item raises ValueError."""
+        self._finalizer.detach()
+        self._buffer.after_fork()
 
 
 def _fill(buffer: _Buffer[Item], items: Iterator[Item]) -> None:

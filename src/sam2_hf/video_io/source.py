@@ -1,4 +1,4 @@
-"""What every video source offers: frames by number, in order, ahead of need, and a size.
+"""What every video source offers: frames by number, in order, read ahead, and a size.
 
 The kinds of source (`file_source`, `image_source`, `stream_source`) fill in how a frame is read; caching,
 reading ahead, range checks and closing are written here once.
@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .forking import tell_after_fork
 from .prefetch import Prefetcher
 
 # A frame, and what a caller wants instead of it.
@@ -91,11 +92,13 @@ class VideoSource(ABC):
         if prefetch < 0:
             raise ValueError(f"prefetch must be 0 (no thread) or a number of frames, got {prefetch}")
         self.name = name
+        self._cache_size = cache_size
         self._cache = FrameCache(cache_size)
         self._prefetch = prefetch
         self._closed = False
         self._readers: weakref.WeakSet[Prefetcher[Any]] = weakref.WeakSet()
         self._readers_lock = threading.Lock()
+        tell_after_fork(self)
 
     # What the kinds of source fill in
 
@@ -160,9 +163,19 @@ class VideoSource(ABC):
         return True  # whether a source "is there" must not depend on its length being known
 
     def __getitem__(self, index: int) -> Tensor:
-        """Frame `index` as a uint8 tensor (3, height, width).
+        """Read a frame.
 
-        Raises IndexError outside the clip and `VideoDecodingError` for a frame that is damaged.
+        Args:
+            index: its number, from 0.
+
+        Returns:
+            uint8 (3, height, width), RGB, upright. Treat it as read-only.
+
+        Raises:
+            IndexError: outside the clip.
+            VideoDecodingError: the frame is damaged or lost.
+            FrameUnavailableError: a stream has passed it.
+            ValueError: the source is closed.
         """
         self._check_open()
         index = self._check_index(index)
@@ -182,12 +195,24 @@ class VideoSource(ABC):
         step: int = 1,
         prepare: Callable[[Tensor], Tensor] | None = None,
     ) -> Generator[tuple[int, Tensor], None, None]:
-        """Frames one after the other, as pairs (index, frame), read ahead on a thread.
+        """Read frames one after the other, ahead of their use on a thread.
 
-        `start`, `stop` and `step` are those of `range`: `stop` is left out, `step=-1` goes backward, and
-        None stands for the end of the clip in the direction of travel. `prepare` makes of each frame what is
-        delivered in its place, on the thread that reads. Each call reads on its own, so several may run at
-        once. Closing the iterator, dropping it or closing the source ends its thread.
+        Each call reads on its own, so several may run at once. Closing the iterator, dropping it or closing the source
+        ends its thread.
+
+        Args:
+            start: number of the first frame; None for the first one in the direction of travel.
+            stop: number of the frame to stop before; None for the end of the clip in the direction of travel.
+            step: as that of `range`; -1 goes backward. A stream goes forward only.
+            prepare: makes of each frame what is delivered instead of it, on the thread that reads.
+
+        Returns:
+            Pairs (index, frame), the frame uint8 (3, height, width) or what `prepare` made of it.
+
+        Raises:
+            IndexError: `start` is outside the clip.
+            ValueError: a step of 0; the source is closed.
+            VideoDecodingError: instead of a frame that is damaged or lost.
         """
         self._check_open()
         indices = self._range(start, stop, step)
@@ -202,6 +227,14 @@ class VideoSource(ABC):
             reader.close()
         self._release()
         self._cache.clear()
+
+    def after_fork(self) -> None:
+        """Start over in a forked process; called there before anything else. See `forking`."""
+        self._cache = FrameCache(self._cache_size)
+        self._readers_lock = threading.Lock()
+        for reader in list(self._readers):
+            reader.after_fork()
+        self._readers.clear()
 
     def __enter__(self) -> VideoSource:
         return self

@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .container import FrameConverter, describe_error, import_av, orientation_of
-from .image_source import FrameReader
+from .container import FrameConverter
+from .forking import never_free
+from .frame_reader import FrameReader
+from .orientation import orientation_of
 from .prefetch import Prefetcher
+from .pyav import describe_error, import_av
 from .source import FrameUnavailableError, PreparedFrame, VideoDecodingError, VideoSource
 
 if TYPE_CHECKING:
-    from .container import InputContainer, VideoStream
+    from .pyav import InputContainer, VideoStream
 
 logger = logging.getLogger(__name__)
+
+_CAP_PROP_FPS = 5  # OpenCV's number for the frames a second of a VideoCapture
 
 TimedFrame = tuple[Tensor, "float | None"]
 
@@ -167,6 +172,14 @@ class StreamSource(VideoSource):
                 self._readers.add(self._reader)
         return self._reader
 
+    def after_fork(self) -> None:
+        """Leave what a thread reads to the parent process. A generator goes on here as well, as its own copy."""
+        super().after_fork()
+        self._pull_lock = threading.Lock()
+        if self._prefetch:
+            never_free(self._frames)
+            self._failure = ValueError(f"{self.name} is read by the parent process: open it in this one to read it")
+
     def _release(self) -> None:
         self._frames = iter(())  # a camera that was never read from is closed with the last reference to it
 
@@ -175,18 +188,47 @@ class StreamSource(VideoSource):
         return [f"stream at frame {self._position}", *size, *super()._facts()]
 
 
-def frames_of(images: Iterable[Any], input_data_format: str | None) -> Iterator[TimedFrame]:
-    """The images of any iterable as frames, without times. Each is converted when it is taken."""
-    reader = FrameReader(input_data_format)
+def frames_of(images: Iterable[Any], input_data_format: str | None, channel_order: str) -> Iterator[TimedFrame]:
+    """Read the images of any iterable as frames, without times. Each is converted when it is taken."""
+    reader = FrameReader(input_data_format, channel_order)
     for index, image in enumerate(images):
         yield reader.read(index, image), None
 
 
+def is_capture(video: Any) -> bool:
+    """Whether an object gives frames as OpenCV's `VideoCapture` does."""
+    return all(callable(getattr(video, name, None)) for name in ("read", "isOpened"))
+
+
+def images_of_capture(capture: Any, name: str) -> Iterator[Any]:
+    """Read the images of a `VideoCapture` until it has no more. Its owner releases it.
+
+    Raises:
+        ValueError: it is not open.
+    """
+    if not capture.isOpened():
+        raise ValueError(f"{name} is not open: check the camera's number or the file that it was made with")
+    while True:
+        found, image = capture.read()
+        if not found:
+            return
+        yield image
+
+
+def rate_of_capture(capture: Any) -> float | None:
+    """Tell the frames a second of a `VideoCapture`; None where it does not know."""
+    rate = capture.get(_CAP_PROP_FPS) if callable(getattr(capture, "get", None)) else None
+    return float(rate) if rate and rate > 0 else None
+
+
 def live_frames(container: InputContainer, stream: VideoStream) -> Iterator[TimedFrame]:
-    """Frames of a camera or a live address, with the time at which each is shown.
+    """Decode frames of a camera or a live address, with the time at which each is shown.
 
     Packets that got lost or damaged on the way are passed over, since decoding recovers at the next key frame. The
     container belongs to this generator, which closes it.
+
+    Raises:
+        StreamEnded: the stream broke off, or its frames changed in size.
     """
     error_types = import_av().error
     convert: FrameConverter | None = None
@@ -200,9 +242,20 @@ def live_frames(container: InputContainer, stream: VideoStream) -> Iterator[Time
                 logger.warning("passing over a damaged packet of %s: %s", stream, describe_error(error))
                 continue
             for frame in frames:
-                convert = convert or FrameConverter((frame.height, frame.width), orientation_of(frame))
+                size = (frame.height, frame.width)
+                convert = convert or FrameConverter(size, orientation_of(frame))
+                if size != convert.size:
+                    raise StreamEnded(_size_change(size, convert.size))
                 yield convert(frame), frame.time
     except error_types.FFmpegError as error:
         raise StreamEnded(f"the stream broke off: {describe_error(error)}") from error
     finally:
         container.close()
+
+
+def _size_change(size: tuple[int, int], first: tuple[int, int]) -> str:
+    is_, was = (f"{height}x{width}" for height, width in (size, first))
+    return (
+        f"the stream changed its frames to {is_} (height x width), and began with {was}; open it again and begin a new "
+        f"session for the new size, or hand over a generator that resizes all frames to one size"
+    )

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .container import import_av
-from .image_source import FrameReader
+from .frame_reader import FrameReader
+from .pyav import import_av
 from .source import VideoSource
 
 if TYPE_CHECKING:
-    from .container import OutputContainer, VideoStream
+    from .pyav import OutputContainer, VideoStream
 
 #: Encoders in order of preference, with options for a quality at which the eye sees no loss.
 _ENCODERS = {"libx264": {"crf": "18"}, "libopenh264": {}, "mpeg4": {"qmin": "2", "qmax": "4"}}
@@ -27,14 +27,14 @@ def write_video(
 ) -> None:
     """Write frames to a file that any player shows: H.264 (MPEG-4 where PyAV lacks it), YUV 4:2:0.
 
+    If `frames` fails halfway, what came before it is a playable file.
+
     Args:
         path: the file; its suffix (".mp4", ".mkv", ".mov", ".avi") says which container.
         frames: a `VideoSource`, or PIL images, arrays or tensors of one size. Taken one at a time. YUV 4:2:0 needs
             even sides: an odd last row or column is repeated.
         fps: frames a second.
         codec: name of another FFmpeg encoder.
-
-    If `frames` fails halfway, what came before it is a playable file.
 
     Raises:
         ValueError: no frames, and then nothing is written; or frames of different sizes.

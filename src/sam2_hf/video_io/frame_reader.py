@@ -1,0 +1,124 @@
+"""The images of one video as frames of one size and one scale of values."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..inputs.images import Picture, read_pictures
+from .source import VideoDecodingError
+
+CHANNEL_ORDERS = ("rgb", "bgr")
+
+
+class FrameReader:
+    """Turns the images of one video into frames: uint8 (3, height, width), all of the first one's size.
+
+    Images are whatever `read_pictures` takes. What floating values and wide integers mean is settled by the first
+    one: a frame that has gone dark must not be taken for one on a smaller scale.
+
+    Args:
+        input_data_format: "channels_first" or "channels_last" for arrays of which it cannot be told.
+        channel_order: "rgb" or "bgr", for arrays and tensors. Files and PIL images are known to be RGB.
+    """
+
+    def __init__(self, input_data_format: str | None = None, channel_order: str = "rgb"):
+        if channel_order not in CHANNEL_ORDERS:
+            raise ValueError(f"channel_order must be 'rgb' or 'bgr', got {channel_order!r}")
+        self._data_format = input_data_format
+        self._reverses_channels = channel_order == "bgr"
+        self._size: tuple[int, int] | None = None
+        self._white = {"floating": 0.0, "integer": 0.0}
+        self._lock = threading.Lock()
+
+    def settle_scale(self, images: Any) -> None:
+        """Take the scale of wide integers from all frames at once, where one array holds them all."""
+        if isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim > 2 and _is_wide_integer(images):
+            self._white["integer"] = 65535.0 if int(images.max()) > 255 else 255.0
+
+    def read(self, index: int, image: Any) -> Tensor:
+        """Read frame `index` from its image.
+
+        Returns:
+            uint8 (3, height, width).
+
+        Raises:
+            VideoDecodingError: the image is broken, or unlike the first one.
+        """
+        try:
+            loaded = self._load(image)
+        except (TypeError, ValueError, OSError) as error:
+            raise VideoDecodingError(index, _reason(image, error)) from error
+        with self._lock:
+            if self._size is None:
+                self._size = loaded.size
+        if loaded.size != self._size:
+            is_, was = (f"{height}x{width}" for height, width in (loaded.size, self._size))
+            reason = f"it is {is_} (height x width), but the first frame is {was}; resize all frames to one size"
+            raise VideoDecodingError(index, reason)
+        pixels = self._as_bytes(index, loaded, _is_wide_integer(image))
+        return pixels.flip(0) if self._reverses_channels and not _is_rgb(image) else pixels
+
+    def after_fork(self) -> None:
+        """Take a lock of this process; called in a forked child."""
+        self._lock = threading.Lock()
+
+    def _load(self, image: Any) -> Picture:
+        if isinstance(image, Image.Image):
+            with self._lock:  # Pillow reads the file behind an image late, and not for two threads at once
+                return read_pictures(image, self._data_format)[0]
+        if callable(getattr(image, "asnumpy", None)):  # decord's arrays
+            image = image.asnumpy()
+        loaded = read_pictures(image, self._data_format)
+        if len(loaded) != 1:
+            raise ValueError(f"expected one image, got {len(loaded)}")
+        return loaded[0]
+
+    def _as_bytes(self, index: int, image: Picture, is_wide_integer: bool) -> Tensor:
+        pixels = image.pixels
+        if is_wide_integer or (pixels.is_floating_point() and image.white <= 255):
+            white = self._settled_white(index, image, "integer" if is_wide_integer else "floating")
+        else:
+            white = image.white
+        if pixels.is_floating_point() or white > 255:
+            pixels = (pixels * (255 / white)).round_().clamp_(0, 255).to(torch.uint8)
+        return pixels.expand(3, -1, -1) if len(pixels) == 1 else pixels
+
+    def _settled_white(self, index: int, image: Picture, kind: str) -> float:
+        """The value that means white in all frames of a kind."""
+        with self._lock:
+            white = self._white[kind] = self._white[kind] or image.white
+        if image.white > white:
+            reason = f"its values go up to {float(image.pixels.max()):g}, those of earlier frames stay within 0 to"
+            raise VideoDecodingError(index, f"{reason} {white:g}; use one scale for all frames, or uint8")
+        return white
+
+
+def _is_wide_integer(image: Any) -> bool:
+    """Whether values are integers of which only the largest tells whether they are 8 or 16 bit."""
+    if isinstance(image, Image.Image):
+        return image.mode == "I"
+    if isinstance(image, torch.Tensor):
+        fixed = image.dtype in (torch.uint8, torch.uint16, torch.bool)
+        return not (fixed or image.is_floating_point() or image.is_complex())
+    return isinstance(image, np.ndarray) and image.dtype.kind in "iu" and image.dtype not in (np.uint8, np.uint16)
+
+
+def _is_rgb(image: Any) -> bool:
+    return isinstance(image, (Image.Image, str, os.PathLike))
+
+
+def _reason(image: Any, error: Exception) -> str:
+    """What is wrong with an image, by the name of its file if it has one."""
+    if not isinstance(image, (str, os.PathLike)):
+        return str(error)
+    path = os.fspath(image)
+    if os.path.islink(path) and not os.path.exists(path):
+        return f"'{path}' is a link to '{os.readlink(path)}', which does not exist"
+    return f"'{path}' is not an image that can be read ({error.__cause__ or error})"
