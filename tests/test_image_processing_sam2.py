@@ -149,11 +149,9 @@ def test_settings_are_refused_by_name():
         Sam2ImageProcessor()(draw(), sise=3)
     with refused("do_pad=True is not supported by Sam2ImageProcessor"):
         Sam2ImageProcessor(do_pad=True)
-    with refused(
-        'size must be a number of pixels, (height, width) or {"height": …, "width": …}, got {\'longest_edge\''
-    ):
+    with refused("size must be a positive int or a pair (height, width) of them"):
         Sam2ImageProcessor(size={"longest_edge": 3})
-    with refused("mask_size must be a number of pixels, (height, width)"):
+    with refused("mask_size must be a positive int or a pair (height, width) of them"):
         Sam2ImageProcessor(mask_size=(3, 0))
     with refused("image_std must not be zero, got (0.0, 1.0, 1.0)"):
         Sam2ImageProcessor()(draw(), image_std=[0, 1, 1])

@@ -17,7 +17,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "sam2_hf"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "presets", "hub", "configuration_sam2", "outputs"),
+    ("version", "presets", "sizes", "prompt_values", "hub", "configuration_sam2", "outputs"),
     ("fast",),
     ("network",),
     ("inputs", "masks", "video_io"),
@@ -40,9 +40,11 @@ ALLOWED = {
     "presets": set(),
     "outputs": set(),
     "hub": {"presets"},
-    "configuration_sam2": {"presets", "hub"},
+    "sizes": set(),
+    "prompt_values": set(),
+    "configuration_sam2": {"presets", "hub", "sizes"},
     "fast": set(),
-    "network": {"configuration_sam2", "outputs"},
+    "network": {"configuration_sam2", "outputs", "prompt_values", "sizes"},
 }
 """Where a room may import less than its layer allows: all that it may import."""
 

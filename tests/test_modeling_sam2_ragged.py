@@ -11,7 +11,7 @@ from prompt_tensors import OUTPUTS, boxes_for, pixels, points_for
 from tiny import tiny_image_model
 
 from sam2_hf.network.mask_decoder import NO_OBJECT_LOGIT
-from sam2_hf.network.prompt_encoder import PAD_VALUE
+from sam2_hf.prompt_values import PAD_VALUE
 
 ALONE = 1e-5  # of the largest value, in float32
 

@@ -186,7 +186,9 @@ def test_calls_that_make_no_sense_are_refused():
     with refused("original_sizes must be those of images where both are given: expected [(45, 70)], got [(70, 45)]"):
         prepare(draw(), original_sizes=[(70, 45)])
     assert prepare(draw(), original_sizes=[(45, 70)]).original_sizes == [(45, 70)]
-    with refused("original_sizes must be nested 2 deep (images, (height, width))"):
+    with refused(
+        "original_sizes must hold (height, width) of each image, for example [(1200, 1800)]; got a size alone"
+    ):
         prepare(original_sizes=(45, 70), input_points=POINT)
     with refused("segmentation_maps need images beside them"):
         prepare(segmentation_maps=label_map(), original_sizes=[(45, 70)])

@@ -129,7 +129,7 @@ def snapshot(session: Sam2VideoInferenceSession) -> Any:
     hidden["frames"] = {
         name: value for name, value in vars(session.frames).items() if name not in ("video", "image_processor")
     }
-    hidden["feature_cache"] = list(session.feature_cache._entries)
+    hidden["feature_cache"] = list(session.feature_cache)
     return _freeze(hidden)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -20,8 +19,8 @@ from transformers.image_utils import (
 
 from .hub.remote_code import SavesItsCode
 from .inputs.images import Picture, read_label_maps, read_pictures, resize, resize_nearest, write_normalised
-from .inputs.prompts import Size
 from .masks.postprocessing import MaskRestorer
+from .sizes import Size, read_size
 
 
 class PixelOptions(NamedTuple):
@@ -186,32 +185,13 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
         return restore(masks, original_sizes)
 
 
-def as_size(size: Any, name: str) -> Size:
-    """(height, width) from one number, a pair, or anything with "height" and "width".
-
-    Raises:
-        ValueError: for anything else.
-    """
-    if isinstance(size, Integral):
-        pair: Any = (size, size)
-    elif isinstance(size, (dict, SizeDict)):
-        pair = (size.get("height"), size.get("width"))
-    else:
-        pair = size
-    if isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(side, Integral) for side in pair):
-        height, width = (int(side) for side in pair)
-        if height > 0 and width > 0:
-            return height, width
-    raise ValueError(f'{name} must be a number of pixels, (height, width) or {{"height": …, "width": …}}, got {size!r}')
-
-
 def _complete(options: PixelOptions, overrides: dict[str, Any]) -> PixelOptions:
     """Put what is not None over `options`, in one form and checked."""
     given = {name: value for name, value in overrides.items() if value is not None}
     for name in set(given) - set(PixelOptions._fields):
         _refuse(name, given.pop(name))
     for name in given.keys() & {"size", "mask_size"}:
-        given[name] = as_size(given[name], name)
+        given[name] = read_size(given[name], name)
     for name in given.keys() & {"image_mean", "image_std"}:
         value = given[name]
         given[name] = tuple(map(float, value)) if isinstance(value, Iterable) else float(value)

@@ -15,24 +15,22 @@ from .fast.chunking import how_many_fit, keep_freed_memory
 from .fast.compilation import Programs, compilable, points_bucket, runs_compiled
 from .fast.dispatch import suit as fast_paths_suit
 from .hub.remote_code import SavesItsCode
+from .inputs.prompt_tensors import PromptTensors, read_prompt_tensors
 from .network.fpn_neck import FpnNeck
 from .network.hiera import Hiera
 from .network.layers import sine_position_encoding
 from .network.losses import segmentation_loss
 from .network.mask_decoder import DecodedPrompts, MaskDecoder, MaskPrediction, join_predictions
 from .network.prompt_encoder import (
-    NOT_A_POINT_LABEL,
     PositionalEmbedding,
     PromptEmbeddings,
     PromptEncoder,
-    check_prompt_tensors,
     fill_up_points,
     join_points,
 )
 from .outputs import Sam2ImageSegmentationOutput, Sam2VisionEncoderOutput
+from .prompt_values import NOT_A_POINT_LABEL
 
-# Points, labels, boxes and masks.
-PromptTensors = tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]
 _TORCH = "torch"  # in the place of a preset: what `nn.Module.compile` does
 
 
@@ -239,7 +237,7 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
         (B, C, h, w); of P masks on an image, (B, P, C, h, w).
         """
         has_tokens = input_points is not None or input_boxes is not None
-        prompts = self._embed_prompts(input_points, input_labels, input_boxes, input_masks)
+        prompts = self._embed_prompts(self._read_prompts(input_points, input_labels, input_boxes, input_masks))
         size = self.prompt_encoder.image_embedding_size
         dense = prompts.dense.expand(len(prompts.tokens), -1, -1, *size)
         return prompts.tokens if has_tokens else None, dense.squeeze(1)
@@ -260,15 +258,16 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
         Shapes as in `Sam2Model.forward`. Hand the result to `upscale_masks` for the masks that are wanted.
         """
         self._check_image_embeddings(image_embeddings)
-        coarsest, prompts = image_embeddings[-1], (input_points, input_labels, input_boxes, input_masks)
+        coarsest = image_embeddings[-1]
+        prompts = self._read_prompts(input_points, input_labels, input_boxes, input_masks, len(coarsest))
         unguided = attention_similarity is None and target_embedding is None
         if runs_compiled(self) and unguided and not output_attentions:
             points, labels = self._program_points(prompts, len(coarsest))
-            return self._decode(coarsest, points, labels, input_masks)
+            return self._decode(coarsest, points, labels, prompts.masks)
         return self.mask_decoder.decode(
             coarsest,
             self.get_image_wide_positional_embeddings(),
-            self._embed_prompts(*prompts, len(coarsest)),
+            self._embed_prompts(prompts, len(coarsest)),
             attention_similarity,
             target_embedding,
             need_weights=output_attentions,
@@ -341,19 +340,23 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
         *fine, coarsest = maps
         return [*fine, coarsest + self.no_memory_embedding.view(1, -1, 1, 1).to(coarsest.device)]
 
-    def _embed_prompts(
+    def _read_prompts(
         self,
         points: torch.Tensor | None,
         labels: torch.Tensor | None,
         boxes: torch.Tensor | None,
         masks: torch.Tensor | None,
         batch: int | None = None,
-    ) -> PromptEmbeddings:
-        """Checks and embeds prompts; `batch` is the number of images they are for."""
-        check_prompt_tensors(points, labels, boxes, masks, batch)
-        may_have_padding = points is not None or boxes is not None
-        points, labels = self._complete_points(points, labels, boxes, masks, batch)
-        return self.prompt_encoder(points, labels, boxes, masks, may_have_padding)
+    ) -> PromptTensors:
+        """Checks prompts and brings them to the prompt encoder; `batch` is the number of images they are for."""
+        device = self.prompt_encoder.not_a_point_embed.weight.device
+        return read_prompt_tensors(points, labels, boxes, masks, batch, device)
+
+    def _embed_prompts(self, prompts: PromptTensors, batch: int | None = None) -> PromptEmbeddings:
+        """Embeds prompts; `batch` is the number of images they are for."""
+        may_have_padding = prompts.points is not None or prompts.boxes is not None
+        points, labels = self._complete_points(*prompts, batch)
+        return self.prompt_encoder(points, labels, prompts.boxes, prompts.masks, may_have_padding)
 
     def _complete_points(
         self,
@@ -376,8 +379,7 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
 
     def _program_points(self, prompts: PromptTensors, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Checked prompts as points (B, P, N, 2) with labels (B, P, N), where N is one of a few numbers."""
-        check_prompt_tensors(*prompts, batch)
-        points, labels = join_points(*self._complete_points(*prompts, batch), prompts[2])
+        points, labels = join_points(*self._complete_points(*prompts, batch), prompts.boxes)
         return fill_up_points(points, labels, points_bucket(labels.shape[2]))
 
 
@@ -426,7 +428,9 @@ class Sam2Model(Sam2PromptableModel):
             input_labels: (B, P, N): 1 for foreground, 0 for background, -1 for no point, -10 for padding, which is
                 masked out. All foreground if left out.
             input_boxes: boxes (B, P, 4) as (left, top, right, bottom); four times -10 is padding.
-            input_masks: logits of masks to start from, (B, P, h, w), or (B, 1, h, w) for all prompts of an image.
+            input_masks: masks to start from, (B, P, h, w), or (B, 1, h, w) for all prompts of an image, of any size.
+                Floating masks are logits, as an earlier call gave them; bool and integer masks are a person's, the
+                object where they are not 0.
             image_embeddings: from `get_image_embeddings` or an earlier output, in place of `pixel_values`.
             multimask_output: three masks a prompt, or the best one.
             attention_similarity: bias on the tokens' attention to the image, broadcast to (B, P, tokens, h * w)
@@ -457,7 +461,7 @@ class Sam2Model(Sam2PromptableModel):
         self._check_image_embeddings(image_embeddings)
         predicted = self._answer(
             image_embeddings,
-            (input_points, input_labels, input_boxes, input_masks),
+            self._read_prompts(input_points, input_labels, input_boxes, input_masks, len(image_embeddings[-1])),
             multimask_output,
             (attention_similarity, target_embedding),
             output_attentions,
@@ -487,8 +491,8 @@ class Sam2Model(Sam2PromptableModel):
         images = len(image_embeddings[-1])
         if runs_compiled(self) and all(bias is None for bias in guidance) and not need_weights:
             points, labels = self._program_points(prompts, images)
-            return self._predict_in_portions(image_embeddings, points, labels, prompts[-1], multimask)
-        positions, embedded = self.get_image_wide_positional_embeddings(), self._embed_prompts(*prompts, images)
+            return self._predict_in_portions(image_embeddings, points, labels, prompts.masks, multimask)
+        positions, embedded = self.get_image_wide_positional_embeddings(), self._embed_prompts(prompts, images)
         return self.mask_decoder.predict(image_embeddings, positions, embedded, multimask, *guidance, need_weights)
 
     def _predict_in_portions(

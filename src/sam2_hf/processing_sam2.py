@@ -10,8 +10,10 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
 from .hub.remote_code import SavesItsCode
-from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor, as_size
-from .inputs.prompts import PAD_VALUE, Size, place_prompts, read_prompts, read_sizes
+from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor
+from .inputs.prompts import place_prompts, read_prompts
+from .prompt_values import PAD_VALUE
+from .sizes import Size, read_size, read_sizes
 
 _COORDINATES = ("input_points", "input_boxes")
 
@@ -61,11 +63,11 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
     @property
     def target_size(self) -> int | Size:
         """The frame that coordinates are scaled to, one number if it is a square."""
-        return self._target_size or _shortest(as_size(self.image_processor.size, "size"))
+        return self._target_size or _shortest(read_size(self.image_processor.size, "size"))
 
     @target_size.setter
     def target_size(self, size: int | Size | None) -> None:
-        self._target_size = None if size is None else _shortest(as_size(size, "target_size"))
+        self._target_size = None if size is None else _shortest(read_size(size, "target_size"))
 
     @property
     def model_input_names(self) -> list[str]:
@@ -132,7 +134,7 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
     def _frames(self, sizes: list[Size], options: PixelOptions) -> list[Size]:
         """(height, width) that the coordinates of each picture are scaled to."""
         if self._target_size is not None:
-            return [as_size(self._target_size, "target_size")] * len(sizes)
+            return [read_size(self._target_size, "target_size")] * len(sizes)
         return [options.size] * len(sizes) if options.do_resize else sizes
 
     def post_process_masks(self, masks: Any, original_sizes: Any, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
@@ -154,7 +156,7 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
         fields = dict(processor_dict)
         image_fields = fields.get("image_processor") or {}
         stored = fields.get("target_size")
-        if stored is None or "size" not in image_fields or stored == _shortest(as_size(image_fields["size"], "size")):
+        if stored is None or "size" not in image_fields or stored == _shortest(read_size(image_fields["size"], "size")):
             fields.pop("target_size", None)
         return super().from_args_and_dict(args, fields, **kwargs)
 

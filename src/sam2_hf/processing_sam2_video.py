@@ -9,15 +9,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from .image_processing_sam2 import as_size
-from .inputs.prompts import PAD_VALUE, Prompts, Size, place_prompts, read_prompts, read_sizes
+from .inputs.prompts import Prompts, place_prompts, read_prompts
 from .processing_sam2 import Sam2Processor
+from .prompt_values import BOX_CORNER_LABELS, PAD_VALUE
+from .sizes import Size, read_size, read_sizes
 from .tracking.prompts import MaskPrompt, PointPrompt, Prompt
 from .tracking.session import Retention, Sam2VideoInferenceSession
 from .video_io.open_video import open_video
-
-# Labels of a box's upper left and lower right corner, which are points to the model.
-BOX_CORNER_LABELS = (2, 3)
 
 
 class Sam2VideoProcessor(Sam2Processor):
@@ -100,7 +98,7 @@ class Sam2VideoProcessor(Sam2Processor):
         size = _agree_on_size(session, original_size) or (None if masks is None else _size_of(masks[0]))
         if size is None:
             raise ValueError("original_size (height, width) must be given with the first prompts of a stream")
-        model_size = as_size(self.target_size, "target_size")
+        model_size = read_size(self.target_size, "target_size")
         prompts: list[Prompt]
         if masks is not None:
             prompts = [_mask_prompt(mask, size, model_size) for mask in masks]

@@ -12,7 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2_hf.inputs.prompts import PAD_VALUE, Prompts, place_prompts, read_prompts, read_sizes
+from sam2_hf.inputs.prompts import Prompts, place_prompts, read_prompts
+from sam2_hf.prompt_values import PAD_VALUE
 
 COORDINATE = st.integers(-20, 1000).filter(lambda value: value != PAD_VALUE) | st.floats(0, 1000, width=32)
 POINT = st.tuples(COORDINATE, COORDINATE)
@@ -369,32 +370,6 @@ def test_prompts_may_lie_outside_by_one_picture():
     prompts = read_prompts([[[[-20, 20], [40, -10]]]], None, [[[-20, -10, 40, 20]]])
     placed = place_prompts(prompts, [(10, 20)], [(10, 20)])
     assert torch.equal(placed.points, prompts.points) and torch.equal(placed.boxes, prompts.boxes)
-
-
-@pytest.mark.parametrize(
-    "sizes", [[(3, 4), (5, 6)], ((3, 4), [5, 6]), np.array([[3, 4], [5, 6]]), torch.tensor([[3.0, 4], [5, 6]])]
-)
-def test_sizes_are_read_from_anything(sizes):
-    assert read_sizes(sizes) == [(3, 4), (5, 6)]
-
-
-@pytest.mark.parametrize(
-    "sizes, message",
-    [
-        (
-            (3, 4),
-            "original_sizes must be nested 2 deep (images, (height, width)), for example [(1200, 1800)]; got 1 deep",
-        ),
-        ([], "original_sizes must be nested 2 deep (images, (height, width)), for example [(1200, 1800)]; got nothing"),
-        ([(3, 4), (0, 4)], "original_sizes[1] must be two positive whole numbers (height, width), got [0.0, 4.0]"),
-        ([(3.5, 4)], "original_sizes[0] must be two positive whole numbers (height, width), got [3.5, 4.0]"),
-        ([(3, 4, 3)], "original_sizes[0] must be two positive whole numbers (height, width), got [3.0, 4.0, 3.0]"),
-        ([(3, float("nan"))], "original_sizes[0] must be two positive whole numbers (height, width), got [3.0, nan]"),
-    ],
-)
-def test_impossible_sizes_are_refused(sizes, message):
-    with refused(message):
-        read_sizes(sizes)
 
 
 def test_object_arrays_are_read_as_the_lists_they_hold():

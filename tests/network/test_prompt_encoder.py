@@ -14,12 +14,11 @@ from torch.nn import functional as F
 from transformers.models.sam2.modeling_sam2 import Sam2PromptEncoder
 
 from sam2_hf.network.prompt_encoder import (
-    PAD_VALUE,
     MaskEmbedding,
     PositionalEmbedding,
     PromptEncoder,
-    check_prompt_tensors,
 )
+from sam2_hf.prompt_values import PAD_VALUE
 
 SIZE = 128  # pixels of the tiny model's input
 RECTANGLE = (64, 96)
@@ -222,68 +221,6 @@ class TestPositions:
         config.scale = 100
         torch.manual_seed(0)
         assert PositionalEmbedding(config).positional_embedding.std() > 50
-
-
-SHAPE_ERRORS = {
-    "points without prompts": (
-        {"points": (2, 3, 2)},
-        r"input_points must have the shape \(batch, prompts, points, 2\)",
-    ),
-    "points in space": ({"points": (2, 3, 1, 3)}, r"input_points must have .* got \(2, 3, 1, 3\)"),
-    "labels without points": ({"labels": (2, 3, 1)}, "input_labels must have input_points to go with"),
-    "labels of other points": (
-        {"points": (2, 3, 2, 2), "labels": (2, 3, 1)},
-        r"input_labels must have the shape \(2, 3, 2\), got the shape \(2, 3, 1\)",
-    ),
-    "labels of a wrong rank": ({"points": (2, 3, 2, 2), "labels": (2, 3)}, "input_labels must have the shape"),
-    "boxes with points' axes": ({"boxes": (2, 3, 1, 4)}, r"input_boxes must have the shape \(batch, prompts, 4\)"),
-    "boxes of three numbers": ({"boxes": (2, 3, 3)}, r"input_boxes must have .* got \(2, 3, 3\)"),
-    "masks without prompts": (
-        {"masks": (2, 32, 32)},
-        r"input_masks must have the shape \(batch, prompts, height, width\)",
-    ),
-    "points for other images": (
-        {"points": (3, 1, 1, 2), "batch": 2},
-        "input_points must .* each of the 2 images, got 3",
-    ),
-    "kinds for different images": (
-        {"points": (2, 1, 1, 2), "boxes": (1, 1, 4)},
-        "input_boxes must hold prompts for each of the 2 images, got 1",
-    ),
-    "kinds of different number": (
-        {"points": (2, 3, 1, 2), "boxes": (2, 2, 4)},
-        r"same number of prompts of each kind, got \{'input_points': 3, 'input_boxes': 2\}",
-    ),
-    "masks of another number": (
-        {"points": (2, 3, 1, 2), "masks": (2, 2, 32, 32)},
-        r"same number of prompts of each kind, got \{'input_points': 3, 'input_masks': 2\}",
-    ),
-    "no prompts": ({"boxes": (2, 0, 4)}, r"at least one prompt, got \{'input_boxes': 0\}"),
-}
-
-
-class TestChecks:
-    @staticmethod
-    def check(batch=None, **shapes):
-        tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
-        check_prompt_tensors(**{"points": None, "labels": None, "boxes": None, "masks": None, **tensors}, batch=batch)
-
-    @pytest.mark.parametrize("case", SHAPE_ERRORS)
-    def test_refuses(self, case):
-        shapes, message = SHAPE_ERRORS[case]
-        with pytest.raises(ValueError, match=message):
-            self.check(**shapes)
-
-    @given(
-        st.integers(1, 3), st.integers(1, 4), st.integers(0, 3), st.booleans(), st.sampled_from(["none", "own", "one"])
-    )
-    def test_accepts_what_belongs_together(self, batch, prompts, count, with_boxes, masks):
-        shapes = {"points": (batch, prompts, count, 2), "labels": (batch, prompts, count)}
-        if with_boxes:
-            shapes["boxes"] = (batch, prompts, 4)
-        if masks != "none":
-            shapes["masks"] = (batch, prompts if masks == "own" else 1, 8, 8)
-        self.check(batch=batch, **shapes)
 
 
 @settings(deadline=None)

@@ -27,8 +27,9 @@ from video_scenes import (
     track,
 )
 
+from sam2_hf.prompt_values import MASK_PROMPT_LIMIT
 from sam2_hf.tracking import frame_result
-from sam2_hf.tracking.step import PREVIOUS_LOGIT_LIMIT, FrameStep
+from sam2_hf.tracking.step import FrameStep
 
 LENGTH = 6
 prompted = partial(video_scenes.prompted, num_frames=LENGTH)
@@ -214,7 +215,7 @@ class TestPreviousLogits:
         with counted(model, monkeypatch, "segment") as calls:
             model(session, frame_idx=2)
         logits = calls["segment"][0][4]
-        assert logits.min() == -PREVIOUS_LOGIT_LIMIT == -32 and logits.max() == 32
+        assert logits.min() == -MASK_PROMPT_LIMIT == -32 and logits.max() == 32
         torch.testing.assert_close(logits[..., 4:-4, :], torch.full_like(logits[..., 4:-4, :], -10.0))
 
     def test_they_change_the_mask(self) -> None:

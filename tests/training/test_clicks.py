@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sam2_hf.network.prompt_encoder import PAD_VALUE
+from sam2_hf.prompt_values import PAD_VALUE
 from sam2_hf.training.prompting.clicks import correct, draw_box, first_click
 
 SIZE = (20, 30)

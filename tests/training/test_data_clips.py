@@ -10,7 +10,7 @@ from PIL import Image
 
 from sam2_hf import Sam2ImageProcessor
 from sam2_hf.network.losses import IGNORED_LABEL
-from sam2_hf.network.prompt_encoder import PAD_VALUE
+from sam2_hf.prompt_values import PAD_VALUE
 from sam2_hf.training.data.augmentation import ColourJitter, Compose, Flip, ResizedCrop, standard_augmentation
 from sam2_hf.training.data.collation import ClipCollator, PictureCollator, read_clip
 from sam2_hf.training.data.resizing import resize_clip, resize_masks

@@ -18,12 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from .nesting import Layout, Padded, number_depths, pad_nested, spell, to_plain, widen
+from ..prompt_values import PAD_VALUE
+from ..sizes import Size
+from .nesting import Layout, Padded, pad_nested, spell, widen
 
-PAD_VALUE = -10
 LABEL_MEANINGS = {1: "object", 0: "background", -1: "not a point", PAD_VALUE: "padding"}
-
-Size = tuple[int, int]  # (height, width)
 
 _POINTS = Layout("input_points", ("images", "objects", "points", "(x, y)"), 2, "[[[[500, 375]]]]")
 _LABELS = Layout("input_labels", ("images", "objects", "labels"), None, "[[[1]]]")
@@ -118,30 +117,6 @@ def place_prompts(prompts: Prompts, original_sizes: Sequence[Size], model_sizes:
         _check_near(corners, padding, size_xy, _BOXES)
         boxes = torch.where(padding, boxes, (corners * scale).flatten(-2))
     return Prompts(points, labels, boxes)
-
-
-def read_sizes(sizes: Any, name: str = "original_sizes") -> list[Size]:
-    """(height, width) of each picture from a list, array or tensor of pairs, as plain integers.
-
-    Raises:
-        TypeError: something that is no number, list, array or tensor.
-        ValueError: not nested images, (height, width); no picture; a size that is not positive and whole.
-    """
-    plain = to_plain(sizes, name)
-    depths = number_depths(plain)
-    if depths != {2}:
-        given = f"{' and '.join(map(str, sorted(depths)))} deep" if depths else "nothing"
-        raise ValueError(
-            f"{name} must be nested 2 deep (images, (height, width)), for example [(1200, 1800)]; got {given}"
-        )
-    return [_read_size(pair, spell(name, [index])) for index, pair in enumerate(plain)]
-
-
-def _read_size(pair: Any, name: str) -> Size:
-    values = np.asarray(pair, dtype=np.float64)
-    if values.shape != (2,) or not (np.isfinite(values) & (values >= 1) & (values % 1 == 0)).all():
-        raise ValueError(f"{name} must be two positive whole numbers (height, width), got {values.tolist()}")
-    return int(values[0]), int(values[1])
 
 
 def _read_labels(input_labels: Any, points: Padded) -> Padded:

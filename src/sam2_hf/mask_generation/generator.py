@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 import torch
 
 from ..fast.chunking import how_many_fit
+from ..prompt_values import MASK_PROMPT_LIMIT
 from .crops import Crop
 from .mask_table import FoundMasks
 from .settings import MaskGenerationSettings
 from .upsampled_masks import EnlargedLogits, encode, enlarge, stability
-
-_REFINEMENT_LIMIT = 32.0  # logits of masks that are given back as prompts stay within, as in the official predictor
 
 
 class _Candidates(NamedTuple):
@@ -142,7 +141,7 @@ def _refined(
     """Masks given back to the model together with their point; what comes out counts."""
     first = _multimasks if settings.multimask_output else _single_masks
     for logits, _, prompt in first(model, embeddings, decoded, threshold=0.0):
-        start = logits.clamp(-_REFINEMENT_LIMIT, _REFINEMENT_LIMIT)
+        start = logits.clamp(-MASK_PROMPT_LIMIT, MASK_PROMPT_LIMIT)
         again = _decode(model, embeddings, points[prompt], start)
         for better in _single_masks(model, embeddings, again, settings.pred_iou_thresh):
             yield better._replace(prompt=prompt[better.prompt])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..inputs.prompts import Size, read_sizes
+from ..sizes import Size, read_sizes
 from .connected_components import fill_holes, remove_sprinkles
 
 # Upscaled logits exist for so many pixels only, before they are cut to bits. That bounds memory, and what fits into

@@ -16,11 +16,8 @@ from transformers.activations import ACT2FN
 from transformers.utils.generic import maybe_autocast
 
 from ..configuration_sam2 import Sam2PromptEncoderConfig, as_pair
+from ..prompt_values import NOT_A_POINT_LABEL, PAD_VALUE
 from .layers import LayerNorm2d
-
-# Marks what a ragged batch was filled up with: a point's label, or all four coordinates of a box.
-PAD_VALUE = -10
-NOT_A_POINT_LABEL = -1
 
 
 class PromptEmbeddings(NamedTuple):
@@ -48,48 +45,6 @@ class PromptEmbeddings(NamedTuple):
         """The same embeddings on another device."""
         masks = (None if mask is None else mask.to(device) for mask in (self.is_token, self.is_object))
         return PromptEmbeddings(self.tokens.to(device), self.dense.to(device), *masks)
-
-
-def check_prompt_tensors(
-    points: torch.Tensor | None,
-    labels: torch.Tensor | None,
-    boxes: torch.Tensor | None,
-    masks: torch.Tensor | None,
-    batch: int | None = None,
-) -> None:
-    """Raises a `ValueError` that names the argument if prompts have a wrong shape or do not belong together.
-
-    `batch` is the number of images, if known.
-    """
-    layouts = {
-        "input_points": (points, "(batch, prompts, points, 2)", 2),
-        "input_labels": (labels, "(batch, prompts, points)", None),
-        "input_boxes": (boxes, "(batch, prompts, 4)", 4),
-        "input_masks": (masks, "(batch, prompts, height, width)", None),
-    }
-    for name, (tensor, layout, last) in layouts.items():
-        if tensor is None:
-            continue
-        shape = tuple(tensor.shape)
-        if len(shape) != layout.count(",") + 1 or (last is not None and shape[-1] != last):
-            raise ValueError(f"{name} must have the shape {layout}, got {shape}")
-        batch = shape[0] if batch is None else batch
-        if shape[0] != batch:
-            raise ValueError(f"{name} must hold prompts for each of the {batch} images, got {shape[0]}")
-    if labels is not None and (points is None or labels.shape != points.shape[:-1]):
-        expected = "input_points to go with" if points is None else f"the shape {tuple(points.shape[:-1])}"
-        raise ValueError(f"input_labels must have {expected}, got the shape {tuple(labels.shape)}")
-    _check_prompt_counts({"input_points": points, "input_boxes": boxes, "input_masks": masks})
-
-
-def _check_prompt_counts(prompts: dict[str, torch.Tensor | None]) -> None:
-    counts = {name: tensor.shape[1] for name, tensor in prompts.items() if tensor is not None}
-    if counts.get("input_masks") == 1:
-        counts.pop("input_masks")  # one mask serves all prompts of its image
-    if 0 in counts.values():
-        raise ValueError(f"every image needs at least one prompt, got {counts}")
-    if len(set(counts.values())) > 1:
-        raise ValueError(f"every image needs the same number of prompts of each kind, got {counts}")
 
 
 def join_points(

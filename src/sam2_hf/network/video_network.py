@@ -18,15 +18,13 @@ from ..configuration_sam2 import Sam2VideoConfig, as_pair
 from ..fast.array_ops import send
 from ..fast.compilation import compilable, runs_compiled
 from ..modeling_sam2 import Sam2PromptableModel
+from ..prompt_values import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE
 from .features import FrameFeatures
 from .layers import FeedForward, sine_position_encoding
 from .mask_decoder import NO_OBJECT_LOGIT, DecodedPrompts
 from .memory_attention import MemoryAttention, RotaryTable
 from .memory_encoder import MemoryEncoder, MemoryFuserBlock
 from .memory_tokens import MemoryTokens, build_memory, pointer_distance_scale
-
-# A mask given by the user, as logits and as an object score: 10 where it is, -10 where it is not.
-GIVEN_MASK_SCALE, GIVEN_MASK_BIAS = 20.0, -10.0
 
 
 class ObjectMasks(NamedTuple):
@@ -161,7 +159,7 @@ class Sam2VideoNetwork(Sam2PromptableModel):
         that scores best of the three; else the single one.
         """
         if runs_compiled(self):
-            prompts = (points, labels, None, previous_logits)
+            prompts = self._read_prompts(points, labels, None, previous_logits, len(embedding))
             points, labels = self._program_points(prompts, len(embedding))
             return self._segment_points(features.fine, embedding, points, labels, previous_logits, multimask)
         high_resolution = [*features.fine, embedding]

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 import torch
 from torch import Tensor
 
-from .feature_cache import FeatureCache
+from ..inputs.lru_cache import LruCache
+from ..network.features import FrameFeatures
 from .frame_result import FrameResult
 from .frames import SessionFrames
 from .memory.policy import MemoryPolicy
@@ -89,7 +90,9 @@ class Sam2VideoInferenceSession:
         self.inference_state_device = torch.device(inference_state_device or inference_device)
         self.retention: Retention = retention or ("everything" if self.is_seekable else "readable")
         self.tracks: dict[Hashable, ObjectState] = {}
-        self.feature_cache = FeatureCache(max_vision_features_cache_size)
+        self.feature_cache = LruCache[int, FrameFeatures](
+            max_vision_features_cache_size, "max_vision_features_cache_size"
+        )
         self._next_version = 1
 
     # Frames

@@ -20,6 +20,7 @@ from ..masks.mask_utils import fill_holes
 from ..network.features import FrameFeatures
 from ..network.mask_decoder import NO_OBJECT_LOGIT
 from ..network.video_network import ObjectMasks, StoredMemories
+from ..prompt_values import MASK_PROMPT_LIMIT
 from .frame_result import FrameMemory, FrameResult
 from .memory.policy import MemoryPolicy
 from .memory.selection import MemorySelection
@@ -29,9 +30,6 @@ from .prompts import MaskPrompt, PointPrompt
 if TYPE_CHECKING:
     from ..network.video_network import Sam2VideoNetwork
     from .session import Sam2VideoInferenceSession
-
-# Logits handed back to the decoder are clamped to this, as the official predictor does against rare extremes.
-PREVIOUS_LOGIT_LIMIT = 32.0
 
 Item = TypeVar("Item")
 
@@ -198,7 +196,7 @@ class FrameStep:
             labels = torch.stack([prompt.labels for prompt in prompts]).unflatten(0, layout).to(device)
         previous = [task.previous_logits for task in group if task.previous_logits is not None]
         if previous:
-            clamped = torch.cat(previous).to(device).clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
+            clamped = torch.cat(previous).to(device).clamp(-MASK_PROMPT_LIMIT, MASK_PROMPT_LIMIT)
             logits = clamped.unflatten(0, layout)
         return self.model.segment(features, embedding, points, labels, logits, self._uses_multimask(first))
 

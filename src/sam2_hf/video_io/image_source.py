@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 from PIL import Image
 from torch import Tensor
 
+from ..inputs.natural_order import natural_order
 from .frame_reader import FrameReader
 from .image_pages import ImagePages
 from .source import VideoSource
@@ -142,11 +142,4 @@ def images_in_folder(folder: Path) -> list[Path]:
         twin = stems.setdefault(path.stem, path)
         if twin is not path:
             raise ValueError(f"'{folder}' has two images for one frame: {twin.name} and {path.name}")
-    return sorted(images, key=lambda path: natural_key(path.name))
-
-
-def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Sorts names by the numbers in them: runs of digits count as numbers, letters without regard to case."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    # A number sorts before text; the name itself decides between "1" and "01".
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts], name
+    return natural_order(images, lambda path: path.name)

@@ -11,13 +11,13 @@ import operator
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any
 
 from torch import Tensor
 
+from ..inputs.lru_cache import LruCache
 from .forking import tell_after_fork
 from .prefetch import Prefetcher
 
@@ -45,34 +45,6 @@ class FrameUnavailableError(LookupError):
     """A stream was asked for a frame that has gone by and is no longer kept."""
 
 
-class FrameCache:
-    """The last few frames that were used, oldest use first out. Safe to share between threads."""
-
-    def __init__(self, capacity: int):
-        if capacity < 1:
-            raise ValueError(f"cache_size must be at least 1 frame, got {capacity}")
-        self.capacity = capacity
-        self._frames: OrderedDict[int, Tensor] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, index: int) -> Tensor | None:
-        with self._lock:
-            if index in self._frames:
-                self._frames.move_to_end(index)
-            return self._frames.get(index)
-
-    def put(self, index: int, frame: Tensor) -> None:
-        with self._lock:
-            self._frames[index] = frame
-            self._frames.move_to_end(index)
-            while len(self._frames) > self.capacity:
-                self._frames.popitem(last=False)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._frames.clear()
-
-
 class VideoSource(ABC):
     """Frames of one video, numbered from 0 in the order in which they are shown.
 
@@ -92,8 +64,7 @@ class VideoSource(ABC):
         if prefetch < 0:
             raise ValueError(f"prefetch must be 0 (no thread) or a number of frames, got {prefetch}")
         self.name = name
-        self._cache_size = cache_size
-        self._cache = FrameCache(cache_size)
+        self._cache = LruCache[int, Tensor](cache_size, "cache_size")
         self._prefetch = prefetch
         self._closed = False
         self._readers: weakref.WeakSet[Prefetcher[Any]] = weakref.WeakSet()
@@ -230,7 +201,7 @@ class VideoSource(ABC):
 
     def after_fork(self) -> None:
         """Start over in a forked process; called there before anything else. See `forking`."""
-        self._cache = FrameCache(self._cache_size)
+        self._cache = LruCache(self._cache.size)
         self._readers_lock = threading.Lock()
         for reader in list(self._readers):
             reader.after_fork()

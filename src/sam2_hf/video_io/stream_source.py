@@ -133,7 +133,7 @@ class StreamSource(VideoSource):
         if frame is None:
             raise FrameUnavailableError(
                 f"frame {index} of {self.name} has gone by: a stream gives each frame once and keeps the last "
-                f"{self._cache.capacity} (cache_size); it stands at frame {self._position}"
+                f"{self._cache.size} (cache_size); it stands at frame {self._position}"
             )
         return frame
 
@@ -156,7 +156,7 @@ class StreamSource(VideoSource):
         self._known_size = self._known_size or (frame.shape[1], frame.shape[2])
         self._cache.put(self._position, frame)
         self._times[self._position] = seconds
-        if len(self._times) > self._cache.capacity:
+        if len(self._times) > self._cache.size:
             self._times.popitem(last=False)
         self._position += 1
         return True

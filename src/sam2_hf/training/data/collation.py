@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...network.losses import IGNORED_LABEL
-from ...network.prompt_encoder import PAD_VALUE
+from ...prompt_values import PAD_VALUE
 from ..prompting.clicks import Clicks, draw_box, first_click
 from .resizing import resize_clip
 from .videos import Clip, split_index_map

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
+from ...inputs.natural_order import natural_order
+
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -138,14 +140,9 @@ def split_index_map(numbers: np.ndarray, void: int | None = None) -> dict[Hashab
 def pictures_in(folder: str | os.PathLike[str]) -> list[str]:
     """The paths of the pictures in a folder, in order of their names; numbers count as numbers."""
     names = [name for name in os.listdir(folder) if name.lower().endswith(PICTURE_SUFFIXES)]
-    return [os.path.join(folder, name) for name in sorted(names, key=_natural)]
+    return [os.path.join(folder, name) for name in natural_order(names)]
 
 
 def stem(path: str) -> str:
     """The name of a file without folder and suffix."""
     return os.path.splitext(os.path.basename(path))[0]
-
-
-def _natural(name: str) -> tuple[int, int, str]:
-    digits = stem(name)
-    return (0, int(digits), name) if digits.isdecimal() else (1, 0, name)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...network.features import FrameFeatures
-from ...tracking.step import PREVIOUS_LOGIT_LIMIT
+from ...prompt_values import MASK_PROMPT_LIMIT
 from ..data.videos import AnnotatedVideo
 from ..models.candidates import best_of, decode
 from ..prompting.clicks import Clicks, correct, draw_box, first_click
@@ -82,7 +82,7 @@ def _predict(
     several = clicks.points.shape[1] == 1
     best = best_of(decode(model, features, embeddings[2], placed, logits, several))[0]
     masks = F.interpolate(best, size=truth.shape[-2:], mode="bilinear", align_corners=False).squeeze(1) > 0
-    return masks, best.clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
+    return masks, best.clamp(-MASK_PROMPT_LIMIT, MASK_PROMPT_LIMIT)
 
 
 def _ious(masks: Tensor, truth: Tensor) -> list[float]:

@@ -18,9 +18,10 @@ from ...network.features import FrameFeatures
 from ...network.losses import IGNORED_LABEL, LossWeights, SegmentationLoss, segmentation_loss
 from ...network.memory_tokens import MemoryTokens, build_memory
 from ...network.video_network import ObjectMasks
+from ...prompt_values import MASK_PROMPT_LIMIT
 from ...tracking.memory.history import FrameSets
 from ...tracking.memory.selection import MemorySelection
-from ...tracking.step import PREVIOUS_LOGIT_LIMIT, grouped, shared_rows
+from ...tracking.step import grouped, shared_rows
 from ..prompting.clicks import Clicks, correct, draw_box, first_click
 from ..prompting.interaction import InteractionPlan, PromptKind
 from .candidates import Candidates, choose, decode, uses_several_masks
@@ -118,7 +119,7 @@ class ClipUnrolling:
     def _decode(self, view: _View, clicks: Clicks | None, previous_logits: Tensor | None = None) -> ObjectMasks:
         """One prediction, whose loss is taken down."""
         if previous_logits is not None:
-            previous_logits = previous_logits.clamp(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
+            previous_logits = previous_logits.clamp(-MASK_PROMPT_LIMIT, MASK_PROMPT_LIMIT)
         candidates, loss = self.call(self._decode_and_judge, view, clicks, previous_logits)
         self.losses.append(loss)
         return choose(self.model, candidates)

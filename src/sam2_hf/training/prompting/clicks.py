@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...masks.mask_utils import mask_to_box
-from ...network.prompt_encoder import PAD_VALUE
+from ...prompt_values import PAD_VALUE
 from .distance import deepest_points
 
 # "uniform": anywhere in the error, as in training. "centre": its deepest pixel, as in evaluation.

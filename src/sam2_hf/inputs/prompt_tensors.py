@@ -1,0 +1,126 @@
+"""Prompts that are tensors already, as people hand them to the models: checked, and moved to where the model is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from ..prompt_values import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE
+
+_LAYOUTS = {
+    "input_points": ("(batch, prompts, points, 2)", 2),
+    "input_labels": ("(batch, prompts, points)", None),
+    "input_boxes": ("(batch, prompts, 4)", 4),
+    "input_masks": ("(batch, prompts, height, width)", None),
+}
+
+
+class PromptTensors(NamedTuple):
+    """Prompts of B images, P of each; what was not given is None.
+
+    Attributes:
+        points: (B, P, N, 2), (x, y) in pixels of the model's input.
+        labels: (B, P, N), see `prompt_values`.
+        boxes: (B, P, 4), (left, top, right, bottom).
+        masks: (B, P, h, w) or (B, 1, h, w), logits.
+    """
+
+    points: torch.Tensor | None = None
+    labels: torch.Tensor | None = None
+    boxes: torch.Tensor | None = None
+    masks: torch.Tensor | None = None
+
+
+def read_prompt_tensors(
+    points: torch.Tensor | None,
+    labels: torch.Tensor | None,
+    boxes: torch.Tensor | None,
+    masks: torch.Tensor | None,
+    batch: int | None = None,
+    device: torch.device | None = None,
+) -> PromptTensors:
+    """Check the prompts of a model's call and prepare them for its prompt encoder.
+
+    Args:
+        points: (B, P, N, 2).
+        labels: (B, P, N).
+        boxes: (B, P, 4).
+        masks: (B, P, h, w) or (B, 1, h, w): logits; or a person's masks, bool or integer, which become logits of 10
+            where they are not 0 and of -10 elsewhere, as strong as a mask prompt in a video.
+        batch: the number of images, if it is known.
+        device: where the prompts are needed; by default they stay where they are.
+
+    Returns:
+        The same prompts there, their masks as logits.
+
+    Raises:
+        ValueError: a wrong shape, or prompts that do not belong together; names the argument.
+    """
+    check_prompt_tensors(points, labels, boxes, masks, batch)
+    if masks is not None and not masks.is_floating_point():
+        masks = mask_logits(masks != 0)
+    given = (points, labels, boxes, masks)
+    if device is None or device.type == "meta":  # weights that are elsewhere until they are used
+        return PromptTensors(*given)
+    return PromptTensors(*(None if tensor is None else tensor.to(device) for tensor in given))
+
+
+def mask_logits(masks: torch.Tensor) -> torch.Tensor:
+    """Logits of masks that a person drew: float32, 10 inside, -10 outside, in between where partly covered.
+
+    Args:
+        masks: any shape; bool, or how much of each pixel is covered, from 0 to 1.
+
+    Returns:
+        The same shape.
+    """
+    return masks.float() * GIVEN_MASK_SCALE + GIVEN_MASK_BIAS
+
+
+def check_prompt_tensors(
+    points: torch.Tensor | None,
+    labels: torch.Tensor | None,
+    boxes: torch.Tensor | None,
+    masks: torch.Tensor | None,
+    batch: int | None = None,
+) -> None:
+    """Refuse prompts of a wrong shape, and prompts that do not belong together.
+
+    Args:
+        points: (B, P, N, 2).
+        labels: (B, P, N).
+        boxes: (B, P, 4).
+        masks: (B, P, h, w) or (B, 1, h, w).
+        batch: the number of images, if it is known.
+
+    Raises:
+        ValueError: names the argument, what was expected and what came.
+    """
+    given = dict(zip(_LAYOUTS, (points, labels, boxes, masks), strict=True))
+    for name, tensor in given.items():
+        if tensor is None:
+            continue
+        layout, last = _LAYOUTS[name]
+        shape = tuple(tensor.shape)
+        if len(shape) != layout.count(",") + 1 or (last is not None and shape[-1] != last):
+            raise ValueError(f"{name} must have the shape {layout}, got {shape}")
+        batch = shape[0] if batch is None else batch
+        if shape[0] != batch:
+            raise ValueError(f"{name} must hold prompts for each of the {batch} images, got {shape[0]}")
+    if labels is not None and (points is None or labels.shape != points.shape[:-1]):
+        expected = "input_points to go with" if points is None else f"the shape {tuple(points.shape[:-1])}"
+        raise ValueError(f"input_labels must have {expected}, got the shape {tuple(labels.shape)}")
+    _check_prompt_counts({"input_points": points, "input_boxes": boxes, "input_masks": masks})
+
+
+def _check_prompt_counts(prompts: dict[str, torch.Tensor | None]) -> None:
+    counts = {name: tensor.shape[1] for name, tensor in prompts.items() if tensor is not None}
+    if "input_masks" in counts and counts["input_masks"] == 1:
+        counts.pop("input_masks")  # one mask serves all prompts of its image
+    # No sets and no hashing: a tracer's sizes are symbols.
+    numbers = list(counts.values())
+    if any(number == 0 for number in numbers):
+        raise ValueError(f"every image needs at least one prompt, got {counts}")
+    if any(number != numbers[0] for number in numbers[1:]):
+        raise ValueError(f"every image needs the same number of prompts of each kind, got {counts}")

@@ -1,0 +1,15 @@
+"""Values to which the prompt encoder gives a meaning, for the network and for what prepares its inputs."""
+
+from __future__ import annotations
+
+# Fills up ragged batches: the label of a point, and every coordinate of a point or a box.
+PAD_VALUE = -10
+NOT_A_POINT_LABEL = -1
+BACKGROUND_LABEL, FOREGROUND_LABEL = 0, 1
+# Labels of a box's upper left and lower right corner, which are points to the model.
+BOX_CORNER_LABELS = (2, 3)
+
+# Logits that are given back to the model as a mask prompt stay within this range, as in the official predictor.
+MASK_PROMPT_LIMIT = 32.0
+# A mask drawn by a person, as logits: 10 inside of it, -10 outside.
+GIVEN_MASK_SCALE, GIVEN_MASK_BIAS = 20.0, -10.0
