@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from sam2_hf.training.loop.recipe import load_recipe
-from sam2_hf.training.loop.running import train
+from sam2_hf.training.loop.run_recipe import train
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

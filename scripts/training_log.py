@@ -1,8 +1,8 @@
-"""Gathers what a training wrote down about itself: one table of all stages, and a picture of the curve.
+"""Gathers what a training wrote down about itself: one table of all stages, and an image of the curve.
 
 python scripts/training_log.py outputs/micro configs/sam2.1-hiera-micro.csv docs/images/training.png
 
-The picture needs matplotlib: pip install "sam2-hf[train]".
+The image needs matplotlib: pip install "sam2-hf[train]".
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ COLUMNS = (
     "loss_focal",
     "loss_dice",
     "loss_iou",
-    "loss_presence",
-    "loss_grouping",
+    "loss_object_score",
+    "loss_pixel_affinity",
     "grad_norm",
     "learning_rate",
 )
@@ -72,13 +72,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path, help="the folder that scripts/train.py wrote")
     parser.add_argument("table", type=Path, help="the CSV file to write")
-    parser.add_argument("picture", type=Path, nargs="?", help="the PNG file to write")
+    parser.add_argument("image", type=Path, nargs="?", help="the PNG file to write")
     options = parser.parse_args(arguments)
     try:
         stages = read_stages(options.output)
         write_table(stages, options.table)
-        if options.picture:
-            draw_curve(stages, options.picture)
+        if options.image:
+            draw_curve(stages, options.image)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

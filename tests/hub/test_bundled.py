@@ -66,7 +66,7 @@ class TestWhatItIs:
 
     def test_transformers_gives_the_same_masks(self):
         model, processor = image_model()
-        picture = pictures(1)[0].picture(0)
+        picture = pictures(1)[0].image(0)
         inputs = processor(picture, input_points=[[[[100, 90]]]], input_labels=[[[1]]], return_tensors="pt")
         names = ("pixel_values", "input_points", "input_labels")
         with torch.inference_mode():
@@ -96,7 +96,7 @@ class TestPictures:
         found_all = []
         for number in range(6):
             video = pictures(6)[number]
-            found = [np.asarray(mask) for mask in generator(Image.fromarray(video.picture(0)))["masks"]]
+            found = [np.asarray(mask) for mask in generator(Image.fromarray(video.image(0)))["masks"]]
             truths = video.read([0]).masks[0]
             found_all += [max((iou(mask, truth) for mask in found), default=0.0) for truth in truths if truth.any()]
         assert np.mean(np.array(found_all) > 0.7) > 0.7
@@ -105,7 +105,7 @@ class TestPictures:
 class TestClips:
     def test_objects_are_followed(self):
         scores = summarise(evaluate_tracking(*video_model(), SyntheticVideos(4, split="test")))
-        assert scores["J&F"] > 0.78 and scores["presence"] > 0.92
+        assert scores["J&F"] > 0.78 and scores["visibility"] > 0.92
 
     def test_an_object_that_was_hidden_is_found_again(self):
         truth, masks = clip(OCCLUSION), follow()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sam2_hf.training.data.videos import pictures_in
 
 from sam2_hf.inputs.natural_order import natural_order
-from sam2_hf.training.data.videos import pictures_in
 
 IN_ORDER = ["7", "10", "a", "a009", "a9", "a9b2", "A9B10", "a10", "b1"]
 

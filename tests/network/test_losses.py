@@ -101,7 +101,7 @@ def test_teaches_nothing_but_absence_where_there_is_no_object():
     assert float(logits.grad.abs().sum()) == 0
     assert float(ious.grad.abs().sum()) == 0
     assert (scores.grad > 0).all()  # towards lower scores
-    torch.testing.assert_close(loss.presence, F.softplus(scores).mean())
+    torch.testing.assert_close(loss.object_score, F.softplus(scores).mean())
 
 
 def test_unknown_pixels_change_nothing():
@@ -159,8 +159,8 @@ def test_stays_finite_for_extreme_logits():
 def test_weights_scale_their_terms():
     case = random_case(masks=1)
     plain = segmentation_loss(*case)
-    nothing = LossWeights(focal=0, dice=0, iou=0, presence=0)
-    for name in ("focal", "dice", "iou", "presence"):
+    nothing = LossWeights(focal=0, dice=0, iou=0, object_score=0)
+    for name in ("focal", "dice", "iou", "object_score"):
         weights = replace(nothing, **{name: 2.5})
         assert float(segmentation_loss(*case, weights).total) == pytest.approx(2.5 * float(getattr(plain, name)))
 

@@ -95,7 +95,7 @@ def test_unknown_pixels_are_no_errors(where):
 
 def test_clicks_follow_one_another():
     first, second = first_click(TRUTH), correct(TRUTH, TRUTH)
-    both = first.then(second)
+    both = first.followed_by(second)
     assert both.points.shape == (2, 2, 2)
     assert torch.equal(both.points[:, 1:], second.points)
     assert both.labels.tolist() == [[1, 0], [1, 0]]
@@ -107,7 +107,7 @@ def test_a_box_without_noise_is_tight():
     assert box.labels.tolist() == [[2, 3], [2, 3]]
 
 
-def test_boxes_miss_by_a_tenth_of_their_sides_and_stay_in_the_picture():
+def test_boxes_miss_by_a_tenth_of_their_sides_and_stay_in_the_image():
     torch.manual_seed(0)
     tight = draw_box(TRUTH, noise=0.0).points
     boxes = torch.stack([draw_box(TRUTH).points for _ in range(200)])

@@ -15,7 +15,6 @@ from sam2_hf.training.data.sampling import ClipDataset, ClipSampling
 from sam2_hf.training.models import rollout
 from sam2_hf.training.models.candidates import choose, decode
 from sam2_hf.training.models.clip_model import Sam2VideoForTraining
-from sam2_hf.training.prompting.clicks import Clicks
 from sam2_hf.training.prompting.interaction import Interaction, InteractionPlan, evaluation_plan
 from sam2_hf.training.synthetic.world import SyntheticVideos
 
@@ -138,7 +137,7 @@ def test_objects_that_fill_up_the_batch_change_nothing():
     torch.testing.assert_close(other.loss, one.loss)
     torch.testing.assert_close(other.mask_ious[:, :2], one.mask_ious)
     assert (other.mask_ious[:, 2] == IGNORED_LABEL).all()
-    assert (other.presence_right[:, 2] == IGNORED_LABEL).all()
+    assert (other.visibility_correct[:, 2] == IGNORED_LABEL).all()
 
 
 @pytest.mark.parametrize("kind", ["mask", "click"])
@@ -146,15 +145,15 @@ def test_objects_that_fill_up_the_batch_change_nothing():
 @torch.no_grad()
 def test_equals_tracking_with_a_session(kind, selection, monkeypatch):
     """What is trained is what is used: the same masks as from a session, frame by frame."""
-    kept = rollout.ClipUnrolling._remember
+    kept = rollout.ClipRollout._remember
     # A session keeps memories in bfloat16.
-    monkeypatch.setattr(rollout.ClipUnrolling, "_remember", lambda self, *args: kept(self, *args).bfloat16().float())
+    monkeypatch.setattr(rollout.ClipRollout, "_remember", lambda self, *args: kept(self, *args).bfloat16().float())
     model = training_model(memory_selection=selection, num_maskmem=3).eval()
     if selection == "visible":  # the two objects are then seen in some frames each, and not in the same ones
         model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(2.1)
     pixels, labels = clips(frames=8)
     plan = evaluation_plan(kind)
-    unrolled = rollout.ClipUnrolling(model, labels, plan)
+    unrolled = rollout.ClipRollout(model, labels, plan)
     for frame in unrolled.frames_in_order():
         unrolled.step(frame, model.encode_frame(pixels[:, frame]))
 
@@ -177,7 +176,7 @@ def test_equals_tracking_with_a_session(kind, selection, monkeypatch):
 def test_choosing_a_candidate_is_what_segment_does(several):
     model = training_model().eval()
     features = model.encode_frame(clips()[0][:, 0])
-    clicks = Clicks(torch.tensor([[[20.0, 30.0]], [[5.0, 8.0]]]), torch.tensor([[1], [0]]))
+    clicks = PointPrompt(torch.tensor([[[20.0, 30.0]], [[5.0, 8.0]]]), torch.tensor([[1], [0]]))
     previous = torch.randn(2, 1, SIZE // 4, SIZE // 4, generator=torch.Generator().manual_seed(3))
     embedding = model.without_memory(features)
     chosen = choose(model, decode(model, features, embedding, clicks, previous, several))
@@ -197,8 +196,8 @@ def test_scores_say_what_became_of_the_masks():
         model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(-500.0)
         nothing = model(pixels, labels, evaluation_plan("mask"))
     assert (output.mask_ious[:, :, 0] > 0.9).all()  # as given
-    assert output.presence_right.tolist() == [[[1, 1, 0], [1, 1, 0]]]
-    assert nothing.presence_right.tolist() == [[[1, 0, 1], [1, 0, 1]]]
+    assert output.visibility_correct.tolist() == [[[1, 1, 0], [1, 1, 0]]]
+    assert nothing.visibility_correct.tolist() == [[[1, 0, 1], [1, 0, 1]]]
     assert nothing.mask_ious[0, :, 1:].tolist() == [[0, 1], [0, 1]]  # absent, and rightly without a mask
 
 
@@ -207,9 +206,9 @@ def test_loss_weights_are_those_given():
     plan = InteractionPlan({0: "click"}, {}, where="centre")
     with torch.no_grad():
         terms = model(*clips(), plan).loss_terms
-        model.loss_weights = LossWeights(focal=1, dice=2, iou=3, presence=4)
+        model.loss_weights = LossWeights(focal=1, dice=2, iou=3, object_score=4)
         loss = model(*clips(), plan).loss
-    expected = terms["focal"] + 2 * terms["dice"] + 3 * terms["iou"] + 4 * terms["presence"]
+    expected = terms["focal"] + 2 * terms["dice"] + 3 * terms["iou"] + 4 * terms["object_score"]
     torch.testing.assert_close(loss, expected)
 
 

@@ -5,17 +5,17 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from made_data import SIZE, Blocks, block, number_of, picture
 from PIL import Image
+from small_datasets import SIZE, Blocks, block, number_of, plain_image
 
 from sam2_hf import Sam2ImageProcessor
 from sam2_hf.network.losses import IGNORED_LABEL
 from sam2_hf.prompt_values import PAD_VALUE
+from sam2_hf.training.data.annotated_video import Clip
 from sam2_hf.training.data.augmentation import ColourJitter, Compose, Flip, ResizedCrop, standard_augmentation
-from sam2_hf.training.data.collation import ClipCollator, PictureCollator, read_clip
+from sam2_hf.training.data.collation import ClipCollator, ImageCollator, read_clip
 from sam2_hf.training.data.resizing import resize_clip, resize_masks
-from sam2_hf.training.data.sampling import ClipDataset, ClipSampling, move_to_appearance, returning_objects
-from sam2_hf.training.data.videos import Clip
+from sam2_hf.training.data.sampling import ClipDataset, ClipSampling, move_to_appearance, reappearing_objects
 
 
 def rng(seed=0):
@@ -86,7 +86,7 @@ class TestSampling:
     def test_every_video_has_its_turn_before_the_first_comes_again(self):
         videos = [Blocks(1, name) for name in "abc"]
         for number, video in enumerate(videos):
-            video.picture = lambda frame, number=number: picture(number)
+            video.image = lambda frame, number=number: plain_image(number)
         data = ClipDataset(videos, ClipSampling(1), num_clips=7)
         assert [number_of(clip.frames) for clip in data] == [0, 1, 2, 0, 1, 2, 0]
 
@@ -100,7 +100,7 @@ class TestSampling:
 
         videos = Videos(Blocks(8, name) for name in "ab")
         for number, video in enumerate(videos):
-            video.picture = lambda frame, number=number: picture(number)
+            video.image = lambda frame, number=number: plain_image(number)
         videos.opened = 0
         data = ClipDataset(videos, ClipSampling(1, max_objects=1), num_clips=12, views=3)
         clips = list(data)
@@ -116,11 +116,11 @@ class TestSampling:
                 return {k: v for k, v in super().masks(frame).items() if (k, frame) != ("a", 5)}
 
         def clips(returning):
-            sampling = ClipSampling(4, max_objects=1, returning=returning)
+            sampling = ClipSampling(4, max_objects=1, reappearing=returning)
             return list(ClipDataset([Hiding()], sampling, num_clips=40))
 
         def share(found):
-            return sum(bool(returning_objects(clip.masks)) for clip in found) / len(found)
+            return sum(bool(reappearing_objects(clip.masks)) for clip in found) / len(found)
 
         always = clips(1.0)
         assert share(always) == 1
@@ -156,7 +156,7 @@ class TestSampling:
         assert share(clips(0.0)) < share(clips(0.5)) < share(clips(1.0))
 
     def test_clips_without_return_do_where_there_are_no_others(self):
-        assert len(ClipDataset([Blocks()], ClipSampling(3, returning=1.0))[0].object_ids) > 0
+        assert len(ClipDataset([Blocks()], ClipSampling(3, reappearing=1.0))[0].object_ids) > 0
 
     def test_another_video_takes_the_place_of_one_without_objects(self):
         class Empty(Blocks):
@@ -175,7 +175,7 @@ class TestSampling:
             ({"strides": ()}, "strides must be"),
             ({"strides": (0,)}, "strides must be"),
             ({"reverse": 2.0}, "reverse must be a probability"),
-            ({"returning": -1.0}, "returning must be a probability, got -1"),
+            ({"reappearing": -1.0}, "reappearing must be a probability, got -1"),
             ({"appearing": 3.0}, "appearing must be a probability, got 3"),
         ],
     )
@@ -208,7 +208,7 @@ class TestResizing:
         assert np.array_equal(clip.ignored[0], np.kron(block(20, 0), np.ones((2, 2))) > 0)
 
     def test_clips_without_objects_can_be_resized(self):
-        empty = Clip(picture(0)[None], np.zeros((1, 0, *SIZE), bool), ())
+        empty = Clip(plain_image(0)[None], np.zeros((1, 0, *SIZE), bool), ())
         assert resize_clip(empty, (10, 10)).masks.shape == (1, 0, 10, 10)
 
 
@@ -222,7 +222,7 @@ class TestAugmentation:
         assert Flip(0.0)(clip, rng()) is clip
 
     def test_all_frames_are_cut_alike(self):
-        """Pictures that show where they were cut from: masks and frames agree, frame by frame."""
+        """Images that show where they were cut from: masks and frames agree, frame by frame."""
         y, x = np.indices(SIZE)
         frames = np.stack([np.stack([x * 7, y * 10, 0 * x], axis=-1).astype(np.uint8)] * 3)
         masks = (frames[..., 0] > 60) & (frames[..., 1] > 60)
@@ -252,7 +252,7 @@ class TestAugmentation:
         clip = clip_of()
         jittered = ColourJitter(grey=0.0)(clip, rng(1))
         assert jittered.masks is clip.masks
-        same = Clip(np.stack([picture(9)] * 3), clip.masks, clip.object_ids)
+        same = Clip(np.stack([plain_image(9)] * 3), clip.masks, clip.object_ids)
         levels = ColourJitter(brightness=0.5, contrast=0.0, per_frame=0.1)(same, rng(3)).frames.mean(axis=(1, 2, 3))
         assert abs(levels.mean() - 95) > 5
         assert 0 < np.ptp(levels) < abs(levels.mean() - 95)
@@ -280,7 +280,7 @@ class TestCollation:
     def test_clips_become_a_batch(self):
         batch = ClipCollator(self.processor)([clip_of(ignored=True), clip_of().with_objects([1])])
         assert batch["pixel_values"].shape == (2, 3, 3, 64, 64)
-        expected = self.processor([picture(frame) for frame in range(3)], return_tensors="pt")["pixel_values"]
+        expected = self.processor([plain_image(frame) for frame in range(3)], return_tensors="pt")["pixel_values"]
         assert torch.equal(batch["pixel_values"][0], expected)
         labels = batch["labels"]
         assert (labels.shape, labels.dtype) == ((2, 3, 2, 64, 64), torch.int8)
@@ -297,10 +297,10 @@ class TestCollation:
         with pytest.raises(ValueError, match=r"equally many frames, got \[2, 3\]"):
             ClipCollator(self.processor)([clip_of(2), clip_of(3)])
 
-    def test_pictures_come_with_a_prompt_for_every_object(self):
+    def test_images_come_with_a_prompt_for_every_object(self):
         torch.manual_seed(0)
         for uses_boxes in (True, False):
-            collator = PictureCollator(self.processor, box=float(uses_boxes))
+            collator = ImageCollator(self.processor, box=float(uses_boxes))
             batch = collator([clip_of(), clip_of().with_objects([0])])
             assert batch["multimask_output"] == (not uses_boxes)
             assert batch["pixel_values"].shape == (2, 3, 64, 64)
@@ -326,8 +326,8 @@ class TestCollation:
         assert np.array_equal(read_clip(row).masks, clip.masks[:1])
         assert np.array_equal(read_clip({**row, "masks": clip.masks[0]}).masks, clip.masks[:1])
 
-    def test_rows_without_pictures_or_masks_are_refused(self):
+    def test_rows_without_images_or_masks_are_refused(self):
         with pytest.raises(ValueError, match=r"""a row must hold "masks" and either .* got \['masks'\]"""):
             read_clip({"masks": []})
         with pytest.raises(ValueError, match="an entry for each of 2 frames, got 1"):
-            read_clip({"frames": [picture(0)] * 2, "masks": [block(0, 0)]})
+            read_clip({"frames": [plain_image(0)] * 2, "masks": [block(0, 0)]})

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from made_data import SIZE, Blocks
+from small_datasets import SIZE, Blocks
 
 from sam2_hf import Sam2ImageProcessor
 from sam2_hf.training.data.collation import ClipCollator
-from sam2_hf.training.data.mixing import ClipsAndPictures
+from sam2_hf.training.data.mixing import ClipsAndImages
 from sam2_hf.training.data.sampling import ClipDataset, ClipSampling
 
 
@@ -30,24 +30,24 @@ def kinds(data):
         (1.0, 5, "PPPPPPPPPPPP"),
     ],
 )
-def test_pictures_take_whole_blocks(share, block, expected):
-    assert kinds(ClipsAndPictures(clips(3, 12), clips(1), 3, share, block)) == expected
+def test_images_take_whole_blocks(share, block, expected):
+    assert kinds(ClipsAndImages(clips(3, 12), clips(1), 3, share, block)) == expected
 
 
-def test_every_picture_comes_once_before_one_comes_again():
-    pictures = clips(1, 36)
-    data = ClipsAndPictures(clips(3, 12), pictures, 3, share=1.0)
-    drawn = [picture for item in data for picture in item]
-    for picture, expected in zip(drawn, pictures, strict=True):
-        assert np.array_equal(picture.frames, expected.frames)
-        assert np.array_equal(picture.masks, expected.masks)
-    again = ClipsAndPictures(clips(3, 12), clips(1, 35), 3, share=1.0)[11]
-    assert np.array_equal(again[2].masks, pictures[0].masks)
+def test_every_image_comes_once_before_one_comes_again():
+    images = clips(1, 36)
+    data = ClipsAndImages(clips(3, 12), images, 3, share=1.0)
+    drawn = [image for item in data for image in item]
+    for image, expected in zip(drawn, images, strict=True):
+        assert np.array_equal(image.frames, expected.frames)
+        assert np.array_equal(image.masks, expected.masks)
+    again = ClipsAndImages(clips(3, 12), clips(1, 35), 3, share=1.0)[11]
+    assert np.array_equal(again[2].masks, images[0].masks)
 
 
 def test_batches_of_either_kind_hold_equally_many_frames():
     collator = ClipCollator(Sam2ImageProcessor(size={"height": SIZE[0], "width": SIZE[1]}))
-    data = ClipsAndPictures(clips(3), clips(1), 3, block=2)
+    data = ClipsAndImages(clips(3), clips(1), 3, block=2)
     batches = [collator([data[first], data[first + 1]]) for first in (0, 2)]
     shapes = [tuple(batch["pixel_values"].shape[:2]) for batch in batches]
     assert shapes == [(2, 3), (6, 1)]
@@ -55,8 +55,8 @@ def test_batches_of_either_kind_hold_equally_many_frames():
 
 
 def test_is_the_same_whenever_it_is_asked():
-    data = ClipsAndPictures(clips(3), clips(1), 3)
-    first = [picture.frames for picture in data[5]]
+    data = ClipsAndImages(clips(3), clips(1), 3)
+    first = [image.frames for image in data[5]]
     assert len(list(data)) == len(data) == 24
     assert all(np.array_equal(one, other.frames) for one, other in zip(first, data[5], strict=True))
     assert torch.equal(torch.from_numpy(data[4].frames), torch.from_numpy(data[4].frames))
@@ -68,9 +68,9 @@ def test_is_the_same_whenever_it_is_asked():
 )
 def test_names_what_does_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
-        ClipsAndPictures(clips(3), clips(1), **{"together": 3, **arguments})
+        ClipsAndImages(clips(3), clips(1), **{"together": 3, **arguments})
 
 
 def test_there_is_nothing_outside():
     with pytest.raises(IndexError, match=r"0\.\.23, got 24"):
-        ClipsAndPictures(clips(3), clips(1), 3)[24]
+        ClipsAndImages(clips(3), clips(1), 3)[24]

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_data import SIZE, block, encode, number_of, picture, save_json, save_numbers, save_picture
 from PIL import Image
+from small_datasets import SIZE, block, encode, number_of, plain_image, save_image, save_json, save_numbers
 
+from sam2_hf.training.data.annotated_video import Clip, read_image, read_index_map
 from sam2_hf.training.data.coco import CocoImages, fill_polygon, segmentation_to_mask
 from sam2_hf.training.data.data_sets import KINDS, Joined, open_data
 from sam2_hf.training.data.image_folder import ImageFolder
 from sam2_hf.training.data.palette_folder import PaletteFolder
 from sam2_hf.training.data.sa_v import SaVEvaluation, SaVTraining
-from sam2_hf.training.data.videos import Clip, read_index_map, read_picture
 from sam2_hf.video_io.write_video import write_video
 
 ONE, TWO = block(2, 3), block(12, 20)
@@ -20,7 +20,7 @@ NUMBERS = ONE * 1 + TWO * 7
 class TestImageFolder:
     @pytest.mark.parametrize("mode", ["P", "L", "I;16"])
     def test_numbers_are_instances(self, tmp_path, mode):
-        save_picture(tmp_path / "images" / "street.jpg", 3)
+        save_image(tmp_path / "images" / "street.jpg", 3)
         save_numbers(tmp_path / "masks" / "street.png", NUMBERS * (100 if mode == "I;16" else 1), mode)
         (found,) = ImageFolder(tmp_path)
         clip = found.read([0])
@@ -29,31 +29,31 @@ class TestImageFolder:
         assert number_of(clip.frames[0]) == 3
 
     def test_a_file_an_instance_may_overlap(self, tmp_path):
-        save_picture(tmp_path / "images" / "street.png", 3)
+        save_image(tmp_path / "images" / "street.png", 3)
         for name, mask in {"car": ONE, "wheel": ONE & block(4, 3)}.items():
             save_numbers(tmp_path / "masks" / "street" / f"{name}.png", mask * 255, "L")
         masks = ImageFolder(tmp_path)[0].masks(0)
         assert list(masks) == ["car", "wheel"]
         assert np.array_equal(masks["car"] & masks["wheel"], masks["wheel"])
 
-    def test_pictures_without_masks_are_passed_over(self, tmp_path):
+    def test_images_without_masks_are_passed_over(self, tmp_path):
         for number in range(12):
-            save_picture(tmp_path / "images" / f"{number}.jpg", number)
+            save_image(tmp_path / "images" / f"{number}.jpg", number)
             if number != 5:
                 save_numbers(tmp_path / "masks" / f"{number}.png", NUMBERS)
         names = [found.name for found in ImageFolder(tmp_path)]
         assert names == [f"{number}.jpg" for number in range(12) if number != 5]
 
     def test_nothing_found_says_what_was_expected(self, tmp_path):
-        save_picture(tmp_path / "images" / "street.jpg", 3)
+        save_image(tmp_path / "images" / "street.jpg", 3)
         with pytest.raises(FileNotFoundError, match=r"expected images/NAME.jpg with masks/NAME.png"):
             ImageFolder(tmp_path)
 
 
 class TestCoco:
     def write(self, folder, **more):
-        save_picture(folder / "val" / "1.jpg", 4)
-        save_picture(folder / "val" / "2.jpg", 5)
+        save_image(folder / "val" / "1.jpg", 4)
+        save_image(folder / "val" / "2.jpg", 5)
         square = [3.0, 2.0, 11.0, 2.0, 11.0, 8.0, 3.0, 8.0]
         crowd = {"size": list(SIZE), "counts": [0, 48, SIZE[0] * SIZE[1] - 48]}
         images = [{"id": i, "file_name": f"{i}.jpg", "height": SIZE[0], "width": SIZE[1]} for i in (1, 2)]
@@ -67,7 +67,7 @@ class TestCoco:
         return folder / "val.json", folder / "val"
 
     def test_polygons_run_lengths_and_crowds(self, tmp_path):
-        (found,) = CocoImages(*self.write(tmp_path))  # the other picture is all crowd
+        (found,) = CocoImages(*self.write(tmp_path))  # the other image is all crowd
         clip = found.read([0])
         assert clip.object_ids == (11, 12)
         assert np.array_equal(clip.masks[0], np.stack([ONE, TWO]))
@@ -116,7 +116,7 @@ class TestPaletteFolder:
     def write(self, root, resolution="", annotated=(0, 1, 2)):
         for name in ("bear", "camel"):
             for frame in range(3):
-                save_picture(root / "JPEGImages" / resolution / name / f"{frame:05}.jpg", frame)
+                save_image(root / "JPEGImages" / resolution / name / f"{frame:05}.jpg", frame)
             for frame in annotated:
                 numbers = np.where(block(20, 28, 4, 4), 255, NUMBERS if frame else ONE * 1)
                 save_numbers(root / "Annotations" / resolution / name / f"{frame:05}.png", numbers)
@@ -157,7 +157,7 @@ class TestSaV:
     def write_training(self, root):
         folder = root / "sav_000"
         folder.mkdir()
-        write_video(folder / "sav_000001.mp4", [picture(frame) for frame in range(9)], fps=24)
+        write_video(folder / "sav_000001.mp4", [plain_image(frame) for frame in range(9)], fps=24)
         manual = [[encode(ONE), encode(TWO)], [encode(ONE), None], [encode(ONE), encode(TWO)]]
         save_json(folder / "sav_000001_manual.json", {"masklet": manual, "masklet_id": [0, 4]})
         save_json(folder / "sav_000001_auto.json", {"masklet": [[encode(TWO)]] * 3, "masklet_id": [2]})
@@ -179,7 +179,7 @@ class TestSaV:
 
     def test_evaluation_videos_have_a_file_an_object(self, tmp_path):
         for frame in range(5):
-            save_picture(tmp_path / "JPEGImages_24fps" / "sav_1" / f"{frame:05}.jpg", frame)
+            save_image(tmp_path / "JPEGImages_24fps" / "sav_1" / f"{frame:05}.jpg", frame)
         for obj_id, mask, frames in (("000", ONE, (0, 4)), ("001", TWO, (4,))):
             for frame in frames:
                 save_numbers(tmp_path / "Annotations_6fps" / "sav_1" / obj_id / f"{frame:05}.png", mask * 1, "L")
@@ -199,43 +199,43 @@ class TestSaV:
 
 
 class TestFiles:
-    def test_pictures_are_upright_and_in_colour(self, tmp_path):
+    def test_images_are_upright_and_in_colour(self, tmp_path):
         image = Image.fromarray(np.arange(24 * 32, dtype=np.uint8).reshape(24, 32))
         exif = Image.Exif()
         exif[0x0112] = 6  # a quarter turn
         image.save(tmp_path / "a.jpg", exif=exif)
-        assert read_picture(tmp_path / "a.jpg").shape == (32, 24, 3)
+        assert read_image(tmp_path / "a.jpg").shape == (32, 24, 3)
 
     def test_colours_are_no_numbers(self, tmp_path):
-        save_picture(tmp_path / "a.png", 3)
+        save_image(tmp_path / "a.png", 3)
         with pytest.raises(ValueError, match=r"a\.png must hold numbers .* got the mode RGB"):
             read_index_map(tmp_path / "a.png")
 
-    def test_pictures_and_masks_must_have_one_size(self, tmp_path):
-        save_picture(tmp_path / "images" / "street.jpg", 3)
+    def test_images_and_masks_must_have_one_size(self, tmp_path):
+        save_image(tmp_path / "images" / "street.jpg", 3)
         save_numbers(tmp_path / "masks" / "street.png", NUMBERS[:-2])
-        with pytest.raises(ValueError, match=r"street.jpg: pictures and masks must have one size, got \(24, 32\)"):
+        with pytest.raises(ValueError, match=r"street.jpg: images and masks must have one size, got \(24, 32\)"):
             ImageFolder(tmp_path)[0].read([0])
 
 
 class TestClip:
     def test_keeps_the_objects_that_are_chosen(self):
-        clip = Clip(picture(0)[None], np.stack([ONE, TWO, ONE])[None], ("a", "b", "c"))
+        clip = Clip(plain_image(0)[None], np.stack([ONE, TWO, ONE])[None], ("a", "b", "c"))
         chosen = clip.with_objects([2, 1])
         assert chosen.object_ids == ("c", "b")
         assert np.array_equal(chosen.masks[0], np.stack([ONE, TWO]))
 
     def test_refuses_what_does_not_fit(self):
         with pytest.raises(ValueError, match="for 2 objects"):
-            Clip(picture(0)[None], ONE[None, None], ("a", "b"))
+            Clip(plain_image(0)[None], ONE[None, None], ("a", "b"))
         with pytest.raises(ValueError, match="ignored must be"):
-            Clip(picture(0)[None], ONE[None, None], ("a",), ignored=ONE)
+            Clip(plain_image(0)[None], ONE[None, None], ("a",), ignored=ONE)
 
 
 class TestByName:
     def test_kinds_are_opened_with_their_options(self, tmp_path):
         assert len(open_data("synthetic", {"count": 3, "size": [64, 64]})) == 3
-        save_picture(tmp_path / "images" / "street.jpg", 3)
+        save_image(tmp_path / "images" / "street.jpg", 3)
         save_numbers(tmp_path / "masks" / "street.png", NUMBERS)
         assert open_data("image_folder", {"root": str(tmp_path)})[0].name == "street.jpg"
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from made_data import Blocks, block
+from small_datasets import Blocks, block
 from tiny import tiny_image_model, tiny_video_model
 
 from sam2_hf import Sam2ImageProcessor, Sam2Processor, Sam2VideoProcessor
@@ -38,9 +38,9 @@ def oracle(monkeypatch):
 
 
 class TestPrompts:
-    def measure(self, pictures, clicks=(1, 2, 5)):
+    def measure(self, images, clicks=(1, 2, 5)):
         model = tiny_image_model()
-        return evaluate_prompts(model, Sam2Processor(Sam2ImageProcessor(size=128)), pictures, clicks)
+        return evaluate_prompts(model, Sam2Processor(Sam2ImageProcessor(size=128)), images, clicks)
 
     def test_scores_are_averages_over_all_objects(self, oracle):
         scores = self.measure([Blocks(), Blocks()])
@@ -66,13 +66,13 @@ class TestPrompts:
         assert list(scores) == ["1 click", "3 clicks", "5 clicks", "box"]
         assert all(0 <= value <= 1 for value in scores.values())
 
-    def test_coordinates_are_those_of_the_picture(self):
-        """The same picture at another size, and the prompts with it, give about the same masks."""
+    def test_coordinates_are_those_of_the_image(self):
+        """The same image at another size, and the prompts with it, give about the same masks."""
         model, processor = tiny_image_model(), Sam2Processor(Sam2ImageProcessor(size=128))
 
         class Doubled(Blocks):
-            def picture(self, frame):
-                return self.twice(super().picture(frame))
+            def image(self, frame):
+                return self.twice(super().image(frame))
 
             def masks(self, frame):
                 return {obj_id: self.twice(mask) for obj_id, mask in super().masks(frame).items()}
@@ -100,7 +100,7 @@ class TestTracking:
             ("two", "a"),
             ("two", "b"),
         ]
-        assert all(0 <= value <= 1 for score in scores for value in (score.region, score.contour, score.presence))
+        assert all(0 <= value <= 1 for score in scores for value in (score.region, score.contour, score.visibility))
         assert 0 <= summarise(scores)["J&F"] <= 1
 
     def answer_with(self, monkeypatch, masks_of_frame, log=None):
@@ -121,7 +121,7 @@ class TestTracking:
         video = Blocks(6)
         self.answer_with(monkeypatch, video.masks)
         assert [summarise([score]) for score in self.score([video])] == [
-            {"J": 1.0, "F": 1.0, "J&F": 1.0, "presence": 1.0}
+            {"J": 1.0, "F": 1.0, "J&F": 1.0, "visibility": 1.0}
         ] * 3
 
     def test_first_and_last_frame_and_frames_before_an_object_do_not_count(self, monkeypatch):
@@ -138,7 +138,7 @@ class TestTracking:
         )
         scores = {score.object_id: score for score in self.score([video])}
         assert scores["a"].region == 3 / 4
-        assert scores["a"].presence == 1
+        assert scores["a"].visibility == 1
         assert scores["b"].region == 1
 
     def mistake_for_a(self, monkeypatch, video, mistaken, frames):
@@ -161,14 +161,14 @@ class TestTracking:
         video.exclusive = exclusive
         self.mistake_for_a(monkeypatch, video, "b", frames=range(6))
         scores = {score.object_id: score for score in self.score([video])}
-        assert (scores["a"].region, scores["a"].presence) == ((0, 0) if exclusive else (1, 1))
+        assert (scores["a"].region, scores["a"].visibility) == ((0, 0) if exclusive else (1, 1))
         assert (scores["b"].region, scores["late"].region) == (0, 1)
 
     def test_an_object_that_was_not_seen_yet_takes_no_pixel_from_another(self, monkeypatch):
         video = Blocks(6)
         video.exclusive = True
         self.mistake_for_a(monkeypatch, video, "late", frames=range(3))
-        assert all(score.both == score.presence == 1 for score in self.score([video]))
+        assert all(score.both == score.visibility == 1 for score in self.score([video]))
 
     def test_objects_are_prompted_once_where_they_are_first_seen(self, monkeypatch):
         log = []

@@ -48,7 +48,7 @@ def test_a_tenth_of_the_corrections_is_blind():
     assert abs(np.mean(flags) - 0.1) < 0.02
 
 
-def test_a_single_picture_gets_a_click_or_a_box():
+def test_a_single_image_gets_a_click_or_a_box():
     kinds = Counter(plan.first_frames[0] for plan in plans(num_frames=1))
     assert set(kinds) == {"click", "box"}
     assert abs(kinds["click"] / 2000 - 0.5) < 0.05

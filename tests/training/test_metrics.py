@@ -61,7 +61,7 @@ def test_contour_accuracy_equals_that_of_all_pairs_of_pixels(seed):
     assert contour_accuracy(predicted, truth) == pytest.approx(slow_contour_accuracy(predicted, truth))
 
 
-def test_tolerance_grows_with_the_picture():
+def test_tolerance_grows_with_the_image():
     predicted, truth = blobs(3, size=(150, 200))
     assert contour_accuracy(predicted, truth) == pytest.approx(slow_contour_accuracy(predicted, truth))
     shifted = np.roll(truth, 2, axis=1)
@@ -119,7 +119,7 @@ def test_frames_after_an_object_was_out_of_sight_are_averaged_by_themselves():
     frames = ObjectFrames()
     for predicted, truth in ((EMPTY, mask), (EMPTY, EMPTY), (mask, mask), (mask, EMPTY), (EMPTY, mask), (mask, mask)):
         frames.add(predicted, truth)
-    assert frames.score("bear", 7).both_again == 2 / 3
+    assert frames.score("bear", 7).both_reappearing == 2 / 3
 
 
 def test_what_never_reappears_has_no_score_for_it():
@@ -127,7 +127,7 @@ def test_what_never_reappears_has_no_score_for_it():
     frames = ObjectFrames()
     frames.add(mask, mask)
     frames.add(EMPTY, EMPTY)
-    assert frames.score("bear", 7).both_again is None
+    assert frames.score("bear", 7).both_reappearing is None
 
 
 def test_unknown_pixels_count_as_right():
@@ -139,11 +139,11 @@ def test_unknown_pixels_count_as_right():
 
 def test_every_object_counts_the_same():
     scores = [ObjectScore("a", "1", 1.0, 0.5, 1.0), ObjectScore("b", "1", 0.0, 0.5, 0.5)]
-    assert summarise(iter(scores)) == {"J": 0.5, "F": 0.5, "J&F": 0.5, "presence": 0.75}
+    assert summarise(iter(scores)) == {"J": 0.5, "F": 0.5, "J&F": 0.5, "visibility": 0.75}
     with pytest.raises(ValueError, match="no object"):
         summarise([])
 
 
 def test_only_objects_that_reappear_count_for_how_well_they_do():
     scores = [ObjectScore("a", "1", 1.0, 1.0, 1.0, again) for again in (None, 0.0, 0.5)]
-    assert summarise(scores)["J&F again"] == 0.25
+    assert summarise(scores)["J&F reappearing"] == 0.25

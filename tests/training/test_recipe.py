@@ -29,7 +29,7 @@ def test_what_is_left_out_is_the_default(tmp_path):
     (stage,) = recipe.stages
     assert stage.clips == ClipSampling()
     assert stage.interaction == Interaction()
-    assert vars(stage.loss) == {"focal": 20.0, "dice": 1.0, "iou": 1.0, "presence": 1.0, "chosen": 0.0}
+    assert vars(stage.loss) == {"focal": 20.0, "dice": 1.0, "iou": 1.0, "object_score": 1.0, "chosen": 0.0}
     assert (stage.freeze, stage.lora, stage.evaluation, stage.augmentation) == ("nothing", None, None, None)
 
 

@@ -41,10 +41,10 @@ def test_choices_follow_their_weights():
 
 
 def test_bytes_fill_any_shape():
-    picture = Draws(2).bytes((5, 7, 3))
-    assert picture.shape == (5, 7, 3)
-    assert picture.dtype == np.uint8
-    assert len(np.unique(picture)) > 50
+    image = Draws(2).bytes((5, 7, 3))
+    assert image.shape == (5, 7, 3)
+    assert image.dtype == np.uint8
+    assert len(np.unique(image)) > 50
 
 
 def test_clouds_are_smooth_and_stay_in_range():

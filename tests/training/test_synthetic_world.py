@@ -21,8 +21,8 @@ def test_a_clip_is_the_same_on_every_machine():
     """These were written down once. If they change, every recorded training and table is of another world."""
     clip = SyntheticVideos(3, seed=0)[2].render(range(0, 40, 8))
     assert (digest(clip.frames), digest(clip.masks)) == ("2111881bad57aca9", "c9def3290386b66e")
-    picture = SyntheticVideos(10, seed=0, moving=False, objects=(3, 8))[5].render([0])
-    assert (digest(picture.frames), digest(picture.masks)) == ("427ad4836d11ae3e", "6ec4a938b858f83b")
+    image = SyntheticVideos(10, seed=0, moving=False, objects=(3, 8))[5].render([0])
+    assert (digest(image.frames), digest(image.masks)) == ("427ad4836d11ae3e", "6ec4a938b858f83b")
 
 
 def test_frames_do_not_depend_on_which_others_are_drawn():
@@ -32,7 +32,7 @@ def test_frames_do_not_depend_on_which_others_are_drawn():
         alone = SyntheticVideos(5, **SMALL)[3].read([frame])
         assert np.array_equal(alone.frames[0], together.frames[frame])
         assert np.array_equal(alone.masks[0], together.masks[frame])
-        assert np.array_equal(video.picture(frame), together.frames[frame])
+        assert np.array_equal(video.image(frame), together.frames[frame])
 
 
 def test_numbers_seeds_and_splits_are_worlds_of_their_own():
@@ -44,7 +44,7 @@ def test_numbers_seeds_and_splits_are_worlds_of_their_own():
         SyntheticVideos(2, split="validation", **SMALL)[0],
         SyntheticVideos(2, moving=False, **SMALL)[0],
     ]
-    assert len({digest(video.picture(0)) for video in videos}) == len(videos)
+    assert len({digest(video.image(0)) for video in videos}) == len(videos)
 
 
 def test_shapes_and_types():
@@ -93,10 +93,10 @@ def test_objects_hide_and_come_back_and_leave_and_enter():
     assert late >= 5
 
 
-@pytest.mark.parametrize(("look_alikes", "least", "most"), [(0.0, 0, 0), (0.2, 3, 25), (1.0, 41, 60)])
-def test_as_many_objects_look_alike_as_is_asked_for(look_alikes, least, most):
+@pytest.mark.parametrize(("distractors", "least", "most"), [(0.0, 0, 0), (0.2, 3, 25), (1.0, 41, 60)])
+def test_as_many_objects_look_alike_as_is_asked_for(distractors, least, most):
     alike = 0
-    for video in SyntheticVideos(20, objects=(4, 4), look_alikes=look_alikes):
+    for video in SyntheticVideos(20, objects=(4, 4), distractors=distractors):
         players = [actor.sprite for actor in video.scene.actors]
         alike += len(players) - len({id(sprite) for sprite in players})
     # Of four objects three can look like the one before, of those beside a wall two.
@@ -118,7 +118,7 @@ def test_objects_move_turn_and_change_their_size():
     assert np.std(sizes) > 0.03
 
 
-def test_pictures_hold_many_objects_that_stand_still():
+def test_images_hold_many_objects_that_stand_still():
     videos = SyntheticVideos(10, moving=False, objects=(4, 8))
     assert all(video.num_frames == 1 for video in videos)
     counts = [len(video.masks(0)) for video in videos]
@@ -153,7 +153,7 @@ def test_a_clip_takes_well_under_fifty_milliseconds():
         ({"count": 1, "size": (16, 64)}, "sides of at least 32"),
         ({"count": 1, "objects": (3, 2)}, "objects must be the least and the most"),
         ({"count": 1, "split": "dev"}, "split must be one of"),
-        ({"count": 1, "look_alikes": 1.5}, "look_alikes must be a probability, got 1.5"),
+        ({"count": 1, "distractors": 1.5}, "distractors must be a probability, got 1.5"),
     ],
 )
 def test_names_the_setting_that_makes_no_sense(settings, message):
@@ -173,7 +173,7 @@ class TestMotion:
         for seed in range(10):
             motion = draw_motion(Draws(seed), plot, (100, 160), 40, radius=12)
             steps = np.linalg.norm(np.diff(motion.centre, axis=0), axis=1)
-            assert steps.max() < 25  # the fastest is what leaves the picture in six frames
+            assert steps.max() < 25  # the fastest is what leaves the image in six frames
             assert (steps.max() == 0) == (plot == "still")
             assert motion.scale.min() > 0.6
             assert motion.squeeze.min() > 0.7

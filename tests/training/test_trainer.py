@@ -8,7 +8,7 @@ from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from sam2_hf import Sam2ImageProcessor, Sam2Model, Sam2VideoModel
 from sam2_hf.network.losses import IGNORED_LABEL
-from sam2_hf.training.data.collation import ClipCollator, PictureCollator
+from sam2_hf.training.data.collation import ClipCollator, ImageCollator
 from sam2_hf.training.data.sampling import ClipDataset, ClipSampling
 from sam2_hf.training.loop.trainer import Sam2Trainer, clip_metrics
 from sam2_hf.training.models.clip_model import Sam2VideoForTraining
@@ -110,7 +110,7 @@ def test_the_log_holds_the_terms_of_the_loss(tmp_path):
     entries = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert len(entries) == 2
     for entry in entries:
-        weighted = 20 * entry["loss_focal"] + entry["loss_dice"] + entry["loss_iou"] + entry["loss_presence"]
+        weighted = 20 * entry["loss_focal"] + entry["loss_dice"] + entry["loss_iou"] + entry["loss_object_score"]
         assert entry["loss"] == pytest.approx(weighted, rel=0.01)
 
 
@@ -183,7 +183,7 @@ def test_evaluation_measures_what_tracking_would_do(tmp_path):
         tmp_path, model, eval_dataset=data, compute_metrics=clip_metrics, per_device_eval_batch_size=2
     )
     first, second = trainer.evaluate(), trainer.evaluate()
-    for name in ("eval_loss", "eval_mean_iou", "eval_presence"):
+    for name in ("eval_loss", "eval_mean_iou", "eval_visibility"):
         assert first[name] == second[name]
     with torch.no_grad():
         batches = [ClipCollator(PROCESSOR, 2)([data[i] for i in rows]) for rows in ((0, 1), (2,))]
@@ -195,7 +195,7 @@ def test_evaluation_measures_what_tracking_would_do(tmp_path):
 def test_metrics_leave_out_objects_that_fill_up():
     ious = np.array([[[1.0, 0.5], [IGNORED_LABEL, IGNORED_LABEL]]])
     right = np.array([[[1.0, 0.0], [IGNORED_LABEL, IGNORED_LABEL]]])
-    assert clip_metrics(EvalPrediction(({}, ious, right), None)) == {"mean_iou": 0.75, "presence": 0.5}
+    assert clip_metrics(EvalPrediction(({}, ious, right), None)) == {"mean_iou": 0.75, "visibility": 0.5}
 
 
 class TestImageModel:
@@ -207,7 +207,7 @@ class TestImageModel:
         return Trainer(
             model=model,
             args=arguments(folder, **settings),
-            data_collator=PictureCollator(PROCESSOR),
+            data_collator=ImageCollator(PROCESSOR),
             train_dataset=data,
             eval_dataset=ClipDataset(world(3, split="test", moving=False), ClipSampling(1, 2), seed=0),
         )
@@ -224,7 +224,7 @@ class TestImageModel:
 
     def test_features_are_not_collected_in_evaluation(self, tmp_path):
         trainer = self.trainer(tmp_path)
-        batch = PictureCollator(PROCESSOR)([trainer.eval_dataset[0]])
+        batch = ImageCollator(PROCESSOR)([trainer.eval_dataset[0]])
         _, collected, _ = trainer.prediction_step(trainer.model.eval(), batch, prediction_loss_only=False)
         assert [tensor.ndim for tensor in collected] == [3, 5, 3]
 
@@ -233,7 +233,7 @@ class TestImageModel:
 
         torch.manual_seed(0)
         model = Sam2Model(tiny_config(image_size=SIZE)).eval()
-        batch = PictureCollator(PROCESSOR)([ClipDataset(world(9, moving=False), ClipSampling(1, 2))[2]])
+        batch = ImageCollator(PROCESSOR)([ClipDataset(world(9, moving=False), ClipSampling(1, 2))[2]])
         output = model(**batch)
         expected = segmentation_loss(
             output.pred_masks, output.iou_scores, output.object_score_logits, batch["labels"]

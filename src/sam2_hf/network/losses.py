@@ -37,7 +37,7 @@ class LossWeights:
     focal: float = 20.0
     dice: float = 1.0
     iou: float = 1.0
-    presence: float = 1.0
+    object_score: float = 1.0
     chosen: float = 0.0
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class SegmentationLoss(NamedTuple):
     focal: Tensor
     dice: Tensor
     iou: Tensor
-    presence: Tensor
+    object_score: Tensor
 
 
 class _Labels(NamedTuple):
@@ -104,7 +104,7 @@ def segmentation_loss(
     iou = mean((iou_scores - true_ious).abs().mean(dim=-1), truth.present)
     presence = F.binary_cross_entropy_with_logits(object_scores.float().flatten(), truth.present, reduction="none")
     presence = mean(presence, truth.counted)
-    total = weights.focal * focal + weights.dice * dice + weights.iou * iou + weights.presence * presence
+    total = weights.focal * focal + weights.dice * dice + weights.iou * iou + weights.object_score * presence
     return SegmentationLoss(total, focal, dice, iou, presence)
 
 

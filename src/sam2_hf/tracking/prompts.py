@@ -1,4 +1,4 @@
-"""Prompts of one object on one frame, as a session stores them."""
+"""Prompts as a session stores them, of one object on one frame, and as training gives them, of all objects at once."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PointPrompt:
-    """Points and a box.
+    """Points and a box, of one object, or of many on axes that lead.
 
     Attributes:
-        points: (N, 2) as (x, y) in pixels of the model's input.
-        labels: (N,): 1 foreground, 0 background, 2 and 3 the corners of a box, which come first.
+        points: (..., N, 2) as (x, y) in pixels of the model's input.
+        labels: (..., N): 1 foreground, 0 background, 2 and 3 the corners of a box, which come first.
     """
 
     points: Tensor
@@ -23,7 +23,7 @@ class PointPrompt:
     def followed_by(self, other: PointPrompt) -> PointPrompt:
         """Append the points of another prompt, on whose device the result lies."""
         points, labels = (mine.to(theirs.device) for mine, theirs in zip(self.tensors(), other.tensors(), strict=True))
-        return PointPrompt(torch.cat((points, other.points)), torch.cat((labels, other.labels)))
+        return PointPrompt(torch.cat((points, other.points), dim=-2), torch.cat((labels, other.labels), dim=-1))
 
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Everything that is stored."""

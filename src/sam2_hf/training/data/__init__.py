@@ -1,1 +1,1 @@
-"""Annotated pictures and videos: reading them, sampling clips of them, augmenting, batching."""
+"""Annotated images and videos: reading them, sampling clips of them, augmenting, batching."""

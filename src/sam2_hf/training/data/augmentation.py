@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .annotated_video import Clip
 from .resizing import resize_clip
 from .sampling import Augmentation
-from .videos import Clip
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # how bright the eye sees red, green and blue
 

@@ -1,4 +1,4 @@
-"""COCO: one JSON file with polygons and run lengths for many pictures (https://cocodataset.org/#format-data)."""
+"""COCO: one JSON file with polygons and run lengths for many images (https://cocodataset.org/#format-data)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from ...masks.rle import rle_to_mask
-from .videos import AnnotatedVideo, read_picture
+from .annotated_video import AnnotatedVideo, read_image
 
 
-class _CocoPicture(AnnotatedVideo):
+class _CocoImage(AnnotatedVideo):
     num_frames = 1
     annotated = (0,)
 
@@ -26,8 +26,8 @@ class _CocoPicture(AnnotatedVideo):
         self._size = image["height"], image["width"]
         self._annotations = annotations
 
-    def picture(self, frame: int) -> np.ndarray:
-        return read_picture(self._path)
+    def image(self, frame: int) -> np.ndarray:
+        return read_image(self._path)
 
     def masks(self, frame: int) -> dict[Hashable, np.ndarray]:
         return {
@@ -47,7 +47,7 @@ class _CocoPicture(AnnotatedVideo):
 
 
 class CocoImages(Sequence[AnnotatedVideo]):
-    """The pictures of a COCO file that have an object, in the file's order.
+    """The images of a COCO file that have an object, in the file's order.
 
     `images` is the folder that the file names are in. Raises a `ValueError` if the file is none of COCO's.
     """
@@ -60,7 +60,7 @@ class CocoImages(Sequence[AnnotatedVideo]):
         for annotation in content["annotations"]:
             by_image[annotation["image_id"]].append(annotation)
         self._found = [
-            _CocoPicture(Path(images), image, by_image[image["id"]])
+            _CocoImage(Path(images), image, by_image[image["id"]])
             for image in content["images"]
             if any(not annotation.get("iscrowd") for annotation in by_image[image["id"]])
         ]

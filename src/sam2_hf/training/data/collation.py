@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ...network.losses import IGNORED_LABEL
 from ...prompt_values import PAD_VALUE
-from ..prompting.clicks import Clicks, draw_box, first_click
+from ...tracking.prompts import PointPrompt
+from ..prompting.clicks import draw_box, first_click
+from .annotated_video import Clip, split_index_map
 from .resizing import resize_clip
-from .videos import Clip, split_index_map
 
 if TYPE_CHECKING:
     from ...image_processing_sam2 import Sam2ImageProcessor
@@ -54,8 +55,8 @@ class ClipCollator:
 
 
 @dataclass
-class PictureCollator:
-    """Pictures to a batch for `Sam2Model`, with a prompt for each object: a click on it, or a box around it.
+class ImageCollator:
+    """Images to a batch for `Sam2Model`, with a prompt for each object: a click on it, or a box around it.
 
     Returns `pixel_values` (B, 3, H, W), `labels` (B, P, H, W) as `ClipCollator`, `input_points` (B, P, N, 2) with
     `input_labels` (B, P, N), and `multimask_output`: several masks for the ambiguous click, one for a box. All objects
@@ -65,8 +66,8 @@ class PictureCollator:
     image_processor: Sam2ImageProcessor
     box: float = 0.5
 
-    def __call__(self, pictures: Sequence[Example]) -> dict[str, Any]:
-        clips = [read_clip(picture) for picture in pictures]
+    def __call__(self, images: Sequence[Example]) -> dict[str, Any]:
+        clips = [read_clip(image) for image in images]
         first = [
             Clip(c.frames[:1], c.masks[:1], c.object_ids, None if c.ignored is None else c.ignored[:1]) for c in clips
         ]
@@ -76,7 +77,7 @@ class PictureCollator:
         uses_boxes = float(torch.rand(())) < self.box
         clicks = draw_box(truth) if uses_boxes else first_click(truth, known)
         fills_up = ~known.flatten(1).any(dim=1)
-        clicks = Clicks(
+        clicks = PointPrompt(
             clicks.points.masked_fill(fills_up[:, None, None], PAD_VALUE),
             clicks.labels.masked_fill(fills_up[:, None], PAD_VALUE),
         )
@@ -92,28 +93,28 @@ class PictureCollator:
 def read_clip(example: Example) -> Clip:
     """A clip, or a row of a data set as one.
 
-    A row holds "image", a picture, or "frames", a list of them; and "masks": for each frame (of an image, at once)
+    A row holds "image", an image, or "frames", a list of them; and "masks": for each frame (of an image, at once)
     either a map (H, W) of object numbers, where 0 is the background, or a list of masks (H, W), one an object, in the
-    same order in every frame. Pictures and masks may be PIL pictures or arrays.
+    same order in every frame. Images and masks may be PIL images or arrays.
     """
     if isinstance(example, Clip):
         return example
     if "masks" not in example or ("image" in example) == ("frames" in example):
         raise ValueError(f'a row must hold "masks" and either "image" or "frames", got {sorted(example)}')
-    is_picture = "image" in example
-    frames = [example["image"]] if is_picture else list(example["frames"])
-    annotations = [example["masks"]] if is_picture else list(example["masks"])
+    is_image = "image" in example
+    frames = [example["image"]] if is_image else list(example["frames"])
+    annotations = [example["masks"]] if is_image else list(example["masks"])
     if len(frames) != len(annotations):
         raise ValueError(f'"masks" must hold an entry for each of {len(frames)} frames, got {len(annotations)}')
     found = [_read_masks(annotation) for annotation in annotations]
     ids = tuple(dict.fromkeys(obj_id for masks in found for obj_id in masks))
-    pictures = np.stack([_rgb(frame) for frame in frames])
-    masks = np.zeros((len(frames), len(ids), *pictures.shape[1:3]), bool)
+    images = np.stack([_rgb(frame) for frame in frames])
+    masks = np.zeros((len(frames), len(ids), *images.shape[1:3]), bool)
     for index, by_id in enumerate(found):
         for row, obj_id in enumerate(ids):
             if obj_id in by_id:
                 masks[index, row] = by_id[obj_id]
-    return Clip(pictures, masks, ids)
+    return Clip(images, masks, ids)
 
 
 def _read_masks(annotation: Any) -> dict[Any, np.ndarray]:

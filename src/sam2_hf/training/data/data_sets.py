@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..synthetic.world import SyntheticVideos
+from .annotated_video import AnnotatedVideo
 from .coco import CocoImages
 from .image_folder import ImageFolder
 from .palette_folder import PaletteFolder
 from .sa_v import SaVEvaluation, SaVTraining
-from .videos import AnnotatedVideo
 
 KINDS: dict[str, Callable[..., Sequence[AnnotatedVideo]]] = {
     "synthetic": SyntheticVideos,

@@ -1,4 +1,4 @@
-"""A folder of pictures with a mask for each instance, the plainest layout there is.
+"""A folder of images with a mask for each instance, the plainest layout there is.
 
 root/images/street.jpg
 root/masks/street.png            every pixel the number of its instance, 0 for none; or
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .videos import AnnotatedVideo, pictures_in, read_index_map, read_picture, split_index_map, stem
+from .annotated_video import AnnotatedVideo, images_in, read_image, read_index_map, split_index_map, stem
 
 
-class _Picture(AnnotatedVideo):
+class _Image(AnnotatedVideo):
     num_frames = 1
     annotated = (0,)
 
@@ -24,31 +24,31 @@ class _Picture(AnnotatedVideo):
         self.name = os.path.basename(path)
         self._path, self._masks = path, masks
 
-    def picture(self, frame: int) -> np.ndarray:
-        return read_picture(self._path)
+    def image(self, frame: int) -> np.ndarray:
+        return read_image(self._path)
 
     def masks(self, frame: int) -> dict[Hashable, np.ndarray]:
         if self._masks.is_dir():
-            return {stem(path): read_index_map(path) > 0 for path in pictures_in(self._masks)}
+            return {stem(path): read_index_map(path) > 0 for path in images_in(self._masks)}
         return split_index_map(read_index_map(self._masks))
 
 
 class ImageFolder(Sequence[AnnotatedVideo]):
-    """The pictures of `root` that have masks, in order of their names.
+    """The images of `root` that have masks, in order of their names.
 
     Raises a `FileNotFoundError` if there are none.
     """
 
     def __init__(self, root: str | os.PathLike[str], images: str = "images", masks: str = "masks"):
         self._found = []
-        for path in pictures_in(Path(root, images)):
+        for path in images_in(Path(root, images)):
             folder = Path(root, masks, stem(path))
             if folder.is_dir() or folder.with_name(f"{folder.name}.png").is_file():
                 target = folder if folder.is_dir() else folder.with_name(f"{folder.name}.png")
-                self._found.append(_Picture(path, target))
+                self._found.append(_Image(path, target))
         if not self._found:
             raise FileNotFoundError(
-                f"{os.fspath(root)} has no picture with masks: expected {images}/NAME.jpg with {masks}/NAME.png or "
+                f"{os.fspath(root)} has no image with masks: expected {images}/NAME.jpg with {masks}/NAME.png or "
                 f"{masks}/NAME/*.png"
             )
 

@@ -1,4 +1,4 @@
-"""Videos as folders of pictures, with masks in palette PNGs: DAVIS, MOSE, YouTube-VOS and what is laid out like them.
+"""Videos as folders of images, with masks in palette PNGs: DAVIS, MOSE, YouTube-VOS and what is laid out like them.
 
     root/JPEGImages/VIDEO/00000.jpg
     root/Annotations/VIDEO/00000.png     every pixel the number of its object
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .videos import AnnotatedVideo, pictures_in, read_index_map, read_picture, split_index_map, stem
+from .annotated_video import AnnotatedVideo, images_in, read_image, read_index_map, split_index_map, stem
 
 VOID = 255  # pixels that annotators could not decide upon
 
@@ -22,16 +22,16 @@ VOID = 255  # pixels that annotators could not decide upon
 class _PaletteVideo(AnnotatedVideo):
     exclusive = True
 
-    def __init__(self, name: str, pictures: Path, masks: Path):
+    def __init__(self, name: str, images: Path, masks: Path):
         self.name = name
-        self._pictures = pictures_in(pictures)
-        by_stem = {stem(path): path for path in pictures_in(masks)}
-        self.num_frames = len(self._pictures)
-        self._masks = {frame: by_stem[stem(path)] for frame, path in enumerate(self._pictures) if stem(path) in by_stem}
+        self._images = images_in(images)
+        by_stem = {stem(path): path for path in images_in(masks)}
+        self.num_frames = len(self._images)
+        self._masks = {frame: by_stem[stem(path)] for frame, path in enumerate(self._images) if stem(path) in by_stem}
         self.annotated = sorted(self._masks)
 
-    def picture(self, frame: int) -> np.ndarray:
-        return read_picture(self._pictures[frame])
+    def image(self, frame: int) -> np.ndarray:
+        return read_image(self._images[frame])
 
     def masks(self, frame: int) -> dict[Hashable, np.ndarray]:
         return split_index_map(read_index_map(self._masks[frame]), VOID)
@@ -54,7 +54,7 @@ class PaletteFolder(Sequence[AnnotatedVideo]):
         videos: Iterable[str] | str | os.PathLike[str] | None = None,
         resolution: str = "",
     ):
-        self._pictures, self._masks = (Path(root, part, resolution) for part in ("JPEGImages", "Annotations"))
+        self._images, self._masks = (Path(root, part, resolution) for part in ("JPEGImages", "Annotations"))
         if not self._masks.is_dir():
             raise FileNotFoundError(f"{self._masks} is missing: expected {os.fspath(root)}/Annotations/VIDEO/*.png")
         if videos is None:
@@ -62,7 +62,7 @@ class PaletteFolder(Sequence[AnnotatedVideo]):
         else:
             self.names = read_names(videos)
         for name in self.names:
-            for folder in (self._pictures / name, self._masks / name):
+            for folder in (self._images / name, self._masks / name):
                 if not folder.is_dir():
                     raise FileNotFoundError(f"the video {name!r} has no folder {folder}")
 
@@ -71,7 +71,7 @@ class PaletteFolder(Sequence[AnnotatedVideo]):
 
     def __getitem__(self, index: int) -> AnnotatedVideo:  # type: ignore[override]
         name = self.names[index]
-        return _PaletteVideo(name, self._pictures / name, self._masks / name)
+        return _PaletteVideo(name, self._images / name, self._masks / name)
 
 
 def read_names(videos: Iterable[str] | str | os.PathLike[str]) -> list[str]:

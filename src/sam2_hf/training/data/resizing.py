@@ -1,4 +1,4 @@
-"""Pictures and masks of a clip at another size."""
+"""Images and masks of a clip at another size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from ...inputs.images import resize, resize_nearest
-from .videos import Clip
+from .annotated_video import Clip
 
 Size = tuple[int, int]
 

@@ -24,8 +24,8 @@ import numpy as np
 from ...masks.rle import rle_to_mask
 from ...video_io.open_video import open_video
 from ...video_io.source import VideoSource
+from .annotated_video import AnnotatedVideo, images_in, read_image, read_index_map, stem
 from .palette_folder import read_names
-from .videos import AnnotatedVideo, pictures_in, read_index_map, read_picture, stem
 
 FRAMES_A_MASK = 4
 
@@ -56,7 +56,7 @@ class _TrainingVideo(AnnotatedVideo):
         count = max(len(content["masklet"]) for content in self._content.values())
         return range(0, min(count * FRAMES_A_MASK, self.num_frames), FRAMES_A_MASK)
 
-    def picture(self, frame: int) -> np.ndarray:
+    def image(self, frame: int) -> np.ndarray:
         return self._source[frame].permute(1, 2, 0).numpy()
 
     def masks(self, frame: int) -> dict[Hashable, np.ndarray]:
@@ -100,20 +100,20 @@ class SaVTraining(Sequence[AnnotatedVideo]):
 
 
 class _EvaluationVideo(AnnotatedVideo):
-    def __init__(self, name: str, pictures: Path, masks: Path):
+    def __init__(self, name: str, images: Path, masks: Path):
         self.name = name
-        self._pictures = pictures_in(pictures)
+        self._images = images_in(images)
         self._masks: dict[int, dict[Hashable, str]] = {}
-        frames = {stem(path): frame for frame, path in enumerate(self._pictures)}
+        frames = {stem(path): frame for frame, path in enumerate(self._images)}
         for folder in sorted(path for path in masks.iterdir() if path.is_dir()):
-            for path in pictures_in(folder):
+            for path in images_in(folder):
                 if stem(path) in frames:
                     self._masks.setdefault(frames[stem(path)], {})[folder.name] = path
-        self.num_frames = len(self._pictures)
+        self.num_frames = len(self._images)
         self.annotated = sorted(self._masks)
 
-    def picture(self, frame: int) -> np.ndarray:
-        return read_picture(self._pictures[frame])
+    def image(self, frame: int) -> np.ndarray:
+        return read_image(self._images[frame])
 
     def masks(self, frame: int) -> dict[Hashable, np.ndarray]:
         return {obj_id: read_index_map(path) > 0 for obj_id, path in self._masks[frame].items()}
@@ -126,7 +126,7 @@ class SaVEvaluation(Sequence[AnnotatedVideo]):
     """
 
     def __init__(self, root: str | os.PathLike[str], videos: Iterable[str] | str | os.PathLike[str] | None = None):
-        self._pictures, self._masks = Path(root, "JPEGImages_24fps"), Path(root, "Annotations_6fps")
+        self._images, self._masks = Path(root, "JPEGImages_24fps"), Path(root, "Annotations_6fps")
         if not self._masks.is_dir():
             raise FileNotFoundError(f"{self._masks} is missing: expected {os.fspath(root)}/Annotations_6fps/VIDEO")
         names = sorted(path.name for path in self._masks.iterdir() if path.is_dir())
@@ -137,4 +137,4 @@ class SaVEvaluation(Sequence[AnnotatedVideo]):
 
     def __getitem__(self, index: int) -> AnnotatedVideo:  # type: ignore[override]
         name = self.names[index]
-        return _EvaluationVideo(name, self._pictures / name, self._masks / name)
+        return _EvaluationVideo(name, self._images / name, self._masks / name)

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from torch.utils.data import Dataset
 
-from .videos import AnnotatedVideo, Clip, seen_again
+from .annotated_video import AnnotatedVideo, Clip, reappears
 
-Sought = Literal["returning", "appearing"]
+Sought = Literal["reappearing", "appearing"]
 Augmentation = Callable[[Clip, np.random.Generator], Clip]
 
 # So often is another place tried where no object is in the first frame, and another video after that.
@@ -27,9 +27,9 @@ class ClipSampling:
         max_objects: of a clip, drawn from those that are seen in its first frame.
         strides: by how many annotated frames the frames of a clip may be apart; one is drawn for each clip.
         reverse: probability that time runs backwards.
-        returning: probability that a clip is looked for in which an object is hidden and seen again; such objects then
-            come first. To be found again takes practice, and most clips offer none. For one of them, up to twenty clips
-            of four videos are read.
+        reappearing: probability that a clip is searched for in which an object is hidden and later visible again; such
+            objects are then chosen first. Most clips have none. For one such clip, up to twenty clips of four videos
+            are read.
         appearing: likewise, probability that another clip is moved to where an object comes in sight, often with a few
             pixels, by which it must then be known.
     """
@@ -38,7 +38,7 @@ class ClipSampling:
     max_objects: int = 3
     strides: tuple[int, ...] = (1,)
     reverse: float = 0.5
-    returning: float = 0.0
+    reappearing: float = 0.0
     appearing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -48,7 +48,7 @@ class ClipSampling:
             )
         if not self.strides or min(self.strides) < 1:
             raise ValueError(f"strides must be one or more numbers from 1, got {self.strides}")
-        for name in ("reverse", "returning", "appearing"):
+        for name in ("reverse", "reappearing", "appearing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be a probability, got {getattr(self, name)}")
 
@@ -65,8 +65,8 @@ class ClipSampling:
 
     def sought(self, rng: np.random.Generator) -> Sought | None:
         """Draws what a clip is looked for with, None for any clip. What is never asked for costs no number."""
-        if self.returning > 0 and rng.random() < self.returning:
-            return "returning"
+        if self.reappearing > 0 and rng.random() < self.reappearing:
+            return "reappearing"
         if self.appearing > 0 and rng.random() < self.appearing:
             return "appearing"
         return None
@@ -149,18 +149,18 @@ class ClipDataset(Dataset[Clip]):
             first, clip = [moved[0]], video.read(moved[1])
         if self.augmentation is not None:
             clip = self.augmentation(clip, rng)
-        if sought == "returning":
-            first = [clip.object_ids[row] for row in returning_objects(clip.masks)]
+        if sought == "reappearing":
+            first = [clip.object_ids[row] for row in reappearing_objects(clip.masks)]
             if not first:
                 return None
         rows = self.sampling.objects(clip, rng, [row for row, name in enumerate(clip.object_ids) if name in first])
         return clip.with_objects(rows) if rows else None
 
 
-def returning_objects(masks: np.ndarray) -> list[int]:
+def reappearing_objects(masks: np.ndarray) -> list[int]:
     """The rows of masks (T, N, H, W) that are seen in the first frame, then not, and later again."""
     seen = np.asarray(masks.any(axis=(2, 3)))
-    return np.flatnonzero(seen[0] & seen_again(seen).any(axis=0)).tolist()
+    return np.flatnonzero(seen[0] & reappears(seen).any(axis=0)).tolist()
 
 
 def move_to_appearance(

@@ -1,6 +1,6 @@
-"""Measuring a model on annotated pictures and videos: IoU after some clicks, and J&F of tracking.
+"""Measuring a model on annotated images and videos: IoU after some clicks, and J&F of tracking.
 
-Axes: N objects, H and W of the picture in pixels, h and w of the decoder's masks.
+Axes: N objects, H and W of the image in pixels, h and w of the decoder's masks.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from torch.nn import functional as F
 
 from ...network.features import FrameFeatures
 from ...prompt_values import MASK_PROMPT_LIMIT
-from ..data.videos import AnnotatedVideo
+from ...tracking.prompts import PointPrompt
+from ..data.annotated_video import AnnotatedVideo
 from ..models.candidates import best_of, decode
-from ..prompting.clicks import Clicks, correct, draw_box, first_click
+from ..prompting.clicks import correct, draw_box, first_click
 from ..prompting.interaction import PromptKind
 from .metrics import ObjectFrames, ObjectScore, region_similarity
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ...processing_sam2 import Sam2Processor
     from ...processing_sam2_video import Sam2VideoProcessor
 
-# Objects of a picture whose masks are enlarged at once.
+# Objects of an image whose masks are enlarged at once.
 _OBJECTS_AT_ONCE = 16
 
 
@@ -36,7 +37,7 @@ _OBJECTS_AT_ONCE = 16
 def evaluate_prompts(
     model: Sam2PromptableModel,
     processor: Sam2Processor,
-    pictures: Iterable[AnnotatedVideo],
+    images: Iterable[AnnotatedVideo],
     clicks: Sequence[int] = (1, 3, 5),
 ) -> dict[str, float]:
     """Mean IoU over all objects after some clicks, and for a box: "1 click", "3 clicks", "5 clicks", "box".
@@ -46,8 +47,8 @@ def evaluate_prompts(
     first annotated frame counts.
     """
     ious: dict[str, list[float]] = defaultdict(list)
-    for picture in pictures:
-        clip = picture.read([picture.annotated[0]])
+    for image in images:
+        clip = image.read([image.annotated[0]])
         rows = np.flatnonzero(clip.masks[0].any(axis=(1, 2)))
         inputs = processor(images=clip.frames[0], return_tensors="pt")
         embeddings = model.get_image_embeddings(inputs["pixel_values"].to(model.device, model.dtype))
@@ -68,17 +69,17 @@ def _click(
     for count in range(1, most + 1):
         masks, logits = _predict(model, embeddings, clicks, logits, truth)
         yield count, masks
-        clicks = clicks.then(correct(truth, masks, where="centre"))
+        clicks = clicks.followed_by(correct(truth, masks, where="centre"))
 
 
 def _predict(
-    model: Sam2PromptableModel, embeddings: list[Tensor], clicks: Clicks, logits: Tensor | None, truth: Tensor
+    model: Sam2PromptableModel, embeddings: list[Tensor], clicks: PointPrompt, logits: Tensor | None, truth: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Masks (N, H, W) bool for clicks in pixels of the picture, and their logits (N, 1, h, w)."""
+    """Masks (N, H, W) bool for clicks in pixels of the image, and their logits (N, 1, h, w)."""
     height, width = model.prompt_encoder.image_size
     scale = torch.tensor([width / truth.shape[-1], height / truth.shape[-2]], device=truth.device)
     features = FrameFeatures((embeddings[0], embeddings[1]), embeddings[2])
-    placed = Clicks(clicks.points * scale, clicks.labels)
+    placed = PointPrompt(clicks.points * scale, clicks.labels)
     several = clicks.points.shape[1] == 1
     best = best_of(decode(model, features, embeddings[2], placed, logits, several))[0]
     masks = F.interpolate(best, size=truth.shape[-2:], mode="bilinear", align_corners=False).squeeze(1) > 0
@@ -161,4 +162,4 @@ class _Frames(Sequence[np.ndarray]):
         return self._video.num_frames
 
     def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
-        return self._video.picture(index)
+        return self._video.image(index)

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..data.videos import seen_again
+from ..data.annotated_video import reappears
 
-# Contours count as the same if they are no farther apart than this share of the picture's diagonal.
+# Contours count as the same if they are no farther apart than this share of the image's diagonal.
 CONTOUR_TOLERANCE = 0.008
 
 
@@ -77,16 +77,16 @@ class ObjectScore:
 
     Attributes:
         region, contour: J and F.
-        presence: in how many of them it was rightly held for present or absent.
-        both_again: J&F in those alone in which it is seen again after it was out of sight; None if there are none.
+        visibility: share of these frames in which the object is rightly judged visible or not.
+        both_reappearing: J&F of the frames in which the object is visible again after it was hidden; None without such.
     """
 
     video: str
     object_id: str
     region: float
     contour: float
-    presence: float
-    both_again: float | None = None
+    visibility: float
+    both_reappearing: float | None = None
 
     @property
     def both(self) -> float:
@@ -100,7 +100,7 @@ class ObjectFrames:
 
     regions: list[float] = field(default_factory=list)
     contours: list[float] = field(default_factory=list)
-    presences: list[bool] = field(default_factory=list)
+    visibility: list[bool] = field(default_factory=list)
     seen: list[bool] = field(default_factory=list)
 
     def add(self, predicted: np.ndarray, truth: np.ndarray, ignored: np.ndarray | None = None) -> None:
@@ -109,26 +109,26 @@ class ObjectFrames:
             predicted = np.where(ignored, truth, predicted)
         self.regions.append(region_similarity(predicted, truth))
         self.contours.append(contour_accuracy(predicted, truth))
-        self.presences.append(bool(predicted.any() == truth.any()))
+        self.visibility.append(bool(predicted.any() == truth.any()))
         self.seen.append(bool(truth.any()))
 
     def score(self, video: str, object_id: object) -> ObjectScore:
         """The averages."""
-        regions, contours, again = np.array(self.regions), np.array(self.contours), seen_again(np.array(self.seen))
+        regions, contours, again = np.array(self.regions), np.array(self.contours), reappears(np.array(self.seen))
         return ObjectScore(
             video,
             str(object_id),
             region=float(regions.mean()),
             contour=float(contours.mean()),
-            presence=float(np.mean(self.presences)),
-            both_again=float((regions + contours)[again].mean() / 2) if again.any() else None,
+            visibility=float(np.mean(self.visibility)),
+            both_reappearing=float((regions + contours)[again].mean() / 2) if again.any() else None,
         )
 
 
 def summarise(scores: Iterable[ObjectScore]) -> dict[str, float]:
-    """Averages over objects, each of which counts the same however long its video: "J", "F", "J&F", "presence".
+    """Averages over objects, each of which counts the same however long its video: "J", "F", "J&F", "visibility".
 
-    "J&F again" is over those that reappear; it is missing where none does.
+    "J&F reappearing" is over those that reappear; it is missing where none does.
     """
     scores = list(scores)
     if not scores:
@@ -137,7 +137,7 @@ def summarise(scores: Iterable[ObjectScore]) -> dict[str, float]:
         "J": float(np.mean([score.region for score in scores])),
         "F": float(np.mean([score.contour for score in scores])),
         "J&F": float(np.mean([score.both for score in scores])),
-        "presence": float(np.mean([score.presence for score in scores])),
+        "visibility": float(np.mean([score.visibility for score in scores])),
     }
-    again = [score.both_again for score in scores if score.both_again is not None]
-    return {**averages, "J&F again": float(np.mean(again))} if again else averages
+    again = [score.both_reappearing for score in scores if score.both_reappearing is not None]
+    return {**averages, "J&F reappearing": float(np.mean(again))} if again else averages

@@ -38,7 +38,7 @@ class ModelRecipe:
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """Annotated videos or pictures: `kind` is a key of `data_sets.KINDS`, `options` are the arguments of its class.
+    """Annotated videos or images: `kind` is a key of `data_sets.KINDS`, `options` are the arguments of its class.
 
     `repeat` counts the data that often, to weigh several sets against each other.
     """
@@ -66,21 +66,21 @@ class LoraRecipe:
 
 
 @dataclass(frozen=True)
-class GroupingRecipe:
-    """By how many places of each picture, and how many objects are clicked as well; see `GroupingForTraining`."""
+class PixelAffinityRecipe:
+    """By how many places of each image, and how many objects are clicked as well; see `PixelAffinityForTraining`."""
 
     seeds: int = 64
     clicked_objects: int = 0
 
 
 @dataclass(frozen=True)
-class PicturesRecipe:
-    """Pictures that a stage of clips learns from as well, in `share` of its batches; see `ClipsAndPictures`."""
+class ImagesRecipe:
+    """Images that a stage of clips learns from as well, in `share` of its batches; see `ClipsAndImages`."""
 
     data: tuple[DataRecipe, ...]
     share: float = 0.5
     max_objects: int = 3
-    num_pictures: int | None = None
+    num_images: int | None = None
     augmentation: AugmentationRecipe | None = None
 
 
@@ -101,7 +101,7 @@ class StageRecipe:
     Attributes:
         name: of the folder that it writes.
         data: what it learns from.
-        clips: which clips are cut out of it. With one frame, they are pictures.
+        clips: which clips are cut out of it. With one frame, they are images.
         num_clips, views: how many different ones, and how many of them in a row from the same video; see `ClipDataset`.
         starts_from: earlier stages whose mean it starts from, in place of the stage before; see `average_weights`.
         image_size: pixels of the model's input in this stage, where it differs from that of the finished model. Half
@@ -115,8 +115,8 @@ class StageRecipe:
         learning_rates: for parts of the model, where it differs from the arguments'.
         muon: steps matrices with Muon; see `MuonWithAdamW`.
         evaluation: what is measured on the way.
-        pictures: that it learns from as well, in batches of their own.
-        grouping: the image encoder is taught what belongs together, in place of clicks or beside them.
+        images: that it learns from as well, in batches of their own.
+        pixel_affinity: the image encoder is taught what belongs together, in place of clicks or beside them.
     """
 
     name: str
@@ -136,8 +136,8 @@ class StageRecipe:
     learning_rates: dict[str, float] = field(default_factory=dict)
     muon: bool = False
     evaluation: EvaluationRecipe | None = None
-    pictures: PicturesRecipe | None = None
-    grouping: GroupingRecipe | None = None
+    images: ImagesRecipe | None = None
+    pixel_affinity: PixelAffinityRecipe | None = None
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ class Recipe:
     says otherwise.
 
     `seed` fixes the initial weights and everything that is drawn. `average` names stages whose mean is the finished
-    model, in place of the last one, each counting as often as it is named; see `average_weights`. `presence_shift` is
-    added at the end to the logit of whether an object is there, whose best threshold is a question to validation data.
+    model, in place of the last one, each counting as often as it is named; see `average_weights`. `object_score_shift`
+    is added to the logit of the object score of the finished model; choose it on validation data.
     `half_precision` says that the model is stored in float16. `folder` is where paths in the recipe start from.
     """
 
@@ -155,7 +155,7 @@ class Recipe:
     stages: tuple[StageRecipe, ...]
     seed: int = 0
     average: tuple[str, ...] = ()
-    presence_shift: float = 0.0
+    object_score_shift: float = 0.0
     half_precision: bool = False
     folder: str = "."
 

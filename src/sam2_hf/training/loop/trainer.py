@@ -28,7 +28,7 @@ class Sam2Trainer(Trainer):
         args, kwargs: as `Trainer`.
 
     Beside "loss", the log holds its terms without their weights: "loss_focal", "loss_dice", "loss_iou" and
-    "loss_presence", each averaged over the steps since the last entry, on the process that writes the log.
+    "loss_object_score", each averaged over the steps since the last entry, on the process that writes the log.
     """
 
     optimizer: torch.optim.Optimizer | None
@@ -88,12 +88,12 @@ def _split_off(optimizer: torch.optim.Optimizer, part: str, rate: float, names: 
 def clip_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """For `compute_metrics`: what `Sam2VideoForTraining` did to evaluation clips, averaged over objects and frames.
 
-    "mean_iou" is the IoU of the masks at the decoder's resolution, "presence" how often an object was rightly judged
+    "mean_iou" is the IoU of the masks at the decoder's resolution, "visibility" how often an object was rightly judged
     present or absent. Batches must have equally many objects; see `ClipCollator.num_objects`.
     """
     _, ious, right = prediction.predictions
     counted = np.asarray(ious) != IGNORED_LABEL
     return {
         "mean_iou": float(np.asarray(ious)[counted].mean()),
-        "presence": float(np.asarray(right)[counted].mean()),
+        "visibility": float(np.asarray(right)[counted].mean()),
     }

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...network.mask_decoder import NO_OBJECT_LOGIT
 from ...network.video_network import ObjectMasks
-from ..prompting.clicks import Clicks
+from ...tracking.prompts import PointPrompt
 
 if TYPE_CHECKING:
     from ...configuration_sam2 import Sam2VideoConfig
@@ -43,7 +43,7 @@ def decode(
     model: Sam2PromptableModel,
     features: FrameFeatures,
     embedding: Tensor,
-    clicks: Clicks | None = None,
+    clicks: PointPrompt | None = None,
     previous_logits: Tensor | None = None,
     several: bool = False,
 ) -> Candidates:

@@ -19,7 +19,7 @@ from ...modeling_sam2_video import Sam2VideoModel
 from ...network.features import FrameFeatures
 from ...network.losses import IGNORED_LABEL, LossWeights, mask_iou
 from ..prompting.interaction import Interaction, InteractionPlan, evaluation_plan, plan_interaction
-from .rollout import ClipUnrolling
+from .rollout import ClipRollout
 
 
 @dataclass
@@ -28,16 +28,16 @@ class Sam2ClipOutput(ModelOutput):
 
     Args:
         loss: averaged over all predictions, differentiable.
-        loss_terms: its terms without their weights: "focal", "dice", "iou", "presence".
+        loss_terms: its terms without their weights: "focal", "dice", "iou", "object_score".
         mask_ious: the true IoU of the final masks, (B, N, T) at the decoder's resolution; 1 where an absent object has
             no mask, -100 for objects that only fill up the batch.
-        presence_right: whether an object was judged present or absent rightly, (B, N, T), 1 or 0; -100 likewise.
+        visibility_correct: whether an object was judged present or absent rightly, (B, N, T), 1 or 0; -100 likewise.
     """
 
     loss: Tensor | None = None
     loss_terms: dict[str, Tensor] | None = None
     mask_ious: Tensor | None = None
-    presence_right: Tensor | None = None
+    visibility_correct: Tensor | None = None
 
 
 class Sam2VideoForTraining(Sam2VideoModel):
@@ -86,7 +86,7 @@ class Sam2VideoForTraining(Sam2VideoModel):
         """
         _check(pixel_values, labels)
         num_frames = pixel_values.shape[1]
-        unrolling = ClipUnrolling(self, labels, plan or self._plan(num_frames), self.loss_weights, self._call)
+        unrolling = ClipRollout(self, labels, plan or self._plan(num_frames), self.loss_weights, self._call)
         features = self._encode_frames(pixel_values) if encoded is None else _by_frame(encoded, pixel_values.shape[:2])
         for frame in unrolling.frames_in_order():
             unrolling.step(frame, features(frame))
@@ -131,21 +131,21 @@ def _by_frame(encoded: FrameFeatures, layout: tuple[int, ...]) -> Callable[[int]
     return lambda frame: FrameFeatures((maps[0][:, frame], maps[1][:, frame]), maps[2][:, frame])
 
 
-def _output(unrolling: ClipUnrolling, labels: Tensor) -> Sam2ClipOutput:
+def _output(unrolling: ClipRollout, labels: Tensor) -> Sam2ClipOutput:
     means = [torch.stack(terms).mean() for terms in zip(*unrolling.losses, strict=True)]
     total, *terms = means or [labels.new_zeros((), dtype=torch.float32)] * 5
     ious, right = _scores(unrolling, labels)
-    names = ("focal", "dice", "iou", "presence")
+    names = ("focal", "dice", "iou", "object_score")
     return Sam2ClipOutput(
         loss=total,
         loss_terms={name: term.detach() for name, term in zip(names, terms, strict=True)},
         mask_ious=ious,
-        presence_right=right,
+        visibility_correct=right,
     )
 
 
 @torch.no_grad()
-def _scores(unrolling: ClipUnrolling, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _scores(unrolling: ClipRollout, labels: Tensor) -> tuple[Tensor, Tensor]:
     results = [unrolling.results[frame] for frame in range(labels.shape[1])]
     labels = labels.transpose(1, 2)  # (B, N, T, H, W)
     layout = labels.shape[:2]

@@ -29,7 +29,7 @@ def freeze(model: nn.Module, preset: Preset) -> int:
     | preset | for |
     |---|---|
     | "nothing" | everything learns |
-    | "image_encoder" | new kinds of objects in pictures of a kind that the model knows; most of the memory is saved |
+    | "image_encoder" | new kinds of objects in images of a kind that the model knows; most of the memory is saved |
     | "all_but_memory" | tracking alone: other frame rates, longer occlusions |
     | "all_but_decoder" | other masks for what the model sees already; little data |
 

@@ -1,14 +1,14 @@
 """What belongs together, taught to the image encoder of a model that starts from nothing: cheaper than by clicks alone.
 
-A click teaches one object of a picture, after a pass through the prompt encoder and the decoder. Here every place of
-the picture may be asked "which places belong to the same object as you?", dozens of them at once, of the encoder's
+A click teaches one object of an image, after a pass through the prompt encoder and the decoder. Here every place of
+the image may be asked "which places belong to the same object as you?", dozens of them at once, of the encoder's
 maps directly. The answer is a linear function of the finest map, as a mask of the decoder is; so the maps become what
 the decoder needs, and the two small layers that do the asking are thrown away.
 
 Source: embeddings in which the pixels of an instance lie together, as Fathi et al., "Semantic Instance Segmentation
 via Deep Metric Learning" (arXiv 1703.10277), with the losses of SAM 2.
 
-Axes: B pictures, N objects in each, S seeds (places that are asked) in each, h and w of the finest map, C its channels.
+Axes: B images, N objects in each, S seeds (places that are asked) in each, h and w of the finest map, C its channels.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ...network.losses import IGNORED_LABEL, dice_loss, focal_loss
 from .clip_model import Sam2ClipOutput, Sam2VideoForTraining
 
 
-class GroupingForTraining(nn.Module):
+class PixelAffinityForTraining(nn.Module):
     """Trains the image encoder of a model, and the layers in which the decoder enlarges its map; or all of it, at once.
 
     Args:
         model: learns in place. What it computes otherwise is not touched.
-        num_seeds: places of each picture that are asked.
+        num_seeds: places of each image that are asked.
         clicked_objects: of each clip, so many objects are prompted and followed as well, drawn anew every time. The
-            pictures are encoded once for both.
+            images are encoded once for both.
 
     With gradient checkpointing, what follows the image encoder is computed again; the encoder's layers are kept.
     """
@@ -56,10 +56,10 @@ class GroupingForTraining(nn.Module):
         return super().__getattr__(name)
 
     def forward(self, pixel_values: Tensor, labels: Tensor) -> Sam2ClipOutput:
-        """The loss of B clips, whose frames are taken as pictures; arguments as those of `Sam2VideoForTraining`.
+        """The loss of B clips, whose frames are taken as images; arguments as those of `Sam2VideoForTraining`.
 
         Where objects are clicked as well, it is the sum of both losses, and the terms are those of the clicks, beside
-        "grouping".
+        "pixel_affinity".
         """
         encoded = self.model.encode_frame(pixel_values.flatten(0, 1))
         focal, dice = self._ask(encoded, labels.flatten(0, 1))
@@ -68,7 +68,7 @@ class GroupingForTraining(nn.Module):
         if not self.clicked_objects:
             return Sam2ClipOutput(loss=loss, loss_terms={"focal": focal.detach(), "dice": dice.detach()})
         result = self.model(pixel_values, draw_objects(labels, self.clicked_objects), encoded=encoded)
-        result.loss_terms["grouping"] = loss.detach()
+        result.loss_terms["pixel_affinity"] = loss.detach()
         result.loss = result.loss + loss
         return result
 

@@ -21,8 +21,9 @@ from ...network.video_network import ObjectMasks
 from ...prompt_values import MASK_PROMPT_LIMIT
 from ...tracking.memory.history import FrameSets
 from ...tracking.memory.selection import MemorySelection
+from ...tracking.prompts import PointPrompt
 from ...tracking.step import grouped, shared_rows
-from ..prompting.clicks import Clicks, correct, draw_box, first_click
+from ..prompting.clicks import correct, draw_box, first_click
 from ..prompting.interaction import InteractionPlan, PromptKind
 from .candidates import Candidates, choose, decode, uses_several_masks
 
@@ -48,7 +49,7 @@ class _View(NamedTuple):
 
 
 @dataclass
-class ClipUnrolling:
+class ClipRollout:
     """One pass over a batch of clips.
 
     Attributes:
@@ -99,7 +100,7 @@ class ClipUnrolling:
         for blind in self.plan.corrected.get(frame, ()):
             predicted = torch.zeros_like(truth) if blind else _enlarge(result.logits, labels) > 0
             correction = correct(truth, predicted, known, self.plan.where)
-            clicks = correction if clicks is None else clicks.then(correction)
+            clicks = correction if clicks is None else clicks.followed_by(correction)
             result = self._decode(view, clicks, result.logits)
         return result
 
@@ -109,14 +110,14 @@ class ClipUnrolling:
         features = _spread(features, self.labels.shape[2])
         return _View(features, self.call(self._condition, features, self._select(frame)), labels, True)
 
-    def _first_prompt(self, kind: PromptKind | None, truth: Tensor, known: Tensor) -> Clicks | None:
+    def _first_prompt(self, kind: PromptKind | None, truth: Tensor, known: Tensor) -> PointPrompt | None:
         if kind == "click":
             return first_click(truth, known, self.plan.where)
         if kind == "box":
             return draw_box(truth) if self.plan.where == "uniform" else draw_box(truth, noise=0.0)
         return None
 
-    def _decode(self, view: _View, clicks: Clicks | None, previous_logits: Tensor | None = None) -> ObjectMasks:
+    def _decode(self, view: _View, clicks: PointPrompt | None, previous_logits: Tensor | None = None) -> ObjectMasks:
         """One prediction, whose loss is taken down."""
         if previous_logits is not None:
             previous_logits = previous_logits.clamp(-MASK_PROMPT_LIMIT, MASK_PROMPT_LIMIT)
@@ -125,7 +126,7 @@ class ClipUnrolling:
         return choose(self.model, candidates)
 
     def _decode_and_judge(
-        self, view: _View, clicks: Clicks | None, previous_logits: Tensor | None
+        self, view: _View, clicks: PointPrompt | None, previous_logits: Tensor | None
     ) -> tuple[Candidates, SegmentationLoss]:
         num_points = 0 if clicks is None else clicks.points.shape[1]
         several = uses_several_masks(self.model.config, num_points, view.reads_memory)

@@ -8,13 +8,14 @@ Axes: K objects, H and W of their masks. Points are (x, y), pixel indices of the
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ...masks.mask_utils import mask_to_box
 from ...prompt_values import PAD_VALUE
+from ...tracking.prompts import PointPrompt
 from .distance import deepest_points
 
 # "uniform": anywhere in the error, as in training. "centre": its deepest pixel, as in evaluation.
@@ -27,18 +28,7 @@ UPPER_LEFT, LOWER_RIGHT = 2, 3
 BOX_NOISE, BOX_NOISE_LIMIT = 0.1, 20.0
 
 
-class Clicks(NamedTuple):
-    """`points` (K, N, 2) float32 and their `labels` (K, N) int64, as the prompt encoder takes them."""
-
-    points: Tensor
-    labels: Tensor
-
-    def then(self, later: Clicks) -> Clicks:
-        """These clicks and then the later ones."""
-        return Clicks(torch.cat((self.points, later.points), dim=1), torch.cat((self.labels, later.labels), dim=1))
-
-
-def correct(truth: Tensor, predicted: Tensor, known: Tensor | None = None, where: Where = "uniform") -> Clicks:
+def correct(truth: Tensor, predicted: Tensor, known: Tensor | None = None, where: Where = "uniform") -> PointPrompt:
     """One click an object into what the prediction has wrong: object it misses, or background it takes for the object.
 
     Where nothing is wrong, the background is clicked, and the object where there is no background. All (K, H, W)
@@ -51,12 +41,12 @@ def correct(truth: Tensor, predicted: Tensor, known: Tensor | None = None, where
     return _label(_anywhere(region), truth)
 
 
-def first_click(truth: Tensor, known: Tensor | None = None, where: Where = "uniform") -> Clicks:
+def first_click(truth: Tensor, known: Tensor | None = None, where: Where = "uniform") -> PointPrompt:
     """One click an object (K, H, W): on it, or on the background where it is absent."""
     return correct(truth, torch.zeros_like(truth), known, where)
 
 
-def draw_box(truth: Tensor, noise: float = BOX_NOISE) -> Clicks:
+def draw_box(truth: Tensor, noise: float = BOX_NOISE) -> PointPrompt:
     """A box around each object (K, H, W), as two corners that miss by up to `noise` of the sides.
 
     An absent object has no box; it gets a click on the background, and padding.
@@ -71,13 +61,13 @@ def draw_box(truth: Tensor, noise: float = BOX_NOISE) -> Clicks:
 
     absent = ~truth.flatten(1).any(dim=1)
     click = first_click(truth)
-    padding = Clicks(torch.full_like(click.points, PAD_VALUE), torch.full_like(click.labels, PAD_VALUE))
-    instead = click.then(padding)
+    padding = PointPrompt(torch.full_like(click.points, PAD_VALUE), torch.full_like(click.labels, PAD_VALUE))
+    instead = click.followed_by(padding)
     points = torch.where(absent[:, None, None], instead.points, corners)
-    return Clicks(points, torch.where(absent[:, None], instead.labels, labels))
+    return PointPrompt(points, torch.where(absent[:, None], instead.labels, labels))
 
 
-def _correct_in_the_centre(truth: Tensor, predicted: Tensor, known: Tensor) -> Clicks:
+def _correct_in_the_centre(truth: Tensor, predicted: Tensor, known: Tensor) -> PointPrompt:
     missing, missing_depth = deepest_points(truth & ~predicted & known)
     wrong, wrong_depth = deepest_points(predicted & ~truth & known)
     points = torch.where((missing_depth > wrong_depth)[:, None], missing, wrong)
@@ -103,8 +93,8 @@ def _anywhere(regions: Tensor) -> Tensor:
     return torch.stack((index % regions.shape[-1], index // regions.shape[-1]), dim=-1)
 
 
-def _label(points: Tensor, truth: Tensor) -> Clicks:
+def _label(points: Tensor, truth: Tensor) -> PointPrompt:
     """Points (K, 2) as clicks that say what is there."""
     is_object = truth[torch.arange(len(points), device=points.device), points[:, 1], points[:, 0]]
     labels = torch.where(is_object, FOREGROUND, BACKGROUND)
-    return Clicks(points.float().unsqueeze(1), labels.unsqueeze(1))
+    return PointPrompt(points.float().unsqueeze(1), labels.unsqueeze(1))

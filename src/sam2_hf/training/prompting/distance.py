@@ -12,7 +12,7 @@ from ...masks.mask_utils import mask_to_box
 def squared_depth(regions: Tensor) -> Tensor:
     """Squared Euclidean distance of every pixel to the nearest one outside its region; exact.
 
-    `regions` (K, H, W) bool; what lies beyond the picture is outside. Returns (K, H, W) int64, 0 outside.
+    `regions` (K, H, W) bool; what lies beyond the image is outside. Returns (K, H, W) int64, 0 outside.
 
     First along the columns, then along the rows: the square of a distance is the sum of the squares of its two legs
     (Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions", 2012). The second pass tries one
@@ -24,7 +24,7 @@ def squared_depth(regions: Tensor) -> Tensor:
     vertical = _depth_in_columns(regions) ** 2
     depth, width, leg = vertical, regions.shape[-1], 1
     while leg**2 < int(depth.amax()):
-        # A column beyond the picture is all outside, so the vertical leg there is 0.
+        # A column beyond the image is all outside, so the vertical leg there is 0.
         padded = F.pad(vertical, (leg, leg))
         depth = torch.minimum(depth, padded[..., :width] + leg**2)
         depth = torch.minimum(depth, padded[..., 2 * leg :] + leg**2)

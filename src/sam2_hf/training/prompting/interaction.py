@@ -20,7 +20,7 @@ class Interaction:
     """How people act, as probabilities and limits; the defaults are the paper's.
 
     Attributes:
-        mask: probability that the first prompts of a clip are masks. A single picture always gets a click or a box.
+        mask: probability that the first prompts of a clip are masks. A single image always gets a click or a box.
         click: probability of a click; what remains is the probability of a box.
         max_first_frames: up to so many frames are prompted before anything is tracked; the first frame always is.
         max_corrected_frames: up to so many frames, the first ones included, get corrections.

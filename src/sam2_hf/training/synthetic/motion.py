@@ -15,7 +15,7 @@ import numpy as np
 
 from .draws import Draws
 
-# What an object is up to: moving about; going out of the picture and coming back; coming in late; going behind the
+# What an object is up to: moving about; going out of the image and coming back; coming in late; going behind the
 # wall and out again; standing still.
 Plot = Literal["wander", "leave", "enter", "hide", "still"]
 Size = tuple[int, int]
@@ -51,7 +51,7 @@ class Wall:
 
 
 def draw_motion(draws: Draws, plot: Plot, size: Size, length: int, radius: float, wall: Wall | None = None) -> Motion:
-    """The motion of an object of some radius in a picture (height, width); `wall` is for the plot "hide"."""
+    """The motion of an object of some radius in an image (height, width); `wall` is for the plot "hide"."""
     time = _timeline(length)
     stops, places = _route(draws, plot, size, radius, wall)
     centre = np.stack([_smooth(time, stops, [place[axis] for place in places]) for axis in range(2)], axis=1)
@@ -102,7 +102,7 @@ def _route(
         return [0, gone - 0.08, gone + 0.08, 1], [inside[0], *[_outside(draws, size, radius)] * 2, inside[1]]
     if plot == "enter":
         return [0, 0.15, 0.6, 1], [*[_outside(draws, size, radius)] * 2, inside[1], inside[2]]
-    # Half a picture between two stops is fast enough.
+    # Half an image between two stops is fast enough.
     reach = 0.5 * min(height, width)
     for before, after in pairwise(inside):
         after[:] = before + np.clip(after - before, -reach, reach)
@@ -115,7 +115,7 @@ def _behind_the_wall(draws: Draws, size: Size, radius: float, wall: Wall) -> tup
     hidden, stay = draws.uniform(0.4, 0.55), draws.uniform(0.05, 0.12)
     beside = 1.3 * (wall.half + radius)
     sides = [wall.middle - beside, wall.middle + beside]
-    # Where the wall is close to the picture's edge, the other side is the one to see.
+    # Where the wall is close to the image's edge, the other side is the one to see.
     visible = [side for side in sides if 0.3 * radius < side < width - 0.3 * radius] or sides
     rows = draws.uniforms(0.3 * height, 0.7 * height, 3)
     hiding_place = (wall.middle, rows[1])

@@ -21,7 +21,7 @@ _SHADOW = 170  # of 256: how bright what lies in a shadow still is
 
 class RenderedClip(NamedTuple):
     """T frames with N objects: `frames` (T, H, W, 3) uint8; `masks` (T, N, H, W) bool, what is seen of each object,
-    exactly; `coverage` (T, N) float32, which share of what is within the picture is seen and not behind others, 0 for
+    exactly; `coverage` (T, N) float32, which share of what is within the image is seen and not behind others, 0 for
     an object that is outside."""
 
     frames: np.ndarray
@@ -37,21 +37,21 @@ class RenderedClip(NamedTuple):
 def render(scene: Scene, frames: Sequence[int], noise: Sequence[Draws]) -> RenderedClip:
     """Draws some frames of a scene, each with a stream of its own for the noise, so that none depends on the others."""
     height, width = scene.size
-    pictures = np.empty((len(frames), height, width, 3), np.uint8)
+    images = np.empty((len(frames), height, width, 3), np.uint8)
     masks = np.empty((len(frames), len(scene.actors), height, width), bool)
     coverage = np.zeros((len(frames), len(scene.actors)), np.float32)
     for index, frame in enumerate(frames):
         canvas, owners, areas = _compose(scene, frame)
-        pictures[index] = _expose(scene, frame, canvas, noise[index])
+        images[index] = _expose(scene, frame, canvas, noise[index])
         for number in range(len(scene.actors)):
             np.equal(owners, number + 1, out=masks[index, number])
         seen = np.bincount(owners.ravel(), minlength=len(scene.actors) + 1)[1:]
         coverage[index] = seen / np.maximum(areas, 1)
-    return RenderedClip(pictures, masks, coverage)
+    return RenderedClip(images, masks, coverage)
 
 
 def _compose(scene: Scene, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The picture in even light; for every pixel, 0 or the number of the object there, from 1; the objects' areas."""
+    """The image in even light; for every pixel, 0 or the number of the object there, from 1; the objects' areas."""
     height, width = scene.size
     reach = (scene.background.shape[0] - height) // 2
     drift = scene.camera[frame]
@@ -143,16 +143,16 @@ def _darken(canvas: np.ndarray, rows: slice, columns: slice, hit: np.ndarray, of
 def _expose(scene: Scene, frame: int, canvas: np.ndarray, noise: Draws) -> np.ndarray:
     """What a camera makes of it: soft edges, light that is not even, noise."""
     height, width = scene.size
-    picture = canvas.reshape(height, 3 * width).astype(np.float32)  # rows of bytes: long loops are fast ones
+    image = canvas.reshape(height, 3 * width).astype(np.float32)  # rows of bytes: long loops are fast ones
     if scene.is_soft:
-        picture[:, 3:] = (picture[:, 3:] + picture[:, :-3]) * np.float32(0.5)
-        picture[1:] = (picture[1:] + picture[:-1]) * np.float32(0.5)
+        image[:, 3:] = (image[:, 3:] + image[:, :-3]) * np.float32(0.5)
+        image[1:] = (image[1:] + image[:-1]) * np.float32(0.5)
     middle, across, down = scene.light[frame]
     column = (np.arange(width, dtype=np.float32) / np.float32(width) - np.float32(0.5)) * across
     row = (np.arange(height, dtype=np.float32) / np.float32(height) - np.float32(0.5)) * down
-    picture *= (middle + row[:, None]) + column.repeat(3)
-    grain = noise.bytes(picture.shape) * np.float32(scene.noise / 127.5)
-    picture += grain
-    picture -= np.float32(scene.noise)
-    np.clip(picture, 0, 255, out=picture)
-    return picture.astype(np.uint8).reshape(height, width, 3)
+    image *= (middle + row[:, None]) + column.repeat(3)
+    grain = noise.bytes(image.shape) * np.float32(scene.noise / 127.5)
+    image += grain
+    image -= np.float32(scene.noise)
+    np.clip(image, 0, 255, out=image)
+    return image.astype(np.uint8).reshape(height, width, 3)

@@ -23,14 +23,14 @@ class SceneSettings:
         length: in frames.
         objects: the least and the most of them. Where they move, one may be a wall to hide behind.
         moving: False for still lifes.
-        look_alikes: how probable it is that a moving object looks exactly like the one before.
+        distractors: how probable it is that a moving object looks exactly like the one before.
     """
 
     size: Size
     length: int
     objects: Size
     moving: bool
-    look_alikes: float
+    distractors: float
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _draw_players(draws: Draws, settings: SceneSettings, count: int, backdrop: C
             radius = min(radius, 0.75 * wall.half)
         motion = draw_motion(draws, plot, size, length, radius, wall)
         actor = _draw_actor(draws, radius, motion, backdrop)
-        if players and draws.chance(settings.look_alikes):
+        if players and draws.chance(settings.distractors):
             actor = replace(actor, sprite=players[-1].sprite, bend=players[-1].bend)
         players.append(actor)
     if draws.chance(0.5):
@@ -138,7 +138,7 @@ def _draw_plot(draws: Draws, has_wall: bool) -> Plot:
 
 
 def _draw_still_life(draws: Draws, size: Size, count: int, backdrop: Colour) -> list[Actor]:
-    """Objects of a picture, one frame long; now and then one is half outside."""
+    """Objects of an image, one frame long; now and then one is half outside."""
     actors = []
     for _ in range(count):
         radius = _draw_radius(draws, size)
@@ -148,7 +148,7 @@ def _draw_still_life(draws: Draws, size: Size, count: int, backdrop: Colour) -> 
 
 
 def _draw_radius(draws: Draws, size: Size) -> float:
-    """Between a fourteenth and a fourth of the picture, small ones more often."""
+    """Between a fourteenth and a fourth of the image, small ones more often."""
     return min(size) * (0.07 + 0.18 * draws.uniform() * draws.uniform(0.5, 1))
 
 

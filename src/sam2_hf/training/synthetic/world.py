@@ -1,4 +1,4 @@
-"""The world as a data set: videos and pictures by their number."""
+"""The world as a data set: videos and images by their number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..data.videos import AnnotatedVideo, Clip
+from ..data.annotated_video import AnnotatedVideo, Clip
 from .draws import Draws
 from .motion import Size
 from .rendering import RenderedClip, render
@@ -39,7 +39,7 @@ class SyntheticVideo(AnnotatedVideo):
         rendered = self.render(frames)
         return Clip(rendered.frames, rendered.masks, tuple(range(len(self.scene.actors))))
 
-    def picture(self, frame: int) -> np.ndarray:
+    def image(self, frame: int) -> np.ndarray:
         return self.render([frame]).frames[0]
 
     def masks(self, frame: int) -> dict[Hashable, np.ndarray]:
@@ -56,8 +56,8 @@ class SyntheticVideos(Sequence[AnnotatedVideo]):
         size: (height, width) in pixels.
         length: of a video, in frames.
         objects: the least and the most objects in a video.
-        moving: False for pictures: one frame, many objects.
-        look_alikes: how probable it is that a moving object looks exactly like the one before.
+        moving: False for images: one frame, many objects.
+        distractors: how probable it is that a moving object looks exactly like the one before.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class SyntheticVideos(Sequence[AnnotatedVideo]):
         length: int = 40,
         objects: Size = (2, 4),
         moving: bool = True,
-        look_alikes: float = 0.2,
+        distractors: float = 0.2,
     ):
         if split not in _SPLITS:
             raise ValueError(f"split must be one of {_SPLITS}, got {split!r}")
@@ -80,11 +80,11 @@ class SyntheticVideos(Sequence[AnnotatedVideo]):
             )
         if not 1 <= objects[0] <= objects[1] <= 200:
             raise ValueError(f"objects must be the least and the most, from 1 to 200, got {objects}")
-        if not 0 <= look_alikes <= 1:
-            raise ValueError(f"look_alikes must be a probability, got {look_alikes}")
+        if not 0 <= distractors <= 1:
+            raise ValueError(f"distractors must be a probability, got {distractors}")
         self._count, self.split = count, split
         self._key = (seed, _SPLITS.index(split), int(moving))
-        self._settings = SceneSettings(size, length if moving else 1, objects, moving, look_alikes)
+        self._settings = SceneSettings(size, length if moving else 1, objects, moving, distractors)
 
     def __len__(self) -> int:
         return self._count

@@ -8,13 +8,13 @@ import numpy as np
 from PIL import Image
 
 from sam2_hf.masks.rle import compress_rle, mask_to_rle
-from sam2_hf.training.data.videos import AnnotatedVideo
+from sam2_hf.training.data.annotated_video import AnnotatedVideo
 
 SIZE = (24, 32)
 
 
-def picture(number: int, size=SIZE) -> np.ndarray:
-    """A picture of one colour, which tells its number."""
+def plain_image(number: int, size=SIZE) -> np.ndarray:
+    """An image of one colour, which tells its number."""
     return np.full((*size, 3), number * 10 + 5, np.uint8)
 
 
@@ -28,9 +28,9 @@ def block(top: int, left: int, height: int = 6, width: int = 8, size=SIZE) -> np
     return mask
 
 
-def save_picture(path, number, **settings) -> None:
+def save_image(path, number, **settings) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture(number)).save(path, **settings)
+    Image.fromarray(plain_image(number)).save(path, **settings)
 
 
 def save_numbers(path, numbers: np.ndarray, mode: str = "P") -> None:
@@ -59,8 +59,8 @@ class Blocks(AnnotatedVideo):
     def __init__(self, num_frames=10, name="blocks", step=1):
         self.name, self.num_frames, self.annotated = name, num_frames, range(0, num_frames, step)
 
-    def picture(self, frame):
-        return picture(frame)
+    def image(self, frame):
+        return plain_image(frame)
 
     def masks(self, frame):
         masks = {"a": block(2, frame), "b": block(14, 2 + frame)}

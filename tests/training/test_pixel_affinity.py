@@ -8,7 +8,7 @@ from sam2_hf.network.losses import IGNORED_LABEL, LossWeights
 from sam2_hf.training.models.clip_model import Sam2VideoForTraining
 from sam2_hf.training.models.initialisation import initialise
 from sam2_hf.training.models.pixel_affinity import (
-    GroupingForTraining,
+    PixelAffinityForTraining,
     draw_objects,
     draw_seeds,
     shrink_labels,
@@ -18,7 +18,7 @@ SIZE = 64
 
 
 def two_objects(count=2):
-    """Pictures of one frame with a bright object on the left and a dark one on the right, and their labels."""
+    """Images of one frame with a bright object on the left and a dark one on the right, and their labels."""
     pixels = torch.zeros(count, 1, 3, SIZE, SIZE)
     labels = torch.zeros(count, 1, 2, SIZE, SIZE, dtype=torch.int8)
     for row in range(count):
@@ -33,7 +33,7 @@ def learner():
     torch.manual_seed(0)
     model = Sam2VideoForTraining(tiny_config(video=True, image_size=SIZE))
     initialise(model)
-    return GroupingForTraining(model, num_seeds=16).train()
+    return PixelAffinityForTraining(model, num_seeds=16).train()
 
 
 class TestSeeds:
@@ -147,12 +147,12 @@ class TestClicksBesideIt:
         learner.clicked_objects = 2
         torch.manual_seed(0)
         both = learner(pixels, labels)
-        assert set(both.loss_terms) == {"focal", "dice", "iou", "presence", "grouping"}
+        assert set(both.loss_terms) == {"focal", "dice", "iou", "object_score", "pixel_affinity"}
         learner.clicked_objects = 0
         torch.manual_seed(0)
         alone = learner(pixels, labels).loss
-        torch.testing.assert_close(both.loss_terms["grouping"], alone.detach())
-        names = set(both.loss_terms) - {"grouping"}
+        torch.testing.assert_close(both.loss_terms["pixel_affinity"], alone.detach())
+        names = set(both.loss_terms) - {"pixel_affinity"}
         clicks = sum(getattr(learner.model.loss_weights, name) * both.loss_terms[name] for name in names)
         torch.testing.assert_close(both.loss.detach(), alone.detach() + clicks)
         both.loss.backward()
@@ -184,4 +184,4 @@ def test_unknown_pixels_do_not_count(learner):
     assert learner.question[-1].bias.grad[-1] < 0  # all that is known belongs to the object: more is better
     learner.zero_grad()
     learner(pixels, labels).loss.backward()
-    assert learner.question[-1].bias.grad[-1] > 0  # and less is better where most of the picture is known not to
+    assert learner.question[-1].bias.grad[-1] > 0  # and less is better where most of the image is known not to

@@ -16,7 +16,7 @@ from tiny import tiny_config
 
 from sam2_hf import Sam2Model, Sam2VideoModel, Sam2VideoProcessor
 from sam2_hf.training.loop.recipe import load_recipe
-from sam2_hf.training.loop.running import export, train
+from sam2_hf.training.loop.run_recipe import export, train
 from sam2_hf.training.models.clip_model import Sam2VideoForTraining
 
 pytest.importorskip("accelerate")
@@ -25,7 +25,7 @@ SIZE = 64
 
 
 def write_recipe(folder):
-    """Two stages of two steps each: pictures, then clips."""
+    """Two stages of two steps each: images, then clips."""
     tiny_config(video=True, image_size=SIZE).to_json_file(folder / "model.json", use_diff=False)
     arguments = {
         "max_steps": 2,
@@ -43,7 +43,7 @@ def write_recipe(folder):
         "half_precision": True,
         "stages": [
             {
-                "name": "pictures",
+                "name": "images",
                 "data": [{"kind": "synthetic", "options": {**world, "moving": False}}],
                 "clips": {"num_frames": 1, "max_objects": 2},
                 "interaction": {"corrections": 1},
@@ -72,30 +72,30 @@ def test_a_stage_may_train_at_another_size_and_with_muon(recipe, tmp_path):
     content["stages"][0].update(image_size=SIZE // 2, muon=True)
     recipe.write_text(yaml.safe_dump(content))
     folder = train(load_recipe(recipe), tmp_path / "out")
-    stages = [Sam2VideoModel.from_pretrained(tmp_path / "out" / name) for name in ("pictures", "clips")]
+    stages = [Sam2VideoModel.from_pretrained(tmp_path / "out" / name) for name in ("images", "clips")]
     assert [model.config.image_size for model in stages] == [SIZE // 2, SIZE]
     windows = [model.config.vision_config.backbone_config.window_size_per_stage for model in stages]
     full = json.loads((recipe.parent / "model.json").read_text())["vision_config"]["backbone_config"]
     assert list(windows[1]) == full["window_size_per_stage"]
     assert all(window <= SIZE // 2 // 4 // 2**stage for stage, window in enumerate(windows[0]))
-    assert Sam2VideoProcessor.from_pretrained(tmp_path / "out" / "pictures").image_processor.size["height"] == SIZE // 2
+    assert Sam2VideoProcessor.from_pretrained(tmp_path / "out" / "images").image_processor.size["height"] == SIZE // 2
     assert Sam2VideoProcessor.from_pretrained(folder).image_processor.size["height"] == SIZE
 
 
-def test_a_stage_may_teach_the_image_encoder_alone_by_grouping(recipe, tmp_path):
+def test_a_stage_may_teach_the_image_encoder_alone_by_pixel_affinity(recipe, tmp_path):
     content = yaml.safe_load(recipe.read_text())
-    content["stages"] = [{**content["stages"][0], "name": name} for name in ("pictures", "grouping")]
-    content["stages"][1].update(grouping={"seeds": 8}, views=2)
+    content["stages"] = [{**content["stages"][0], "name": name} for name in ("images", "pixel_affinity")]
+    content["stages"][1].update(pixel_affinity={"seeds": 8}, views=2)
     content["stages"][1]["arguments"] = {**content["stages"][1]["arguments"], "bf16": True}
     del content["stages"][1]["arguments"]["use_cpu"]  # what there is
     recipe.write_text(yaml.safe_dump(content))
     folder = train(load_recipe(recipe), tmp_path / "out")
-    before, after = (weights(tmp_path / "out" / name) for name in ("pictures", "grouping"))
+    before, after = (weights(tmp_path / "out" / name) for name in ("images", "pixel_affinity"))
     assert before.keys() == after.keys()
     changed = {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
     assert {"vision_encoder", "mask_decoder"} <= changed
     assert not changed & {"memory_attention", "memory_encoder", "prompt_encoder"}
-    log = json.loads((tmp_path / "out" / "grouping" / "trainer_state.json").read_text())["log_history"]
+    log = json.loads((tmp_path / "out" / "pixel_affinity" / "trainer_state.json").read_text())["log_history"]
     assert {"loss_focal", "loss_dice"} <= set(log[0])
     Sam2VideoModel.from_pretrained(folder)
 
@@ -120,18 +120,16 @@ def test_the_trunk_may_become_deeper_on_the_way_and_stays_so(recipe, tmp_path):
     train(load_recipe(recipe), tmp_path / "out")
     shutil.rmtree(tmp_path / "out" / "last")
     train(load_recipe(recipe), tmp_path / "out", resume=True)
-    models = [
-        Sam2VideoModel.from_pretrained(tmp_path / "out" / name) for name in ("pictures", "clips", "last", "model")
-    ]
+    models = [Sam2VideoModel.from_pretrained(tmp_path / "out" / name) for name in ("images", "clips", "last", "model")]
     depths = [list(model.config.vision_config.backbone_config.blocks_per_stage) for model in models]
     assert depths == [before["blocks_per_stage"], blocks, blocks, blocks]
 
 
-def test_pictures_may_be_mixed_into_clips(recipe, tmp_path, monkeypatch):
+def test_images_may_be_mixed_into_clips(recipe, tmp_path, monkeypatch):
     content = yaml.safe_load(recipe.read_text())
     content["stages"] = content["stages"][1:]
     del content["stages"][0]["evaluation"]
-    content["stages"][0]["pictures"] = {"data": content["stages"][0]["data"], "max_objects": 1, "augmentation": {}}
+    content["stages"][0]["images"] = {"data": content["stages"][0]["data"], "max_objects": 1, "augmentation": {}}
     content["stages"][0]["arguments"].update(train_sampling_strategy="sequential", eval_strategy="no")
     recipe.write_text(yaml.safe_dump(content))
     seen, forward = [], Sam2VideoForTraining.forward
@@ -188,8 +186,8 @@ def test_a_recipe_ends_in_a_model_that_loads(finished):
 
 
 def test_stages_learn_what_they_should_and_write_it_down(finished):
-    pictures, clips = weights(finished / "out" / "pictures"), weights(finished / "out" / "clips")
-    changed = {name.split(".")[0] for name in clips if not torch.equal(clips[name], pictures[name])}
+    images, clips = weights(finished / "out" / "images"), weights(finished / "out" / "clips")
+    changed = {name.split(".")[0] for name in clips if not torch.equal(clips[name], images[name])}
     assert {"memory_attention", "memory_encoder", "mask_decoder"} <= changed
     assert "vision_encoder" not in changed  # it was frozen
     log = json.loads((finished / "out" / "clips" / "trainer_state.json").read_text())["log_history"]
@@ -218,16 +216,16 @@ def test_a_training_in_pieces_ends_where_one_in_one_go_does(finished, tmp_path):
     folder = copy_stages(finished, tmp_path / "pieces")
     shutil.rmtree(folder / "clips" / "checkpoint-2")
     (folder / "clips" / "model.safetensors").unlink()
-    before = (folder / "pictures" / "trainer_state.json").stat().st_mtime_ns
+    before = (folder / "images" / "trainer_state.json").stat().st_mtime_ns
     pieces = train(load_recipe(finished / "recipe.yaml"), folder, resume=True)
-    assert (folder / "pictures" / "trainer_state.json").stat().st_mtime_ns == before
+    assert (folder / "images" / "trainer_state.json").stat().st_mtime_ns == before
     assert_same_behaviour(finished / "out" / "model", pieces)
 
 
 def assert_mean_of_both_stages(finished, mean):
-    pictures, clips = weights(finished / "out" / "pictures"), weights(finished / "out" / "clips")
-    assert any(not torch.equal(pictures[name], clips[name]) for name in clips)
-    torch.testing.assert_close(mean, {name: (pictures[name] + clips[name]) / 2 for name in clips})
+    images, clips = weights(finished / "out" / "images"), weights(finished / "out" / "clips")
+    assert any(not torch.equal(images[name], clips[name]) for name in clips)
+    torch.testing.assert_close(mean, {name: (images[name] + clips[name]) / 2 for name in clips})
 
 
 def finish_again(finished, folder, *changes):
@@ -239,7 +237,7 @@ def finish_again(finished, folder, *changes):
 
 
 def test_the_finished_model_may_be_the_mean_of_stages(finished, tmp_path):
-    averaged = finish_again(finished, tmp_path / "averaged", "average=[pictures, clips]")
+    averaged = finish_again(finished, tmp_path / "averaged", "average=[images, clips]")
     assert_mean_of_both_stages(finished, averaged)
 
 
@@ -248,13 +246,13 @@ def test_a_stage_may_start_from_the_mean_of_earlier_ones(finished, tmp_path):
     folder = copy_stages(finished, tmp_path / "out")
     recipe = load_recipe(finished / "recipe.yaml", ["half_precision=false"])
     arguments = {**recipe.stages[0].arguments, "max_steps": 1, "learning_rate": 0.0}
-    third = replace(recipe.stages[0], name="third", starts_from=("pictures", "clips"), arguments=arguments)
+    third = replace(recipe.stages[0], name="third", starts_from=("images", "clips"), arguments=arguments)
     trained = train(replace(recipe, stages=(*recipe.stages, third)), folder, resume=True)
     assert_mean_of_both_stages(finished, weights(trained))
 
 
 def test_the_finished_model_may_be_readier_to_see_objects(finished, tmp_path):
-    shifted = finish_again(finished, tmp_path / "shifted", "presence_shift=1.5")
+    shifted = finish_again(finished, tmp_path / "shifted", "object_score_shift=1.5")
     expected = weights(finished / "out" / "clips")
     expected["mask_decoder.pred_obj_score_head.proj_out.bias"] += 1.5
     torch.testing.assert_close(shifted, expected, rtol=0, atol=0)
@@ -324,7 +322,7 @@ class TestScripts:
         command = [model, "tracking", *world, "length=4", "--prompt", "click", "--json", str(scores)]
         assert evaluate.main([*command, "--device", "cpu"]) == 0
         content = json.loads(scores.read_text())
-        assert set(content["averages"]) == {"J", "F", "J&F", "presence"}
+        assert set(content["averages"]) == {"J", "F", "J&F", "visibility"}
         assert f"{content['averages']['J&F']:.4f}" in capsys.readouterr().out
         assert content["objects"][0]["video"] == "test 0"
 

@@ -19,14 +19,14 @@ from ...processing_sam2_video import Sam2VideoProcessor
 from ..data.augmentation import Compose, standard_augmentation
 from ..data.collation import ClipCollator
 from ..data.data_sets import Joined, open_data
-from ..data.mixing import ClipsAndPictures
+from ..data.mixing import ClipsAndImages
 from ..data.sampling import ClipDataset, ClipSampling
 from ..models.clip_model import Sam2VideoForTraining
 from ..models.depth_growth import deepen, deepened_config
 from ..models.freezing import freeze
 from ..models.initialisation import initialise
 from ..models.lora import add_lora
-from ..models.pixel_affinity import GroupingForTraining
+from ..models.pixel_affinity import PixelAffinityForTraining
 from ..prompting.interaction import evaluation_plan
 from .averaging import average_weights
 from .recipe import AugmentationRecipe, DataRecipe, ModelRecipe, Recipe, StageRecipe
@@ -75,7 +75,7 @@ def train(recipe: Recipe, output: str | Path, resume: bool = False) -> Path:
         gc.collect()
     if recipe.average:
         model.load_state_dict(average_weights([output / name for name in recipe.average]))
-    _shift_presence(model, recipe.presence_shift)
+    _shift_object_score(model, recipe.object_score_shift)
     model, processor = _with_config(model, processor, full)
     if PartialState().is_main_process:
         export(model, processor, output / "model", recipe.half_precision)
@@ -112,7 +112,7 @@ def _start(recipe: Recipe) -> tuple[Sam2VideoForTraining, Sam2VideoProcessor]:
 
 
 @torch.no_grad()
-def _shift_presence(model: Sam2VideoModel, shift: float) -> None:
+def _shift_object_score(model: Sam2VideoModel, shift: float) -> None:
     """Makes the model readier, or less ready, to hold objects for present."""
     model.mask_decoder.pred_obj_score_head.proj_out.bias.add_(shift)
 
@@ -194,8 +194,8 @@ def _learner(model: Sam2VideoForTraining, stage: StageRecipe) -> nn.Module:
     """What the trainer trains: the model, or what is put around it for a stage."""
     if stage.lora:
         return add_lora(model, **vars(stage.lora))
-    if stage.grouping:
-        return GroupingForTraining(model, stage.grouping.seeds, stage.grouping.clicked_objects)
+    if stage.pixel_affinity:
+        return PixelAffinityForTraining(model, stage.pixel_affinity.seeds, stage.pixel_affinity.clicked_objects)
     return model
 
 
@@ -228,26 +228,26 @@ def _trainer(
 
 def _training_data(
     stage: StageRecipe, image_processor: Sam2ImageProcessor, seed: int, arguments: TrainingArguments
-) -> ClipDataset | ClipsAndPictures:
-    """What a stage learns from. Raises a `ValueError` where clips and pictures would come into one batch."""
+) -> ClipDataset | ClipsAndImages:
+    """What a stage learns from. Raises a `ValueError` where clips and images would come into one batch."""
     size = (image_processor.size["height"], image_processor.size["width"])
 
     def augmentation(recipe: AugmentationRecipe | None) -> Compose | None:
         return standard_augmentation(size, recipe.crop_area) if recipe else None
 
-    videos, more = _videos(stage.data), stage.pictures
+    videos, more = _videos(stage.data), stage.images
     clips = ClipDataset(videos, stage.clips, augmentation(stage.augmentation), stage.num_clips, seed, stage.views)
     if more is None:
         return clips
     if arguments.train_sampling_strategy != "sequential":
         raise ValueError(
-            "a stage with pictures needs train_sampling_strategy: sequential among its arguments: a batch holds "
-            f"either clips or pictures; got {arguments.train_sampling_strategy!r}"
+            "a stage with images needs train_sampling_strategy: sequential among its arguments: a batch holds "
+            f"either clips or images; got {arguments.train_sampling_strategy!r}"
         )
     batch = arguments.train_batch_size * arguments.world_size  # on all devices together
     single = ClipSampling(num_frames=1, max_objects=more.max_objects)
-    pictures = ClipDataset(_videos(more.data), single, augmentation(more.augmentation), more.num_pictures, seed)
-    return ClipsAndPictures(clips, pictures, stage.clips.num_frames, more.share, batch)
+    images = ClipDataset(_videos(more.data), single, augmentation(more.augmentation), more.num_images, seed)
+    return ClipsAndImages(clips, images, stage.clips.num_frames, more.share, batch)
 
 
 def _videos(parts: Sequence[DataRecipe]) -> Joined:

@@ -1,4 +1,4 @@
-"""What every data set offers: videos with masks on some of their frames. A picture is a video of one frame.
+"""What every data set offers: videos with masks on some of their frames. An image is a video of one frame.
 
 Axes: T frames, N objects, H and W in pixels.
 """
@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from ...inputs.natural_order import natural_order
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Clip:
         return Clip(self.frames, self.masks[:, chosen], ids, self.ignored)
 
 
-def seen_again(seen: np.ndarray) -> np.ndarray:
+def reappears(seen: np.ndarray) -> np.ndarray:
     """Where something is seen after it was out of sight: (T, ...) bool to the same shape, time first."""
     return seen & np.logical_or.accumulate(~seen, axis=0)
 
 
 class AnnotatedVideo(ABC):
-    """A video, or a picture, that is read from disk when it is asked for.
+    """A video, or an image, that is read from disk when it is asked for.
 
     Attributes:
         name: says which one it is, in errors and results.
@@ -73,7 +73,7 @@ class AnnotatedVideo(ABC):
     exclusive: bool = False
 
     @abstractmethod
-    def picture(self, frame: int) -> np.ndarray:
+    def image(self, frame: int) -> np.ndarray:
         """A frame, (H, W, 3) uint8."""
 
     @abstractmethod
@@ -87,22 +87,22 @@ class AnnotatedVideo(ABC):
     def read(self, frames: Sequence[int]) -> Clip:
         """Some annotated frames with all objects that are seen in any of them.
 
-        Raises a `ValueError` that names the video if the sizes of pictures and masks differ.
+        Raises a `ValueError` that names the video if the sizes of images and masks differ.
         """
-        pictures = [self.picture(frame) for frame in frames]
+        images = [self.image(frame) for frame in frames]
         found = [self.masks(frame) for frame in frames]
         ignored = [self.ignored(frame) for frame in frames]
-        size = pictures[0].shape[:2]
+        size = images[0].shape[:2]
         others = [mask.shape for masks in found for mask in masks.values()]
         others += [mask.shape for mask in ignored if mask is not None]
-        for other in [*(picture.shape[:2] for picture in pictures), *others]:
+        for other in [*(image.shape[:2] for image in images), *others]:
             if other != size:
-                raise ValueError(f"{self.name}: pictures and masks must have one size, got {size} and {other}")
+                raise ValueError(f"{self.name}: images and masks must have one size, got {size} and {other}")
         ids = tuple(dict.fromkeys(obj_id for masks in found for obj_id in masks))
         nothing = np.zeros(size, bool)
         stacked = [masks.get(obj_id, nothing) for masks in found for obj_id in ids]
         return Clip(
-            np.stack(pictures),
+            np.stack(images),
             np.stack(stacked).reshape(len(found), len(ids), *size) if ids else np.zeros((len(found), 0, *size), bool),
             ids,
             np.stack([nothing if mask is None else mask for mask in ignored])
@@ -111,24 +111,24 @@ class AnnotatedVideo(ABC):
         )
 
 
-def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
-    """A picture file as (H, W, 3) uint8, upright."""
-    with Image.open(path) as picture:
-        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+    """An image file as (H, W, 3) uint8, upright."""
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def read_index_map(path: str | os.PathLike[str]) -> np.ndarray:
-    """A picture file whose pixels are numbers, (H, W): of a palette, in grey of 8 or 16 bits, or black and white.
+    """An image file whose pixels are numbers, (H, W): of a palette, in grey of 8 or 16 bits, or black and white.
 
     Raises a `ValueError` for colours: which of them mean an object, nobody could say.
     """
-    with Image.open(path) as picture:
-        if picture.mode not in ("P", "L", "I", "I;16", "1"):
+    with Image.open(path) as image:
+        if image.mode not in ("P", "L", "I", "I;16", "1"):
             raise ValueError(
                 f"{os.fspath(path)} must hold numbers (a palette, or grey), one for each object; got the mode "
-                f"{picture.mode}"
+                f"{image.mode}"
             )
-        return np.asarray(picture).astype(np.int64)
+        return np.asarray(image).astype(np.int64)
 
 
 def split_index_map(numbers: np.ndarray, void: int | None = None) -> dict[Hashable, np.ndarray]:
@@ -137,9 +137,9 @@ def split_index_map(numbers: np.ndarray, void: int | None = None) -> dict[Hashab
     return {number: numbers == number for number in present}
 
 
-def pictures_in(folder: str | os.PathLike[str]) -> list[str]:
-    """The paths of the pictures in a folder, in order of their names; numbers count as numbers."""
-    names = [name for name in os.listdir(folder) if name.lower().endswith(PICTURE_SUFFIXES)]
+def images_in(folder: str | os.PathLike[str]) -> list[str]:
+    """The paths of the images in a folder, in order of their names; numbers count as numbers."""
+    names = [name for name in os.listdir(folder) if name.lower().endswith(IMAGE_SUFFIXES)]
     return [os.path.join(folder, name) for name in natural_order(names)]
 
 
