@@ -12,6 +12,7 @@ from benchmarks import comparison
 from benchmarks.__main__ import main
 from benchmarks.agreement import compare
 from benchmarks.case import Case, Job, Runtime, Unavailable, groups, register
+from benchmarks.cases.planning import plan
 from benchmarks.gpu import gpu_summary, gpu_variants
 from benchmarks.images import Clip, as_pixels, as_square, load_image
 from benchmarks.implementations.base import settle
@@ -182,6 +183,15 @@ def test_pixels_are_normalised_and_squares_have_the_longer_side():
     assert image.size == (1800, 1200) and as_square(image).size == (1800, 1800)
     pixels = as_pixels(image, 64)
     assert pixels.shape == (1, 3, 64, 64) and -2.2 < pixels.min() < pixels.max() < 2.7
+
+
+@pytest.mark.parametrize(
+    ("selection", "read"), [("recent", {0, 35, 36, 37, 38, 39, 40}), ("visible", {0, 34, 35, 36, 37, 38, 40})]
+)
+def test_the_planned_frame_reads_what_the_policy_selects(selection, read):
+    """In frame 39 the object is hidden."""
+    (task,) = plan(None, 41, selection).run().tasks
+    assert {slot.frame for slot in task.selection.memories} == read
 
 
 def test_names_of_cases_are_unique():
