@@ -66,10 +66,7 @@ def small_official_model(
         memory_attention=_memory_attention(image_size // 16),
         memory_encoder=_memory_encoder(),
         image_size=image_size,
-        **SHARED_SETTINGS,
-        **VERSION_SETTINGS[version],
-        **POSTPROCESSING,
-        **overrides,
+        **{**SHARED_SETTINGS, **VERSION_SETTINGS[version], **POSTPROCESSING, **overrides},
     ).eval()
 
 

@@ -1,0 +1,298 @@
+"""`SAM2Base`: one of this package's models with the attributes and the lower calls of Meta's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...configuration_sam2 import as_pair
+from ...hub.key_mapping import POINT_TABLE, PROMPT_MATRIX, original_name
+from ...modeling_sam2 import Sam2Model
+from ...modeling_sam2_video import Sam2VideoModel
+from ...network.features import FrameFeatures
+from ...network.mask_decoder import NO_OBJECT_LOGIT
+from ...network.video_network import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE, ObjectMasks, StoredMemories
+from ...tracking.memory.history import FrameSets
+from ..engine import OfficialVideoModel, as_official, image_model_of
+from .sam_heads import OfficialMaskDecoder, OfficialPromptEncoder
+
+NO_OBJ_SCORE = NO_OBJECT_LOGIT
+
+Outputs = dict[str, Any]
+
+
+class SAM2Base(nn.Module):
+    """A model of this package, `network`, as a program written for Meta's sees it.
+
+    Args:
+        network: a `Sam2VideoModel`; or a `Sam2Model`, which has no memory.
+
+    Raises:
+        TypeError: for anything else.
+    """
+
+    num_feature_levels = 3
+    directly_add_no_mem_embed = True
+
+    def __init__(self, network: Sam2VideoModel | Sam2Model) -> None:
+        super().__init__()
+        if not isinstance(network, (Sam2VideoModel, Sam2Model)):
+            raise TypeError(f"network must be a Sam2VideoModel or a Sam2Model, got {type(network).__name__}")
+        self.network = as_official(network) if isinstance(network, Sam2VideoModel) else network
+
+    # What programs read
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.network.device
+
+    @property
+    def image_size(self) -> int | tuple[int, int]:
+        """Side of the model's square input in pixels; of any other input, (height, width)."""
+        height, width = as_pair("image_size", self.network.config.prompt_encoder_config.image_size)
+        return height if height == width else (height, width)
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of image features."""
+        return self.network.config.vision_config.fpn_hidden_size
+
+    @property
+    def mem_dim(self) -> int:
+        """Width of memories."""
+        return self._video_network.config.memory_encoder_output_channels
+
+    @property
+    def num_maskmem(self) -> int:
+        """Number of memories that a frame reads, its own place included."""
+        return self._video_network.config.num_maskmem
+
+    @property
+    def max_obj_ptrs_in_encoder(self) -> int:
+        """Number of frames whose object pointers are read, the current one included."""
+        return self._video_network.config.max_object_pointers_in_encoder
+
+    @property
+    def no_mem_embed(self) -> Tensor:
+        """What stands in for memories (1, 1, C)."""
+        return self.network.no_memory_embedding
+
+    @property
+    def image_encoder(self) -> nn.Module:
+        """Trunk and feature pyramid."""
+        return self.network.vision_encoder
+
+    @property
+    def memory_attention(self) -> nn.Module:
+        """Reads memories."""
+        return self._video_network.memory_attention
+
+    @property
+    def memory_encoder(self) -> nn.Module:
+        """Makes memories."""
+        return self._video_network.memory_encoder
+
+    @cached_property
+    def _parts(self) -> tuple[Any, ...]:
+        # In a tuple, so that they are not registered as modules: they share the network's weights.
+        network = self.network
+        image_model = image_model_of(network) if isinstance(network, Sam2VideoModel) else network
+        encoder = OfficialPromptEncoder(network.prompt_encoder, network.get_image_wide_positional_embeddings)
+        return image_model, encoder, OfficialMaskDecoder(network.mask_decoder)
+
+    @property
+    def image_model(self) -> Sam2Model:
+        """The image model, which shares the network's weights."""
+        return self._parts[0]
+
+    @property
+    def sam_prompt_encoder(self) -> OfficialPromptEncoder:
+        """The prompt encoder under Meta's call."""
+        return self._parts[1]
+
+    @property
+    def sam_mask_decoder(self) -> OfficialMaskDecoder:
+        """The mask decoder under Meta's call."""
+        return self._parts[2]
+
+    @property
+    def _video_network(self) -> OfficialVideoModel:
+        if not isinstance(self.network, OfficialVideoModel):
+            raise AttributeError("this model was loaded from an image checkpoint and has no memory")
+        return self.network
+
+    # Weights under Meta's names
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """The weights under the names of Meta's checkpoints."""
+        prefix = kwargs.get("prefix", "")
+        state = super().state_dict(*args, **kwargs)
+        result: dict[str, Any] = {}
+        for name, tensor in state.items():
+            own = name.removeprefix(f"{prefix}network.")
+            if own == POINT_TABLE:
+                for row, weight in enumerate(tensor.unsqueeze(1)):
+                    result[f"{prefix}sam_prompt_encoder.point_embeddings.{row}.weight"] = weight
+            elif own != PROMPT_MATRIX:
+                result[prefix + original_name(own)] = tensor
+        return result
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Loads weights under the names of Meta's checkpoints; see `torch.nn.Module.load_state_dict`."""
+        from ...hub.conversion import convert_state_dict
+
+        return self.network.load_state_dict(convert_state_dict(state_dict), strict=strict, assign=assign)
+
+    # Lower calls
+
+    def forward_image(self, img_batch: Tensor) -> dict[str, Any]:
+        """Encodes images (B, 3, H, W), normalised.
+
+        Returns:
+            `backbone_fpn`, three maps from high to low resolution, the finer two as the mask decoder reads them;
+            `vision_pos_enc`, their encodings; `vision_features`, the last map.
+        """
+        features = self.network.get_image_features(img_batch)
+        sizes = [tuple(size) for size in self.network.config.vision_config.backbone_feature_sizes]
+        maps, encodings = (
+            [level.permute(1, 2, 0).unflatten(2, size) for level, size in zip(levels or (), sizes, strict=True)]
+            for levels in (features.fpn_hidden_states, features.fpn_position_encoding)
+        )
+        return {"vision_features": maps[-1], "vision_pos_enc": encodings, "backbone_fpn": maps}
+
+    def _prepare_backbone_features(
+        self, backbone_out: dict[str, Any]
+    ) -> tuple[dict[str, Any], list[Tensor], list[Tensor], list[tuple[int, int]]]:
+        """What `forward_image` gave, a copy; its maps and encodings with positions first, (hw, B, C); their sizes."""
+        sizes = [(level.shape[-2], level.shape[-1]) for level in backbone_out["backbone_fpn"]]
+        maps, encodings = (
+            [level.flatten(2).permute(2, 0, 1) for level in backbone_out[name]]
+            for name in ("backbone_fpn", "vision_pos_enc")
+        )
+        return dict(backbone_out), maps, encodings, sizes
+
+    def track_step(
+        self,
+        frame_idx: int,
+        is_init_cond_frame: bool,
+        current_vision_feats: Sequence[Tensor],
+        current_vision_pos_embeds: Sequence[Tensor],
+        feat_sizes: Sequence[tuple[int, int]],
+        point_inputs: dict[str, Tensor] | None,
+        mask_inputs: Tensor | None,
+        output_dict: Mapping[str, Mapping[int, Outputs]],
+        num_frames: int | None,
+        track_in_reverse: bool = False,
+        run_mem_encoder: bool = True,
+        prev_sam_mask_logits: Tensor | None = None,
+    ) -> Outputs:
+        """Segments N objects in one frame.
+
+        Args:
+            frame_idx: the frame's number.
+            is_init_cond_frame: whether no memory is read.
+            current_vision_feats: the frame's maps from `_prepare_backbone_features`; where they were expanded to N
+                rows, the first is taken.
+            current_vision_pos_embeds: not read; the encodings follow from the sizes.
+            feat_sizes: (height, width) of each map.
+            point_inputs: `point_coords` (N, points, 2) in pixels of the model's input and `point_labels` (N, points).
+            mask_inputs: masks (N, 1, H, W) of the model's input size, in place of points.
+            output_dict: `cond_frame_outputs` and `non_cond_frame_outputs`: what this returned in other frames.
+            num_frames: length of the video, None if it is not known.
+            track_in_reverse: whether memories of later frames are read.
+            run_mem_encoder: whether a memory of the frame is made.
+            prev_sam_mask_logits: logits (N, 1, 4h, 4w) that the points correct.
+
+        Returns:
+            `pred_masks` (N, 1, 4h, 4w), `pred_masks_high_res` (N, 1, H, W), `obj_ptr` (N, C), `object_score_logits`
+            (N, 1), `maskmem_features` (N, D, h, w) and a list of its encoding, both None without `run_mem_encoder`;
+            the inputs.
+        """
+        network = self._video_network
+        finest, middle, coarsest = (
+            level[:, :1].permute(1, 2, 0).unflatten(2, tuple(size))
+            for level, size in zip(current_vision_feats, feat_sizes, strict=True)
+        )
+        features = FrameFeatures((finest, middle), coarsest)
+        if mask_inputs is not None:
+            masks = network.segment_from_masks(features, mask_inputs.to(network.device) > 0)
+        else:
+            if is_init_cond_frame:
+                embedding = network.without_memory(features)
+            else:
+                stored = self._read_outputs(frame_idx, output_dict, num_frames, track_in_reverse)
+                embedding = network.read_memories(features, stored)
+            masks = self._segment(features, embedding, point_inputs, prev_sam_mask_logits, is_init_cond_frame)
+        high_res = F.interpolate(
+            masks.logits, size=as_pair("image_size", network.config.image_size), mode="bilinear", align_corners=False
+        )
+        memory = None
+        if run_mem_encoder:
+            shown = high_res if mask_inputs is None else mask_inputs.to(high_res) * GIVEN_MASK_SCALE + GIVEN_MASK_BIAS
+            from_points = torch.full((len(shown),), point_inputs is not None, device=shown.device)
+            memory = network.encode_memory(features, shown, masks.object_score, from_points)
+        return {
+            "point_inputs": point_inputs,
+            "mask_inputs": mask_inputs,
+            "pred_masks": masks.logits,
+            "pred_masks_high_res": high_res,
+            "obj_ptr": masks.pointer,
+            "object_score_logits": masks.object_score,
+            "maskmem_features": memory,
+            "maskmem_pos_enc": None if memory is None else [network.memory_position_encoding().expand_as(memory)],
+        }
+
+    def _segment(
+        self,
+        features: FrameFeatures,
+        embedding: Tensor,
+        point_inputs: dict[str, Tensor] | None,
+        previous_logits: Tensor | None,
+        is_init_cond_frame: bool,
+    ) -> ObjectMasks:
+        """Masks of the objects that points are for, or that were read from memory."""
+        network = self._video_network
+        axis = 0 if is_init_cond_frame else 1  # all objects read one embedding, or each its own
+        points = labels = None
+        if point_inputs is not None:
+            points = point_inputs["point_coords"].unsqueeze(axis)
+            labels = point_inputs["point_labels"].unsqueeze(axis)
+        if previous_logits is not None:
+            previous_logits = previous_logits[:, 0].unsqueeze(axis)
+        config, num_points = network.config, 0 if labels is None else labels.shape[-1]
+        multimask = (
+            config.multimask_output_in_sam
+            and (is_init_cond_frame or config.multimask_output_for_tracking)
+            and config.multimask_min_pt_num <= num_points <= config.multimask_max_pt_num
+        )
+        return network.segment(features, embedding, points, labels, previous_logits, multimask)
+
+    def _read_outputs(
+        self,
+        frame_idx: int,
+        outputs: Mapping[str, Mapping[int, Outputs]],
+        num_frames: int | None,
+        reverse: bool,
+    ) -> StoredMemories:
+        """What a frame reads of earlier returns of `track_step`."""
+        network = self._video_network
+        conditioning, tracked = outputs["cond_frame_outputs"], outputs["non_cond_frame_outputs"]
+        every = {**tracked, **conditioning}
+        chosen = network.memory_policy.select(FrameSets(conditioning.keys(), tracked.keys()), frame_idx, reverse)
+        has_pointers = len(chosen.pointers) > 0
+        distances = [[slot.distance for slot in chosen.pointers]]
+        device = network.device
+        maps = [every[slot.frame]["maskmem_features"].to(device) for slot in chosen.memories]
+        pointers = [every[slot.frame]["obj_ptr"].to(device) for slot in chosen.pointers]
+        return StoredMemories(
+            torch.stack(maps, dim=1),
+            torch.tensor([[slot.temporal_index for slot in chosen.memories]], device=device),
+            torch.stack(pointers, dim=1) if has_pointers else None,
+            network.pointer_distances(distances, num_frames) if has_pointers else None,
+        )

@@ -1,0 +1,445 @@
+"""`SAM2VideoPredictor`: objects tracked through a video, as Meta's class does it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..configuration_sam2 import as_pair
+from ..outputs import Sam2VideoSegmentationOutput
+from ..processing_sam2_video import Sam2VideoProcessor
+from ..tracking.object_state import ObjectState
+from ..tracking.prompts import MaskPrompt, PointPrompt
+from ..tracking.session import Retention
+from .frames import LoadedFrames, unchanging_processor
+from .inference_state import InferenceState
+from .loading import build
+from .modeling.sam2_base import SAM2Base
+from .utils import misc
+from .utils.misc import load_video_frames
+
+FrameMasks = tuple[int, list[Hashable], Tensor]
+
+_load_video_frames = load_video_frames
+
+
+class SAM2VideoPredictor(SAM2Base):
+    """Prompts on some frames of a video, masks on all of them.
+
+    Args:
+        network: a `Sam2VideoModel`; `build_sam2_video_predictor` is the usual way here.
+        non_overlap_masks: give each pixel of the masks that are handed out to one object.
+        clear_non_cond_mem_around_input: forget what was tracked around a frame that is prompted.
+        binarize_mask_from_pts_for_mem_enc: remember a prompted mask as it is shown, cut at 0.
+        settings: fields of the network's configuration to set, such as `fill_hole_area` and
+            `add_all_frames_to_correct_as_cond`.
+
+    Raises:
+        TypeError: for a model without memory parts, or a setting that does not exist.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        non_overlap_masks: bool = False,
+        clear_non_cond_mem_around_input: bool = False,
+        binarize_mask_from_pts_for_mem_enc: bool = True,
+        **settings: Any,
+    ) -> None:
+        super().__init__(network)
+        if not hasattr(self.network, "memory_encoder"):
+            raise TypeError("network must be a Sam2VideoModel, got a model without memory parts")
+        self._video_network.binarizes_prompted_masks = binarize_mask_from_pts_for_mem_enc
+        self.non_overlap_masks = non_overlap_masks
+        self.clear_non_cond_mem_around_input = clear_non_cond_mem_around_input
+        for name, value in settings.items():
+            if not hasattr(self._video_network.config, name):
+                raise TypeError(f"{type(self).__name__} has no setting {name!r}")
+            setattr(self._video_network.config, name, value)
+
+    @classmethod
+    def from_pretrained(cls, model_id: str, **kwargs: Any) -> Any:
+        """Loads a checkpoint.
+
+        Args:
+            model_id: a name on the Hub or a folder.
+            kwargs: arguments of `build_sam2_video_predictor`.
+        """
+        return build(cls, None, model_id, **kwargs)
+
+    @property
+    def fill_hole_area(self) -> int:
+        """Holes of up to so many pixels are filled in the low-resolution masks."""
+        return self._video_network.config.fill_hole_area
+
+    @fill_hole_area.setter
+    def fill_hole_area(self, area: int) -> None:
+        self._video_network.config.fill_hole_area = area
+
+    @property
+    def add_all_frames_to_correct_as_cond(self) -> bool:
+        """Whether a frame that is corrected after it was tracked conditions the object from then on."""
+        return self._video_network.config.add_all_frames_to_correct_as_cond
+
+    @add_all_frames_to_correct_as_cond.setter
+    def add_all_frames_to_correct_as_cond(self, value: bool) -> None:
+        self._video_network.config.add_all_frames_to_correct_as_cond = value
+
+    # State
+
+    @torch.inference_mode()
+    def init_state(
+        self,
+        video_path: Any,
+        offload_video_to_cpu: bool = False,
+        offload_state_to_cpu: bool = False,
+        async_loading_frames: bool = False,
+        retention: Retention | None = None,
+    ) -> InferenceState:
+        """Opens a video. Nothing is decoded but its first frame, unless a program has replaced `load_video_frames`.
+
+        Args:
+            video_path: a folder of images, a video file, or anything else that `open_video` takes.
+            offload_video_to_cpu: keep frames on the CPU.
+            offload_state_to_cpu: keep memories and masks on the CPU.
+            async_loading_frames: not needed here, where frames are always read when they are tracked; handed on to
+                a `load_video_frames` of the program's own.
+            retention: "readable" keeps of each object only what later frames can still read; see
+                `Sam2VideoInferenceSession`.
+
+        Raises:
+            OSError, ValueError, TypeError: see `open_video`.
+        """
+        processor, video, images = self._open(video_path, offload_video_to_cpu, async_loading_frames)
+        session = processor.init_video_session(
+            video,
+            inference_device=self.device,
+            inference_state_device="cpu" if offload_state_to_cpu else None,
+            video_storage_device="cpu" if offload_video_to_cpu else None,
+            dtype=self.network.dtype,
+            retention=retention,
+        )
+        if images is None:
+            images = misc.VideoFrames(session.video, processor.image_processor, torch.device("cpu"))  # type: ignore[arg-type]
+        return InferenceState(session, images, self._video_network.memory_position_encoding)
+
+    def _open(self, video_path: Any, offload: bool, asynchronous: bool) -> tuple[Sam2VideoProcessor, Any, Any]:
+        """The processor, the video, and the frames if a program has read them with a function of its own."""
+        replaced = [
+            loader for loader in (load_video_frames, misc.load_video_frames) if loader is not _load_video_frames
+        ]
+        if not replaced:
+            return Sam2VideoProcessor(misc.frame_processor(self._input_size)), video_path, None
+        images, height, width = replaced[0](
+            video_path=video_path,
+            image_size=self.image_size,
+            offload_video_to_cpu=offload,
+            async_loading_frames=asynchronous,
+            compute_device=self.device,
+        )
+        processor = Sam2VideoProcessor(unchanging_processor(self._input_size))
+        return processor, LoadedFrames(images, height, width), images
+
+    @property
+    def _input_size(self) -> dict[str, int]:
+        height, width = as_pair("image_size", self.image_size)
+        return {"height": height, "width": width}
+
+    @torch.inference_mode()
+    def reset_state(self, inference_state: InferenceState) -> None:
+        """Forgets all objects, prompts and results; the video stays open."""
+        inference_state.session.reset_tracking_data()
+
+    # Prompts
+
+    @torch.inference_mode()
+    def add_new_points_or_box(
+        self,
+        inference_state: InferenceState,
+        frame_idx: int,
+        obj_id: Hashable,
+        points: Any = None,
+        labels: Any = None,
+        clear_old_points: bool = True,
+        normalize_coords: bool = True,
+        box: Any = None,
+    ) -> FrameMasks:
+        """Prompts an object, known or new, on a frame, and segments it there at once.
+
+        Args:
+            inference_state: from `init_state`.
+            frame_idx: the frame.
+            obj_id: any hashable.
+            points: (points, 2) as (x, y).
+            labels: (points): 1 for the object, 0 for the background.
+            clear_old_points: whether these replace the object's points on the frame, or are added to them.
+            normalize_coords: whether coordinates are pixels of the video, or fractions of it.
+            box: left, top, right, bottom; goes before the points.
+
+        Returns:
+            The frame, the ids of all objects, and their logits (N, 1, height, width) at the video's size.
+
+        Raises:
+            ValueError: for prompts that do not fit together.
+            IndexError: for a frame outside the video.
+        """
+        if (points is None) != (labels is None):
+            raise ValueError("points and labels must be provided together")
+        if points is None and box is None:
+            raise ValueError("at least one of points or box must be provided as input")
+        if box is not None and not clear_old_points:
+            raise ValueError("a box goes before all points: give it with clear_old_points=True")
+        coordinates = [] if box is None else [_as_floats(box).reshape(2, 2)]
+        kinds = [] if box is None else [torch.tensor([2, 3])]
+        if points is not None:
+            coordinates.append(_as_floats(points).reshape(-1, 2))
+            kinds.append(_as_floats(labels).reshape(-1).long())
+        places, marks = torch.cat(coordinates), torch.cat(kinds)
+        if len(places) != len(marks):
+            raise ValueError(f"labels must hold one label for each of the {len(places)} points, got {len(marks)}")
+        height, width = inference_state.size
+        if normalize_coords:
+            places = places / torch.tensor([width, height])
+        places = places * torch.tensor([self._input_size["width"], self._input_size["height"]])
+        prompt = {obj_id: PointPrompt(places.float(), marks)}
+        inference_state.session.add_prompts(frame_idx, prompt, keep_old_points=not clear_old_points)
+        return self._segment_prompts(inference_state, frame_idx)
+
+    def add_new_points(self, *args: Any, **kwargs: Any) -> FrameMasks:
+        """The former name of `add_new_points_or_box`."""
+        return self.add_new_points_or_box(*args, **kwargs)
+
+    @torch.inference_mode()
+    def add_new_mask(self, inference_state: InferenceState, frame_idx: int, obj_id: Hashable, mask: Any) -> FrameMasks:
+        """Gives an object its mask on a frame, and segments it there at once.
+
+        Args:
+            inference_state: from `init_state`.
+            frame_idx: the frame.
+            obj_id: any hashable.
+            mask: (height, width) of any size: bool, or an array of numbers, of which any but 0 is the object; a
+                floating tensor is cut at one half.
+
+        Returns:
+            What `add_new_points_or_box` returns.
+
+        Raises:
+            ValueError: for a mask of another shape.
+            IndexError: for a frame outside the video.
+        """
+        given = mask if isinstance(mask, Tensor) else torch.as_tensor(mask).bool()
+        if given.ndim != 2:
+            raise ValueError(f"mask must be (height, width), got shape {tuple(given.shape)}")
+        values, size = given[None, None].float(), as_pair("image_size", self.image_size)
+        if tuple(given.shape) != size:
+            values = F.interpolate(values, size=size, mode="bilinear", antialias=True)
+        inference_state.session.add_prompts(frame_idx, {obj_id: MaskPrompt(values[0, 0] >= 0.5)})
+        return self._segment_prompts(inference_state, frame_idx)
+
+    def _segment_prompts(self, state: InferenceState, frame_idx: int) -> FrameMasks:
+        frame_idx = state.session.check_frame_idx(frame_idx)
+        return self._frame_masks(state, self._video_network.segment_prompts(state.session, frame_idx))
+
+    def _frame_masks(self, state: InferenceState, output: Sam2VideoSegmentationOutput) -> FrameMasks:
+        masks = self._get_orig_video_res_output(state, output.pred_masks)[1]
+        return output.frame_idx, list(output.object_ids), masks
+
+    def _get_orig_video_res_output(
+        self, inference_state: InferenceState, any_res_masks: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (N, 1, h, w) as they are, and at the video's size, one object a pixel if the predictor is set so."""
+        restored = Sam2VideoProcessor(misc.frame_processor(self._input_size)).post_process_masks(
+            [any_res_masks],
+            [inference_state.size],
+            binarize=False,
+            apply_non_overlapping_constraints=self.non_overlap_masks,
+        )
+        return any_res_masks, restored[0]
+
+    @torch.inference_mode()
+    def clear_all_prompts_in_frame(
+        self, inference_state: InferenceState, frame_idx: int, obj_id: Hashable, need_output: bool = True
+    ) -> FrameMasks | None:
+        """Takes back an object's prompts on a frame. What was tracked from them goes on as an ordinary memory.
+
+        Args:
+            inference_state: from `init_state`.
+            frame_idx: the frame.
+            obj_id: the object.
+            need_output: whether to return the masks of the frame.
+
+        Returns:
+            What `add_new_points_or_box` returns; None without `need_output`.
+
+        Raises:
+            KeyError: for an unknown object.
+        """
+        session = inference_state.session
+        if obj_id not in session.tracks:
+            raise KeyError(f"obj_id {obj_id!r} is not in this state, which has {session.obj_ids}")
+        frame_idx = session.check_frame_idx(frame_idx)
+        _take_back_prompt(session.tracks[obj_id], frame_idx)
+        if not need_output:
+            return None
+        return self._frame_masks(inference_state, self._video_network.read_results(session, frame_idx))
+
+    @torch.inference_mode()
+    def remove_object(
+        self, inference_state: InferenceState, obj_id: Hashable, strict: bool = False, need_output: bool = True
+    ) -> tuple[list[Hashable], list[tuple[int, Tensor]]]:
+        """Forgets an object.
+
+        Args:
+            inference_state: from `init_state`.
+            obj_id: the object.
+            strict: whether an unknown object is an error.
+            need_output: whether to return masks.
+
+        Returns:
+            The ids of the objects that are left; and the frames that the object had prompts on, each with the masks
+            of the others there.
+
+        Raises:
+            RuntimeError: for an unknown object, if `strict`.
+        """
+        session = inference_state.session
+        if obj_id not in session.tracks:
+            if strict:
+                raise RuntimeError(f"cannot remove obj_id {obj_id!r}, as there are only {session.obj_ids}")
+            return session.obj_ids, []
+        frames = sorted(session.tracks[obj_id].prompts)
+        session.remove_object(obj_id)
+        if not session.tracks or not need_output:
+            return session.obj_ids, []
+        outputs = (self._video_network.read_results(session, frame) for frame in frames)
+        return session.obj_ids, [
+            (output.frame_idx, self._frame_masks(inference_state, output)[2]) for output in outputs
+        ]
+
+    # Tracking
+
+    @torch.inference_mode()
+    def propagate_in_video_preflight(self, inference_state: InferenceState) -> None:
+        """Settles the prompts given so far, so that what follows reads their memories.
+
+        Raises:
+            RuntimeError: if there is no object, or one without a prompt that conditions it.
+        """
+        session = inference_state.session
+        if not session.tracks:
+            raise RuntimeError("no input points or masks are provided for any object; please add inputs first")
+        for obj_id, track in session.tracks.items():
+            if not track.results.conditioning:
+                raise RuntimeError(
+                    f"no input points or masks are provided for obj_id {obj_id!r}; please add inputs first"
+                )
+            self._settle(track)
+        session.settle_prompts()
+
+    def _settle(self, track: ObjectState) -> None:
+        if self.clear_non_cond_mem_around_input:
+            for frame in list(track.superseded):
+                _forget_around(track, frame, self.num_maskmem)
+        if not self.add_all_frames_to_correct_as_cond:
+            # A correction of a frame that conditions the object was shown, and is dropped here.
+            for frame, before in track.superseded.items():
+                if before is not None and before.is_conditioning and before.tracked_in_reverse is not None:
+                    track.results[frame] = before
+
+    @torch.inference_mode()
+    def propagate_in_video(
+        self,
+        inference_state: InferenceState,
+        start_frame_idx: int | None = None,
+        max_frame_num_to_track: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[FrameMasks]:
+        """Tracks all objects through the video.
+
+        Args:
+            inference_state: from `init_state`; prompts may be added and taken back between two frames.
+            start_frame_idx: the first frame; the earliest prompted one by default.
+            max_frame_num_to_track: how many frames to go beyond it; to the end by default.
+            reverse: go backward.
+
+        Yields:
+            What `add_new_points_or_box` returns, frame by frame.
+
+        Raises:
+            RuntimeError: see `propagate_in_video_preflight`.
+        """
+        self.propagate_in_video_preflight(inference_state)
+        outputs = self._video_network.propagate_in_video_iterator(
+            inference_state.session, start_frame_idx, max_frame_num_to_track, reverse
+        )
+        for output in outputs:
+            yield self._frame_masks(inference_state, output)
+            if self.clear_non_cond_mem_around_input:
+                for track in inference_state.session.tracks.values():
+                    if output.frame_idx in track.results.conditioning:
+                        _forget_around(track, output.frame_idx, self.num_maskmem)
+
+    # Private names that programs touch
+
+    def _get_obj_num(self, inference_state: InferenceState) -> int:
+        return len(inference_state.session.tracks)
+
+    def _obj_idx_to_id(self, inference_state: InferenceState, obj_idx: int) -> Hashable:
+        return inference_state.session.obj_ids[obj_idx]
+
+    def _obj_id_to_idx(self, inference_state: InferenceState, obj_id: Hashable) -> int:
+        return inference_state.session.obj_ids.index(obj_id)
+
+    def _reset_tracking_results(self, inference_state: InferenceState) -> None:
+        inference_state.session.reset_tracking_data()
+
+    @torch.inference_mode()
+    def _get_image_feature(self, inference_state: InferenceState, frame_idx: int, batch_size: int) -> tuple[Any, ...]:
+        """The frame (batch, 3, H, W), and what `_prepare_backbone_features` gives for it, expanded to the batch."""
+        image = inference_state.session.pixel_values(frame_idx)
+        encoded = self.forward_image(image)
+        expanded = {
+            name: [level.expand(batch_size, -1, -1, -1) for level in encoded[name]]
+            for name in ("backbone_fpn", "vision_pos_enc")
+        }
+        return image.expand(batch_size, -1, -1, -1), *self._prepare_backbone_features(expanded)
+
+
+class SAM2VideoPredictorVOS(SAM2VideoPredictor):
+    """`SAM2VideoPredictor` with compiled parts."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.network.compile("throughput")
+
+
+def _as_floats(values: Any) -> Tensor:
+    return torch.as_tensor(values, dtype=torch.float32).cpu()
+
+
+def _take_back_prompt(track: ObjectState, frame_idx: int) -> None:
+    """Forgets a prompt and, unless something was tracked from it, its result; else that no longer conditions."""
+    track.prompts.pop(frame_idx, None)
+    track.pending.discard(frame_idx)
+    if frame_idx in track.superseded:
+        before = track.superseded.pop(frame_idx)
+        del track.results[frame_idx]
+        if before is not None:
+            track.results[frame_idx] = before
+    result = track.results.get(frame_idx)
+    if result is not None and result.is_conditioning:
+        track.results[frame_idx] = dataclasses.replace(result, is_conditioning=False, tracked_in_reverse=None)
+
+
+def _forget_around(track: ObjectState, frame_idx: int, reach: int) -> None:
+    """Drops results within `reach` frames of one that do not condition the object."""
+    for frame in range(frame_idx - reach, frame_idx + reach + 1):
+        result = track.results.get(frame)
+        if result is not None and not result.is_conditioning:
+            del track.results[frame]
+            track.superseded.pop(frame, None)
