@@ -1,4 +1,4 @@
-"""What processors are compared on, here and in transformers: pictures, prompts and masks, drawn from seeds.
+"""What processors are compared on, here and in transformers: images, prompts and masks, drawn from seeds.
 
 `goldens/make_processor_goldens.py` runs transformers' processor on them, once, in an environment that has torchvision;
 the tests marked `peers` run both processors side by side.
@@ -18,7 +18,7 @@ SIZE = {"height": 16, "width": 24}
 GREY_LEVEL = 1 / 255 / 0.224  # the largest step that a grey level makes in normalised pixels
 
 
-class PictureCase(NamedTuple):
+class ImageCase(NamedTuple):
     images: Any
     settings: dict[str, Any]
 
@@ -32,16 +32,16 @@ def draw(height: int = 45, width: int = 70, channels: int = 3, seed: int = 0) ->
     return noisy.clip(0, 255).astype(np.uint8)
 
 
-def palette_picture(transparent: int | None = None) -> Image.Image:
-    picture = Image.fromarray(draw()[..., 0] // 16)
-    picture.putpalette(draw(16, 1, 3, seed=1).tobytes())
+def palette_image(transparent: int | None = None) -> Image.Image:
+    image = Image.fromarray(draw()[..., 0] // 16)
+    image.putpalette(draw(16, 1, 3, seed=1).tobytes())
     if transparent is not None:
-        picture.info["transparency"] = transparent
-    return picture
+        image.info["transparency"] = transparent
+    return image
 
 
-def picture_cases() -> dict[str, PictureCase]:
-    """Pictures that transformers' processor takes, and settings."""
+def image_cases() -> dict[str, ImageCase]:
+    """Images that transformers' processor takes, and settings."""
     array = draw()
     rgba = Image.fromarray(draw(channels=4))
     planes = torch.from_numpy(array).permute(2, 0, 1)
@@ -53,35 +53,33 @@ def picture_cases() -> dict[str, PictureCase]:
         "cmyk": Image.fromarray(array).convert("CMYK"),
         "rgba": rgba,
         "grey and alpha": rgba.convert("LA"),
-        "palette": palette_picture(),
-        "transparent palette": palette_picture(transparent=3),
+        "palette": palette_image(),
+        "transparent palette": palette_image(transparent=3),
         "array": array,
         "array of one channel": array[..., :1],
         "tensor": planes,
         "rgba tensor": torch.from_numpy(draw(channels=4)).permute(2, 0, 1),
         "floats to 255": planes.float(),
-        "two pictures": [Image.fromarray(array), draw(30, 20)],
+        "two images": [Image.fromarray(array), draw(30, 20)],
         "nested": [[array], [array[::-1].copy()]],
-        "enlarged": draw(5, 9),
+        "upsampled": draw(5, 9),
     }
-    cases = {name: PictureCase(images, resized) for name, images in inputs.items()}
+    cases = {name: ImageCase(images, resized) for name, images in inputs.items()}
     more = {
-        "floats to 1": PictureCase(planes.float() / 255, {**resized, "do_rescale": False}),
-        "bicubic": PictureCase(array, {**resized, "resample": 3}),
-        "nearest": PictureCase(array, {**resized, "resample": 0}),
-        "not resized": PictureCase(draw(9, 11), {"do_resize": False}),
-        "not normalised": PictureCase(array, {**resized, "do_normalize": False}),
-        "only resized": PictureCase(array, {**resized, "do_normalize": False, "do_rescale": False}),
-        "other statistics": PictureCase(
-            array, {**resized, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.1, 0.2, 0.3]}
-        ),
-        "channels last": PictureCase(draw(3, 4, 3), {**resized, "input_data_format": "channels_last"}),
+        "floats to 1": ImageCase(planes.float() / 255, {**resized, "do_rescale": False}),
+        "bicubic": ImageCase(array, {**resized, "resample": 3}),
+        "nearest": ImageCase(array, {**resized, "resample": 0}),
+        "not resized": ImageCase(draw(9, 11), {"do_resize": False}),
+        "not normalised": ImageCase(array, {**resized, "do_normalize": False}),
+        "only resized": ImageCase(array, {**resized, "do_normalize": False, "do_rescale": False}),
+        "other statistics": ImageCase(array, {**resized, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.1, 0.2, 0.3]}),
+        "channels last": ImageCase(draw(3, 4, 3), {**resized, "input_data_format": "channels_last"}),
     }
     return cases | more
 
 
 def prompt_cases() -> dict[str, dict[str, Any]]:
-    """Prompts for two pictures, (45, 70) and (30, 20), that transformers' processor takes."""
+    """Prompts for two images, (45, 70) and (30, 20), that transformers' processor takes."""
     points = [[[[10, 20.5], [69, 0]], [[3, 4]]], [[[19, 29]]]]
     labels = [[[1, 0], [1]], [[-1]]]
     two_each = [points[0], [[[19, 29]], [[2, 3], [4, 5]]]]
@@ -96,12 +94,12 @@ def prompt_cases() -> dict[str, dict[str, Any]]:
     }
 
 
-def prompt_pictures() -> list[np.ndarray]:
+def prompt_images() -> list[np.ndarray]:
     return [draw(45, 70), draw(30, 20)]
 
 
 def mask_cases() -> dict[str, dict[str, Any]]:
-    """Logits of two pictures, to sizes (21, 34) and (40, 12)."""
+    """Logits of two images, to sizes (21, 34) and (40, 12)."""
     generator = torch.Generator().manual_seed(0)
     masks = [3 * torch.randn(objects, 2, 8, 8, generator=generator) for objects in (3, 1)]
     sizes = [(21, 34), (40, 12)]

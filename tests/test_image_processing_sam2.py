@@ -11,12 +11,12 @@ import pytest
 import torch
 from fresh_python import WITHOUT_PACKAGE, run_fresh
 from PIL import Image
-from processor_cases import GOLDENS, OLDER_LAYOUT, SIZE, PictureCase, draw, label_map, mask_cases, picture_cases
+from processor_cases import GOLDENS, OLDER_LAYOUT, SIZE, ImageCase, draw, image_cases, label_map, mask_cases
 from safetensors.torch import load_file
 
 from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
 
-PICTURES = picture_cases()
+IMAGES = image_cases()
 MASKS = mask_cases()
 
 
@@ -34,7 +34,7 @@ def refused(message: str, error: type[Exception] = ValueError) -> Any:
     return pytest.raises(error, match="^" + re.escape(message))
 
 
-def assert_within_a_grey_level(actual: torch.Tensor, expected: torch.Tensor, case: PictureCase) -> None:
+def assert_within_a_grey_level(actual: torch.Tensor, expected: torch.Tensor, case: ImageCase) -> None:
     """Kernels for bytes differ by processor, and round otherwise: a level here and there, no shift of all.
 
     But torchvision cuts fractions off where it blends an alpha channel of tensors, which shifts all by half a level.
@@ -50,20 +50,20 @@ def assert_within_a_grey_level(actual: torch.Tensor, expected: torch.Tensor, cas
     assert error.max() < 1.01 and error.mean() < (0.6 if has_alpha else 0.1)
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_pixels_are_those_of_transformers(name, goldens):
-    case = PICTURES[name]
+    case = IMAGES[name]
     actual = Sam2ImageProcessor()(case.images, return_tensors="pt", **case.settings).pixel_values
-    assert_within_a_grey_level(actual, goldens[f"picture/{name}"], case)
+    assert_within_a_grey_level(actual, goldens[f"image/{name}"], case)
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_pixels_are_those_of_transformers_now(name):
     pytest.importorskip("torchvision")
     from transformers import Sam2ImageProcessor as Theirs
 
-    case = PICTURES[name]
+    case = IMAGES[name]
     ours, theirs = (kind()(case.images, return_tensors="pt", **case.settings) for kind in (Sam2ImageProcessor, Theirs))
     assert_within_a_grey_level(ours.pixel_values, theirs.pixel_values, case)
     assert torch.equal(ours.original_sizes, theirs.original_sizes)
@@ -71,11 +71,11 @@ def test_pixels_are_those_of_transformers_now(name):
 
 @pytest.mark.peers
 @pytest.mark.parametrize("size", [(640, 480), (333, 1001), (1024, 1024)])
-def test_a_photo_sized_picture_differs_by_rounding_alone(size):
+def test_a_photo_sized_image_differs_by_rounding_alone(size):
     pytest.importorskip("torchvision")
     from transformers import Sam2ImageProcessor as Theirs
 
-    case = PictureCase(Image.fromarray(draw(*size)), {})
+    case = ImageCase(Image.fromarray(draw(*size)), {})
     ours, theirs = (kind()(case.images, return_tensors="pt").pixel_values for kind in (Sam2ImageProcessor, Theirs))
     assert_within_a_grey_level(ours, theirs, case)
 
@@ -98,31 +98,31 @@ def test_labels_are_those_of_transformers(goldens):
         assert labels.dtype == torch.int64 and torch.equal(labels, goldens["labels"])
 
 
-def test_every_picture_needs_its_map():
-    with refused("segmentation_maps must hold a map for each picture: expected 2, got 1"):
+def test_every_image_needs_its_map():
+    with refused("segmentation_maps must hold a map for each image: expected 2, got 1"):
         Sam2ImageProcessor()([draw(), draw()], segmentation_maps=label_map())
 
 
 def test_what_comes_back():
     processor = Sam2ImageProcessor(size=(16, 24))
-    pictures = [draw(45, 70), draw(30, 20)]
-    features = processor(pictures, return_tensors="pt")
+    images = [draw(45, 70), draw(30, 20)]
+    features = processor(images, return_tensors="pt")
     assert features.pixel_values.shape == (2, 3, 16, 24) and features.pixel_values.dtype == torch.float32
     assert features["original_sizes"].tolist() == [[45, 70], [30, 20]]
-    plain = processor(pictures)
+    plain = processor(images)
     assert plain.original_sizes == [(45, 70), (30, 20)] and torch.equal(plain.pixel_values, features.pixel_values)
-    arrays = processor(pictures, return_tensors="np")
+    arrays = processor(images, return_tensors="np")
     assert isinstance(arrays.pixel_values, np.ndarray) and np.array_equal(arrays.pixel_values, features.pixel_values)
-    for picture, pixels in zip(pictures, features.pixel_values, strict=True):
-        assert torch.equal(processor(picture, return_tensors="pt").pixel_values[0], pixels)
+    for image, pixels in zip(images, features.pixel_values, strict=True):
+        assert torch.equal(processor(image, return_tensors="pt").pixel_values[0], pixels)
 
 
-def test_pictures_that_are_not_resized_keep_their_sizes():
+def test_images_that_are_not_resized_keep_their_sizes():
     processor = Sam2ImageProcessor(do_resize=False)
-    pictures = [draw(5, 7), draw(6, 4)]
-    assert [tuple(pixels.shape) for pixels in processor(pictures).pixel_values] == [(3, 5, 7), (3, 6, 4)]
-    with refused("pictures of different sizes make no tensor with do_resize=False: got [(5, 7), (6, 4)]"):
-        processor(pictures, return_tensors="pt")
+    images = [draw(5, 7), draw(6, 4)]
+    assert [tuple(pixels.shape) for pixels in processor(images).pixel_values] == [(3, 5, 7), (3, 6, 4)]
+    with refused("images of different sizes make no tensor with do_resize=False: got [(5, 7), (6, 4)]"):
+        processor(images, return_tensors="pt")
 
 
 def test_channels_are_kept_without_conversion():
@@ -135,11 +135,11 @@ def test_channels_are_kept_without_conversion():
 
 
 @pytest.mark.gpu
-def test_pictures_can_be_prepared_on_a_gpu():
-    picture = Image.fromarray(draw(300, 400))
-    here, there = (Sam2ImageProcessor()(picture, device=device, return_tensors="pt") for device in ("cpu", "cuda"))
+def test_images_can_be_prepared_on_a_gpu():
+    image = Image.fromarray(draw(300, 400))
+    here, there = (Sam2ImageProcessor()(image, device=device, return_tensors="pt") for device in ("cpu", "cuda"))
     assert there.pixel_values.is_cuda
-    assert_within_a_grey_level(there.pixel_values.cpu(), here.pixel_values, PictureCase(picture, {}))
+    assert_within_a_grey_level(there.pixel_values.cpu(), here.pixel_values, ImageCase(image, {}))
 
 
 def test_settings_are_refused_by_name():

@@ -30,7 +30,7 @@ from video_scenes import (
 
 from sam2_hf.configuration_sam2 import PRESETS, Sam2VideoConfig
 from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
-from sam2_hf.masks.mask_utils import fill_holes
+from sam2_hf.masks.connected_components import fill_holes
 from sam2_hf.modeling_sam2_video import Sam2VideoModel
 from sam2_hf.outputs import Sam2VideoSegmentationOutput
 from sam2_hf.processing_sam2_video import Sam2VideoProcessor

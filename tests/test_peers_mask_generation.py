@@ -15,7 +15,7 @@ from test_peers_official import convert
 from tiny import tiny_image_model
 
 from sam2_hf import Sam2ImageProcessor, Sam2MaskGenerationPipeline, Sam2Model
-from sam2_hf.masks.mask_utils import rle_to_mask
+from sam2_hf.masks.rle import rle_to_mask
 
 pytestmark = pytest.mark.peers
 
@@ -73,8 +73,8 @@ class OurPixels(torch.nn.Module):
         super().__init__()
         self.image_processor = image_processor
 
-    def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        pixels = (picture * 255).round().to(torch.uint8)
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        pixels = (image * 255).round().to(torch.uint8)
         return self.image_processor(pixels, return_tensors="pt")["pixel_values"][0]
 
 
@@ -111,9 +111,9 @@ def test_equals_the_official_generator_on_any_shape(options: dict[str, Any], tmp
     generator = module.SAM2AutomaticMaskGenerator(original, **everything)
     generator.predictor._transforms.transforms = OurPixels(ours.image_processor)
     generator.predictor._bb_feat_sizes = [(IMAGE_SIZE // stride,) * 2 for stride in (4, 8, 16)]
-    picture = draw(150, 260)
-    expected = by_prompt(generator.generate(np.asarray(picture)))
-    found = by_prompt(ours(picture, output_mode="binary_mask", **everything))
+    image = draw(150, 260)
+    expected = by_prompt(generator.generate(np.asarray(image)))
+    found = by_prompt(ours(image, output_mode="binary_mask", **everything))
     assert len(found) == len(expected) > 30
     assert len({tuple(record["crop_box"]) for record in found}) > ("crop_n_layers" in options)
     # A mask that is given back carries its rounding along, and random weights amplify it.

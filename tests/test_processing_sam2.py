@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fresh_python import WITHOUT_PACKAGE, run_fresh
-from processor_cases import GOLDENS, OLDER_LAYOUT, draw, label_map, prompt_cases, prompt_pictures
+from processor_cases import GOLDENS, OLDER_LAYOUT, draw, label_map, prompt_cases, prompt_images
 from safetensors.torch import load_file
 from tiny import tiny_image_model
 
@@ -45,7 +45,7 @@ def refused(message: str, error: type[Exception] = ValueError) -> Any:
 @pytest.mark.parametrize("name", PROMPTS)
 def test_prompts_are_those_of_transformers(name):
     goldens = load_file(GOLDENS / "processor.safetensors")
-    inputs = processor(size=1024)(prompt_pictures(), **PROMPTS[name], return_tensors="pt")
+    inputs = processor(size=1024)(prompt_images(), **PROMPTS[name], return_tensors="pt")
     keys = {key.split("/")[2]: key for key in goldens if key.startswith(f"prompt/{name}/")}
     assert keys
     for key, golden in keys.items():
@@ -60,8 +60,8 @@ def test_prompts_are_those_of_transformers_now(name):
     from transformers import Sam2ImageProcessor as TheirImageProcessor
     from transformers import Sam2Processor as Theirs
 
-    ours = processor(size=1024)(prompt_pictures(), **PROMPTS[name], return_tensors="pt")
-    theirs = Theirs(TheirImageProcessor())(prompt_pictures(), **copy.deepcopy(PROMPTS[name]), return_tensors="pt")
+    ours = processor(size=1024)(prompt_images(), **PROMPTS[name], return_tensors="pt")
+    theirs = Theirs(TheirImageProcessor())(prompt_images(), **copy.deepcopy(PROMPTS[name]), return_tensors="pt")
     for key in theirs:
         torch.testing.assert_close(ours[key], theirs[key], rtol=1e-6, atol=1e-5)
     assert set(ours) - set(theirs) <= {"input_labels"}  # points without labels get them here
@@ -83,8 +83,8 @@ def test_a_call_gives_everything_the_model_takes():
 
 def test_the_model_takes_what_a_call_gives():
     model, prepare = tiny_image_model(), processor()
-    pictures = prompt_pictures()
-    inputs = prepare(pictures, input_points=[[[[9, 9]], [[5, 5], [7, 7]]], [[[3, 4]]]], return_tensors="pt").to("cpu")
+    images = prompt_images()
+    inputs = prepare(images, input_points=[[[[9, 9]], [[5, 5], [7, 7]]], [[[3, 4]]]], return_tensors="pt").to("cpu")
     with torch.no_grad():
         outputs = model(**inputs, multimask_output=False)
     masks = prepare.post_process_masks(outputs.pred_masks, inputs["original_sizes"])
@@ -92,7 +92,7 @@ def test_the_model_takes_what_a_call_gives():
     assert masks[0].any() and not masks[1][1].any()  # the padding that makes two objects of one is no object
 
 
-def test_prompts_without_a_picture():
+def test_prompts_without_an_image():
     first = processor()(draw(), input_points=POINT, return_tensors="pt")
     points, labels = [[[[10, 20], [30, 5]]]], [[[1, 0]]]
     second = processor()(
@@ -175,9 +175,9 @@ def logits_cut(stack: torch.Tensor, threshold: float) -> torch.Tensor:
 
 def test_calls_that_make_no_sense_are_refused():
     prepare = processor()
-    with refused("images or original_sizes must be given: coordinates are in pixels of a picture"):
+    with refused("images or original_sizes must be given: coordinates are in pixels of an image"):
         prepare(input_points=POINT)
-    with refused("images is empty: expected at least one picture"):
+    with refused("images is empty: expected at least one image"):
         prepare([], input_points=POINT)
     with refused("input_points must hold prompts for as many images as there are: expected 2, got 1"):
         prepare([draw(), draw()], input_points=POINT)
@@ -194,7 +194,7 @@ def test_calls_that_make_no_sense_are_refused():
         prepare(segmentation_maps=label_map(), original_sizes=[(45, 70)])
     with refused("unknown argument 'input_point'", TypeError):
         prepare(draw(), input_point=POINT)
-    with refused("input_points[0][0][0] lies far outside its picture"):
+    with refused("input_points[0][0][0] lies far outside its image"):
         prepare(draw(45, 70), input_points=[[[[500, 375]]]])
     with refused("input_points must be nested 4 deep"):
         prepare(draw(), input_points=[[500, 375]])

@@ -60,7 +60,7 @@ class TestOpening:
 
     @pytest.mark.parametrize(
         "video, error",
-        [("missing.mp4", FileNotFoundError), ([], ValueError), (5, TypeError), (np.zeros(3), ValueError)],
+        [("missing.mp4", FileNotFoundError), ([], ValueError), (5.5, TypeError), (np.zeros(3), ValueError)],
     )
     def test_what_is_no_video_is_refused(self, video, error) -> None:
         with pytest.raises(error):
@@ -164,7 +164,7 @@ class TestPoints:
         assert snapshot(session) == before
         add(session, 1, 1, **PROMPTS["box"], clear_old_inputs=False)  # there it is the first
         give(session, 2, 1, "mask")
-        add(session, 2, 1, **PROMPTS["box"], clear_old_inputs=False)  # in the place of the mask
+        add(session, 2, 1, **PROMPTS["box"], clear_old_inputs=False)  # instead of the mask
 
     def test_the_callers_lists_stay_theirs(self) -> None:
         given = {"obj_ids": [3, 1], **copy.deepcopy(TWO_CLICKS), "input_boxes": [[[1, 2, 3, 4], [5, 6, 7, 8]]]}

@@ -1,4 +1,4 @@
-"""`Sam2ImageProcessor`: pictures to the model's pixels, and the model's masks back to the pictures' size."""
+"""`Sam2ImageProcessor`: images to the model's pixels, and the model's masks back to the images' size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from transformers.image_utils import (
 )
 
 from .hub.remote_code import SavesItsCode
-from .inputs.images import Picture, read_label_maps, read_pictures, resize, resize_nearest, write_normalised
+from .inputs.images import LoadedImage, read_images, read_label_maps, resize, resize_nearest, write_normalised
 from .masks.postprocessing import MaskRestorer
 from .sizes import Size, read_size
 
@@ -46,10 +46,10 @@ _UNSUPPORTED = ("do_center_crop", "do_pad")
 
 
 class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
-    """Turns pictures into pixels for SAM 2, and mask logits into masks of the pictures.
+    """Turns images into pixels for SAM 2, and mask logits into masks of the images.
 
-    Works on torch alone, on the CPU or, with ``device=``, on an accelerator. Accepts PIL pictures of every mode,
-    arrays, tensors, file names and URLs, one, several or nested; `pictures` says what their values mean.
+    Works on torch alone, on the CPU or, with ``device=``, on an accelerator. Accepts PIL images of every mode,
+    arrays, tensors, file names and URLs, one, several or nested; `inputs.images` says what their values mean.
 
     Args:
         do_resize: resize to `size`, each direction on its own, as SAM 2 was trained.
@@ -57,7 +57,7 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
         resample: 0 nearest, 2 bilinear (default), 3 bicubic; antialiased.
         do_rescale: multiply grey levels 0 to 255 by `rescale_factor`.
         do_normalize: subtract `image_mean` and divide by `image_std`, one number or one for each channel.
-        do_convert_rgb: blend transparency over white and make three channels of grey and palette pictures.
+        do_convert_rgb: blend transparency over white and make three channels of grey and palette images.
         mask_size: (height, width) of the labels made of segmentation maps.
         input_data_format: where arrays have their channels, "channels_first" or "channels_last"; by default seen
             from the shape.
@@ -108,39 +108,39 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
         return_tensors: str | None = None,
         **overrides: Any,
     ) -> BatchFeature:
-        """Pictures to pixels.
+        """Images to pixels.
 
         Args:
-            images: one picture, several, or nested.
-            segmentation_maps: for training, a map (height, width) of class or object indices for each picture.
-            return_tensors: "pt" or "np". Without it `original_sizes` is a list of tuples, and pixels of pictures that
+            images: one image, several, or nested.
+            segmentation_maps: for training, a map (height, width) of class or object indices for each image.
+            return_tensors: "pt" or "np". Without it `original_sizes` is a list of tuples, and pixels of images that
                 are not resized may be a list of tensors.
             overrides: any setting of the class, for this call alone.
 
         Returns:
-            `pixel_values` (images, 3, height, width) float32, `original_sizes` (height, width) of each picture, and
+            `pixel_values` (images, 3, height, width) float32, `original_sizes` (height, width) of each image, and
             with segmentation maps `labels` (images, mask height, mask width) int64.
         """
         options = self.options(**overrides)
-        pictures = read_pictures(
+        loaded = read_images(
             images,
             data_format=options.input_data_format,
             convert_rgb=options.do_convert_rgb,
             check_range=options.do_rescale,
             device=options.device,
         )
-        data: dict[str, Any] = {"pixel_values": _to_pixel_values(pictures, options)}
+        data: dict[str, Any] = {"pixel_values": _to_pixel_values(loaded, options)}
         if return_tensors is not None and isinstance(data["pixel_values"], list):
             raise ValueError(
-                f"pictures of different sizes make no tensor with do_resize=False: got "
-                f"{sorted({picture.size for picture in pictures})}"
+                f"images of different sizes make no tensor with do_resize=False: got "
+                f"{sorted({image.size for image in loaded})}"
             )
-        data["original_sizes"] = [picture.size for picture in pictures]
+        data["original_sizes"] = [image.size for image in loaded]
         if segmentation_maps is not None:
             maps = read_label_maps(segmentation_maps, "segmentation_maps", options.device)
-            if len(maps) != len(pictures):
+            if len(maps) != len(loaded):
                 raise ValueError(
-                    f"segmentation_maps must hold a map for each picture: expected {len(pictures)}, got {len(maps)}"
+                    f"segmentation_maps must hold a map for each image: expected {len(loaded)}, got {len(maps)}"
                 )
             data["labels"] = torch.stack([resize_nearest(labels, options.mask_size) for labels in maps])
         return BatchFeature(data, tensor_type=return_tensors)
@@ -156,12 +156,12 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
         apply_non_overlapping_constraints: bool = False,
         **kwargs: Any,
     ) -> list[torch.Tensor]:
-        """Bring mask logits to the size of their pictures, and cut them to masks.
+        """Bring mask logits to the size of their images, and cut them to masks.
 
         Args:
             masks: (images, objects, masks, height, width), or for each image (objects, masks, height, width). Logits
                 of any floating dtype; or bool, which counts as 0 and 1 and is cut at one half.
-            original_sizes: (height, width) of each picture.
+            original_sizes: (height, width) of each image.
             mask_threshold: the logit above which a pixel belongs to the object.
             binarize: return bool masks; otherwise logits in the dtype given.
             max_hole_area: holes of at most this many pixels *of the returned masks* are filled.
@@ -171,7 +171,7 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
             kwargs: `pad_size` and `reshaped_input_sizes`, which SAM 1 needed, are passed over.
 
         Returns:
-            For each image (objects, masks, picture height, picture width).
+            For each image (objects, masks, image height, image width).
 
         Raises:
             TypeError, ValueError: masks of another kind or rank, or not as many as sizes.
@@ -211,27 +211,25 @@ def _refuse(name: str, value: Any) -> None:
         raise ValueError(f"{name}={value!r} is not supported by Sam2ImageProcessor")
 
 
-def _to_pixel_values(pictures: list[Picture], options: PixelOptions) -> torch.Tensor | list[torch.Tensor]:
-    """Resize and normalise, straight into one batch if the pictures have one size then."""
+def _to_pixel_values(images: list[LoadedImage], options: PixelOptions) -> torch.Tensor | list[torch.Tensor]:
+    """Resize and normalise, straight into one batch if the images have one size then."""
     if options.do_resize:
-        pictures = [
-            picture._replace(pixels=resize(picture.pixels, options.size, options.resample)) for picture in pictures
-        ]
+        images = [image._replace(pixels=resize(image.pixels, options.size, options.resample)) for image in images]
     factor = options.rescale_factor if options.do_rescale else None
     untouched = factor is None and not options.do_normalize
-    keep_bytes = untouched and all(picture.pixels.dtype == torch.uint8 for picture in pictures)
+    keep_bytes = untouched and all(image.pixels.dtype == torch.uint8 for image in images)
     dtype = torch.uint8 if keep_bytes else torch.float32
-    device = torch.device(options.device or pictures[0].pixels.device)
-    shapes = [(3 if options.do_convert_rgb else len(picture.pixels), *picture.size) for picture in pictures]
+    device = torch.device(options.device or images[0].pixels.device)
+    shapes = [(3 if options.do_convert_rgb else len(image.pixels), *image.size) for image in images]
     result: torch.Tensor | list[torch.Tensor]
     if len(set(shapes)) == 1:
         result = torch.empty((len(shapes), *shapes[0]), dtype=dtype, device=device)
     else:
         result = [torch.empty(shape, dtype=dtype, device=device) for shape in shapes]
-    for out, picture in zip(result, pictures, strict=True):
+    for out, image in zip(result, images, strict=True):
         mean = _for_channels(options.image_mean if options.do_normalize else 0.0, len(out), "image_mean")
         std = _for_channels(options.image_std if options.do_normalize else 1.0, len(out), "image_std")
-        write_normalised(out, picture, factor, mean, std)
+        write_normalised(out, image, factor, mean, std)
     return result
 
 

@@ -1,4 +1,4 @@
-"""`Sam2Processor`: pictures and prompts to the inputs of `Sam2Model`, its masks back to the pictures' size."""
+"""`Sam2Processor`: images and prompts to the inputs of `Sam2Model`, its masks back to the images' size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers.processing_utils import ProcessorMixin
 
 from .hub.remote_code import SavesItsCode
 from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor
-from .inputs.prompts import place_prompts, read_prompts
+from .inputs.prompts import read_prompts, scale_prompts
 from .prompt_values import PAD_VALUE
 from .sizes import Size, read_size, read_sizes
 
@@ -36,7 +36,7 @@ class Sam2Inputs(BatchFeature):
 
 
 class Sam2Processor(SavesItsCode, ProcessorMixin):
-    """Pictures and prompts to the inputs of `Sam2Model`, and its masks back to the pictures' size.
+    """Images and prompts to the inputs of `Sam2Model`, and its masks back to the images' size.
 
     Args:
         image_processor: makes the pixels and restores the masks.
@@ -91,23 +91,23 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
         return_tensors: str | None = None,
         **kwargs: Any,
     ) -> Sam2Inputs:
-        """Prepare pictures, prompts or both for the model.
+        """Prepare images, prompts or both for the model.
 
-        Prompts are in pixels of the original pictures, ragged at will. An object without points, or without a box,
+        Prompts are in pixels of the original images, ragged at will. An object without points, or without a box,
         is None or an empty list; points without any labels mean the object.
 
         Args:
-            images: one picture, several or nested; see `Sam2ImageProcessor`.
-            segmentation_maps: for training, a map (height, width) for each picture.
+            images: one image, several or nested; see `Sam2ImageProcessor`.
+            segmentation_maps: for training, a map (height, width) for each image.
             input_points: nested images, objects, points, (x, y).
             input_labels: nested images, objects, labels: 1 object, 0 background, -1 not a point, -10 padding.
             input_boxes: nested images, objects, (x0, y0, x1, y1).
-            original_sizes: (height, width) of each picture, for prompts without `images`.
+            original_sizes: (height, width) of each image, for prompts without `images`.
             return_tensors: "pt" or "np".
             kwargs: settings of the image processor for this call, `device=` among them.
 
         Returns:
-            `pixel_values` (images, 3, height, width) and `labels`, where pictures and maps were given;
+            `pixel_values` (images, 3, height, width) and `labels`, where images and maps were given;
             `original_sizes` (images, 2), (height, width); `input_points` (images, objects, points, 2) float32,
             `input_labels` (images, objects, points) int64 and `input_boxes` (images, objects, 4) float32 in pixels
             of the model's input, where given, padded with -10.
@@ -121,24 +121,24 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
             data = self.image_processor(images, segmentation_maps, return_tensors=return_tensors, **kwargs).data
             sizes = _agreeing_sizes(read_sizes(data["original_sizes"]), original_sizes)
         elif original_sizes is None:
-            raise ValueError("images or original_sizes must be given: coordinates are in pixels of a picture")
+            raise ValueError("images or original_sizes must be given: coordinates are in pixels of an image")
         elif segmentation_maps is not None:
             raise ValueError("segmentation_maps need images beside them")
         else:
             sizes = read_sizes(original_sizes)
             data = {"original_sizes": sizes}
-        for name, tensor in place_prompts(prompts, sizes, self._frames(sizes, options)).named().items():
+        for name, tensor in scale_prompts(prompts, sizes, self._frames(sizes, options)).named().items():
             data[name] = tensor if options.device is None else tensor.to(options.device)
         return Sam2Inputs(data, tensor_type=return_tensors)
 
     def _frames(self, sizes: list[Size], options: PixelOptions) -> list[Size]:
-        """(height, width) that the coordinates of each picture are scaled to."""
+        """(height, width) that the coordinates of each image are scaled to."""
         if self._target_size is not None:
             return [read_size(self._target_size, "target_size")] * len(sizes)
         return [options.size] * len(sizes) if options.do_resize else sizes
 
     def post_process_masks(self, masks: Any, original_sizes: Any, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
-        """Bring mask logits to the size of their pictures; see `Sam2ImageProcessor.post_process_masks`."""
+        """Bring mask logits to the size of their images; see `Sam2ImageProcessor.post_process_masks`."""
         return self.image_processor.post_process_masks(masks, original_sizes, *args, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _shortest(size: Size) -> int | Size:
 
 
 def _agreeing_sizes(sizes: list[Size], claimed: Any) -> list[Size]:
-    """The sizes of pictures, which `original_sizes` beside them may repeat but not contradict."""
+    """The sizes of images, which `original_sizes` beside them may repeat but not contradict."""
     if claimed is not None and read_sizes(claimed) != sizes:
         raise ValueError(
             f"original_sizes must be those of images where both are given: expected {sizes}, got {read_sizes(claimed)}"

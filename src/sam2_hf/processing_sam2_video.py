@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from .inputs.prompts import Prompts, place_prompts, read_prompts
+from .inputs.prompts import Prompts, read_prompts, scale_prompts
 from .processing_sam2 import Sam2Processor
 from .prompt_values import BOX_CORNER_LABELS, PAD_VALUE
 from .sizes import Size, read_size, read_sizes
@@ -19,7 +19,7 @@ from .video_io.open_video import open_video
 
 
 class Sam2VideoProcessor(Sam2Processor):
-    """What `Sam2Processor` does for pictures, and sessions and their prompts for clips and streams."""
+    """What `Sam2Processor` does for images, and sessions and their prompts for clips and streams."""
 
     def init_video_session(
         self,
@@ -82,7 +82,7 @@ class Sam2VideoProcessor(Sam2Processor):
             input_points: nested images (one), objects, points, (x, y) in pixels of the original frame.
             input_labels: nested images, objects, labels, 1 for the object and 0 for the background.
             input_boxes: nested images, objects, (x0, y0, x1, y1). A box goes before the object's points.
-            input_masks: a mask (height, width) of the original frame for each object, in place of points and boxes.
+            input_masks: a mask (height, width) of the original frame for each object, instead of points and boxes.
             original_size: (height, width) of a stream's frames in pixels, once.
             clear_old_inputs: whether the objects' former points on the frame are replaced; else points are added.
 
@@ -103,7 +103,7 @@ class Sam2VideoProcessor(Sam2Processor):
         if masks is not None:
             prompts = [_mask_prompt(mask, size, model_size) for mask in masks]
         else:
-            points = place_prompts(read_prompts(input_points, input_labels, input_boxes), [size], [model_size])
+            points = scale_prompts(read_prompts(input_points, input_labels, input_boxes), [size], [model_size])
             prompts = [*_point_prompts(points, ids)]
         prompt_of = dict(zip(ids, prompts, strict=True))
         if not clear_old_inputs:
@@ -125,7 +125,7 @@ class Sam2VideoProcessor(Sam2Processor):
 
     @classmethod
     def from_args_and_dict(cls, args: list[Any], processor_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """Build from loaded parts and the fields of a JSON file; clips are resized as pictures are."""
+        """Build from loaded parts and the fields of a JSON file; clips are resized as images are."""
         fields = {name: value for name, value in processor_dict.items() if name != "video_processor"}
         return super().from_args_and_dict(args, fields, **kwargs)
 

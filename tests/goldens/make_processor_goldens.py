@@ -17,11 +17,11 @@ from processor_cases import (
     GOLDENS,
     SIZE,
     draw,
+    image_cases,
     label_map,
     mask_cases,
-    picture_cases,
     prompt_cases,
-    prompt_pictures,
+    prompt_images,
 )
 from safetensors.torch import save_file
 from transformers import Sam2ImageProcessor, Sam2Processor, Sam2VideoProcessor, Sam2VideoVideoProcessor
@@ -30,14 +30,14 @@ from transformers import Sam2ImageProcessor, Sam2Processor, Sam2VideoProcessor, 
 def golden_tensors() -> dict[str, torch.Tensor]:
     image_processor = Sam2ImageProcessor()
     tensors = {}
-    for name, case in picture_cases().items():
-        tensors[f"picture/{name}"] = image_processor(case.images, return_tensors="pt", **case.settings).pixel_values
+    for name, case in image_cases().items():
+        tensors[f"image/{name}"] = image_processor(case.images, return_tensors="pt", **case.settings).pixel_values
     tensors["labels"] = image_processor(
         draw(), segmentation_maps=label_map(), mask_size=SIZE, return_tensors="pt"
     ).labels
     processor = Sam2Processor(image_processor)
     for name, prompts in prompt_cases().items():
-        inputs = processor(images=prompt_pictures(), **prompts, return_tensors="pt")
+        inputs = processor(images=prompt_images(), **prompts, return_tensors="pt")
         for key in ("input_points", "input_labels", "input_boxes"):
             if key in inputs:
                 tensors[f"prompt/{name}/{key}"] = inputs[key]

@@ -1,4 +1,4 @@
-"""The golden cases: prompts for the official code, as plain values. Coordinates are pixels of a 128 x 128 picture.
+"""The golden cases: prompts for the official code, as plain values. Coordinates are pixels of a 128 x 128 image.
 
 An image case is one call of the official image predictor. A video case is a list of steps: `points` (a click, a box
 or both), `mask`, and `propagate`. The generator copies each case into the JSON beside the outputs.

@@ -1,4 +1,4 @@
-"""Reading pictures of every kind; resizing and normalising them."""
+"""Reading images of every kind; resizing and normalising them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from processor_cases import draw, palette_picture
+from processor_cases import draw, palette_image
 from torch.nn import functional as F
 
 from sam2_hf.inputs.images import (
-    Picture,
+    LoadedImage,
+    read_images,
     read_label_maps,
-    read_pictures,
     resize,
     resize_nearest,
     write_normalised,
@@ -32,12 +32,12 @@ def refused(message: str, error: type[Exception] = ValueError) -> Any:
     return pytest.raises(error, match="^" + re.escape(message))
 
 
-def grey_levels(picture: Picture) -> torch.Tensor:
-    return picture.pixels.double() * 255 / picture.white
+def grey_levels(image: LoadedImage) -> torch.Tensor:
+    return image.pixels.double() * 255 / image.white
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         Image.fromarray(ARRAY),
         ARRAY,
@@ -56,14 +56,14 @@ def grey_levels(picture: Picture) -> torch.Tensor:
         PLANES.float() / 255,
     ],
 )
-def test_one_picture_in_many_forms_is_the_same(picture):
-    (read,) = read_pictures(picture)
+def test_one_image_in_many_forms_is_the_same(image):
+    (read,) = read_images(image)
     assert read.size == (9, 14)
     torch.testing.assert_close(grey_levels(read), PLANES.double(), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         Image.fromarray(GREY),
         GREY,
@@ -77,20 +77,20 @@ def test_one_picture_in_many_forms_is_the_same(picture):
         Image.fromarray(GREY.astype(np.float32) / 255),
     ],
 )
-def test_grey_pictures_keep_one_channel(picture):
-    (read,) = read_pictures(picture)
+def test_grey_images_keep_one_channel(image):
+    (read,) = read_images(image)
     assert len(read.pixels) == 1
     torch.testing.assert_close(grey_levels(read)[0], torch.from_numpy(GREY).double(), rtol=0, atol=1e-4)
 
 
-def test_a_dark_picture_of_16_bits_stays_dark():
-    (read,) = read_pictures(np.full((4, 4), 255, dtype=np.uint16))
+def test_a_dark_image_of_16_bits_stays_dark():
+    (read,) = read_images(np.full((4, 4), 255, dtype=np.uint16))
     assert grey_levels(read).max() < 1
 
 
-@pytest.mark.parametrize("picture", [Image.fromarray(GREY > 100), GREY > 100, torch.from_numpy(GREY > 100)])
-def test_bits_are_black_and_white(picture):
-    (read,) = read_pictures(picture)
+@pytest.mark.parametrize("image", [Image.fromarray(GREY > 100), GREY > 100, torch.from_numpy(GREY > 100)])
+def test_bits_are_black_and_white(image):
+    (read,) = read_images(image)
     assert read.pixels.dtype == torch.uint8
     assert torch.equal(read.pixels[0], torch.from_numpy((GREY > 100) * np.uint8(255)))
 
@@ -99,29 +99,29 @@ def test_transparency_shows_white():
     rgba = draw(9, 14, 4)
     alpha = rgba[..., 3:] / 255
     expected = torch.from_numpy(rgba[..., :3] * alpha + 255 * (1 - alpha)).permute(2, 0, 1)
-    for picture in (Image.fromarray(rgba), rgba, torch.from_numpy(rgba).permute(2, 0, 1), rgba / 255):
-        (read,) = read_pictures(picture)
+    for image in (Image.fromarray(rgba), rgba, torch.from_numpy(rgba).permute(2, 0, 1), rgba / 255):
+        (read,) = read_images(image)
         assert (grey_levels(read) - expected).abs().max() <= 0.5001  # rounding to a grey level
-    (read,) = read_pictures(Image.fromarray(rgba).convert("LA"))
+    (read,) = read_images(Image.fromarray(rgba).convert("LA"))
     grey = np.array(Image.fromarray(rgba).convert("L")) * alpha[..., 0] + 255 * (1 - alpha[..., 0])
     assert (grey_levels(read) - torch.from_numpy(grey)).abs().max() <= 0.5001
 
 
 def test_palettes_are_looked_up_and_their_transparent_colour_is_white():
-    (plain,) = read_pictures(palette_picture())
-    (transparent,) = read_pictures(palette_picture(transparent=3))
-    at_three = torch.from_numpy(np.array(palette_picture()) == 3)
+    (plain,) = read_images(palette_image())
+    (transparent,) = read_images(palette_image(transparent=3))
+    at_three = torch.from_numpy(np.array(palette_image()) == 3)
     assert at_three.any() and not at_three.all()
     assert (transparent.pixels[:, at_three] == 255).all()
     assert torch.equal(transparent.pixels[:, ~at_three], plain.pixels[:, ~at_three])
-    assert torch.equal(plain.pixels, torch.from_numpy(np.array(palette_picture().convert("RGB"))).permute(2, 0, 1))
+    assert torch.equal(plain.pixels, torch.from_numpy(np.array(palette_image().convert("RGB"))).permute(2, 0, 1))
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV"])
 def test_other_colour_spaces_become_rgb(mode):
-    picture = Image.fromarray(ARRAY).convert(mode)
-    (read,) = read_pictures(picture)
-    assert torch.equal(read.pixels, torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1))
+    image = Image.fromarray(ARRAY).convert(mode)
+    (read,) = read_images(image)
+    assert torch.equal(read.pixels, torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
 
 
 def test_batches_and_nestings_are_read_in_order():
@@ -132,7 +132,7 @@ def test_batches_and_nestings_are_read_in_order():
         torch.from_numpy(np.stack(shades)),
         [shades[:1], (shades[1:3],), shades[3]],
     ):
-        assert [int(picture.pixels[0, 0, 0]) for picture in read_pictures(images)] == [0, 1, 2, 3]
+        assert [int(image.pixels[0, 0, 0]) for image in read_images(images)] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -147,96 +147,96 @@ def test_batches_and_nestings_are_read_in_order():
     ],
 )
 def test_the_channel_axis_is_seen_from_the_shape(shape, kind, channels_size):
-    (read,) = read_pictures(kind(np.zeros(shape, dtype=np.uint8)), convert_rgb=False)
+    (read,) = read_images(kind(np.zeros(shape, dtype=np.uint8)), convert_rgb=False)
     assert tuple(read.pixels.shape) == channels_size
 
 
 def test_the_channel_axis_can_be_given():
     ambiguous = np.zeros((3, 5, 3), dtype=np.uint8)
-    assert read_pictures(ambiguous, data_format="channels_first")[0].size == (5, 3)
-    assert read_pictures(ambiguous, data_format="channels_last")[0].size == (3, 5)
-    assert read_pictures(Image.fromarray(ambiguous), data_format="channels_first")[0].size == (3, 5)
+    assert read_images(ambiguous, data_format="channels_first")[0].size == (5, 3)
+    assert read_images(ambiguous, data_format="channels_last")[0].size == (3, 5)
+    assert read_images(Image.fromarray(ambiguous), data_format="channels_first")[0].size == (3, 5)
     with refused("images must be (height, width)"):
-        read_pictures(ARRAY, data_format="channels_first")
+        read_images(ARRAY, data_format="channels_first")
 
 
 def test_files_urls_of_data_and_base64(tmp_path):
     Image.fromarray(ARRAY).save(tmp_path / "a.png")
     encoded = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
     for source in (tmp_path / "a.png", str(tmp_path / "a.png"), encoded, f"data:image/png;base64,{encoded}"):
-        assert torch.equal(read_pictures([source])[0].pixels, PLANES)
+        assert torch.equal(read_images([source])[0].pixels, PLANES)
 
 
 def test_files_keep_16_bits_and_transparency_and_stand_upright(tmp_path):
     deep = GREY.astype(np.uint16) * 100
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    (read,) = read_pictures(tmp_path / "deep.png")
+    (read,) = read_images(tmp_path / "deep.png")
     assert torch.equal(read.pixels[0], torch.from_numpy(deep.astype(np.float32))) and read.white == 65535
     rgba = Image.fromarray(draw(9, 14, 4))
     rgba.save(tmp_path / "alpha.png")
-    assert torch.equal(read_pictures(tmp_path / "alpha.png")[0].pixels, read_pictures(rgba)[0].pixels)
+    assert torch.equal(read_images(tmp_path / "alpha.png")[0].pixels, read_images(rgba)[0].pixels)
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: turn clockwise to see it upright
     Image.fromarray(ARRAY).save(tmp_path / "turned.png", exif=exif)
-    assert torch.equal(read_pictures(tmp_path / "turned.png")[0].pixels, PLANES.rot90(-1, (1, 2)))
+    assert torch.equal(read_images(tmp_path / "turned.png")[0].pixels, PLANES.rot90(-1, (1, 2)))
 
 
-def truncated_picture() -> Image.Image:
+def truncated_image() -> Image.Image:
     stream = io.BytesIO()
     Image.fromarray(draw(64, 64)).save(stream, "JPEG")
     return Image.open(io.BytesIO(stream.getvalue()[:800]))
 
 
-def test_broken_and_empty_pictures_are_named(tmp_path):
+def test_broken_and_empty_images_are_named(tmp_path):
     with refused("images[1] cannot be read, the file seems to be broken: "):
-        read_pictures([ARRAY, truncated_picture()])
+        read_images([ARRAY, truncated_image()])
     (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     for source in (str(tmp_path / "cut.png"), str(tmp_path / "missing.png")):
-        with refused(f"images must be a readable picture file, a URL or base64, got {source!r}"[:70]):
-            read_pictures(source)
-    with refused("images[0][1] is empty: expected a picture with pixels, got shape (3, 0, 5)"):
-        read_pictures([[ARRAY, np.zeros((0, 5, 3), dtype=np.uint8)]])
-    with refused("images is empty: expected at least one picture"):
-        read_pictures([])
-    with refused("images[1] is empty: expected at least one picture"):
-        read_pictures([ARRAY, []])
-    with refused("images is empty: expected at least one picture"):
-        read_pictures(np.zeros((0, 3, 5, 5)))
+        with refused(f"images must be a readable image file, a URL or base64, got {source!r}"[:70]):
+            read_images(source)
+    with refused("images[0][1] is empty: expected an image with pixels, got shape (3, 0, 5)"):
+        read_images([[ARRAY, np.zeros((0, 5, 3), dtype=np.uint8)]])
+    with refused("images is empty: expected at least one image"):
+        read_images([])
+    with refused("images[1] is empty: expected at least one image"):
+        read_images([ARRAY, []])
+    with refused("images is empty: expected at least one image"):
+        read_images(np.zeros((0, 3, 5, 5)))
 
 
 @pytest.mark.parametrize("shape", [(5,), (5, 6, 7), (2, 5, 6), (1, 1, 3, 5, 6)])
 def test_other_shapes_are_refused(shape):
     expected = "(height, width), (height, width, channels) or (channels, height, width)"
     with refused(f"images must be {expected} with 1, 3 or 4 channels, got shape {shape}"):
-        read_pictures(np.zeros(shape, dtype=np.uint8))
+        read_images(np.zeros(shape, dtype=np.uint8))
 
 
 def test_other_things_are_refused():
-    with refused("images[0] must be a PIL picture, an array, a tensor, a file name or a URL, got NoneType", TypeError):
-        read_pictures([None])
-    with refused("images[0][0] must be a PIL picture", TypeError):
-        read_pictures([[1, 2], [3, 4]])
+    with refused("images[0] must be a PIL image, an array, a tensor, a file name or a URL, got NoneType", TypeError):
+        read_images([None])
+    with refused("images[0][0] must be a PIL image", TypeError):
+        read_images([[1, 2], [3, 4]])
     with refused("images must hold numbers, got an array of complex128", TypeError):
-        read_pictures(np.zeros((4, 4), dtype=complex))
+        read_images(np.zeros((4, 4), dtype=complex))
     with refused("images must hold integers from 0 to 255 or 0 to 65535, got -1 to 5"):
-        read_pictures(np.array([[-1, 5]]))
+        read_images(np.array([[-1, 5]]))
     with refused("images must hold finite numbers, got NaN or infinity"):
-        read_pictures(np.array([[np.nan, 0.5]]))
+        read_images(np.array([[np.nan, 0.5]]))
     with refused(
-        "images must hold numbers from 0 to 1 or 0 to 255, got -2 to 2.5. A picture that is already normalised"
+        "images must hold numbers from 0 to 1 or 0 to 255, got -2 to 2.5. An image that is already normalised"
     ):
-        read_pictures(np.array([[-2, 2.5]]))
-    (raw,) = read_pictures(np.array([[-2, 2.5]]), check_range=False)
+        read_images(np.array([[-2, 2.5]]))
+    (raw,) = read_images(np.array([[-2, 2.5]]), check_range=False)
     assert raw.white == 1 and raw.pixels.tolist() == [[[-2, 2.5]]]
 
 
-def test_pictures_are_not_changed():
-    for picture in (draw(9, 14, 4), draw(9, 14).astype(np.float32), draw(9, 14)):
-        before = picture.copy()
-        for read in read_pictures([picture, torch.from_numpy(picture)]):
+def test_images_are_not_changed():
+    for image in (draw(9, 14, 4), draw(9, 14).astype(np.float32), draw(9, 14)):
+        before = image.copy()
+        for read in read_images([image, torch.from_numpy(image)]):
             resized = resize(read.pixels, (4, 5))
-            write_normalised(torch.empty(3, 4, 5), Picture(resized, read.white), 1 / 255, [0.5] * 3, [0.2] * 3)
-        assert np.array_equal(picture, before)
+            write_normalised(torch.empty(3, 4, 5), LoadedImage(resized, read.white), 1 / 255, [0.5] * 3, [0.2] * 3)
+        assert np.array_equal(image, before)
 
 
 @pytest.mark.parametrize("size", [(4, 5), (20, 9), (9, 30), (1, 6), (1, 1), (6, 1)])
@@ -278,31 +278,35 @@ def test_nearest_is_torchs_nearest_exact(size):
 
 def test_normalising_is_what_its_formula_says():
     mean, std = [0.1, 0.2, 0.3], [0.5, 0.25, 2.0]
-    for picture in (Picture(PLANES, 255), Picture(PLANES.float() / 255, 1), Picture(PLANES[:1].float() * 257, 65535)):
-        out = torch.empty(3, *picture.size)
-        write_normalised(out, picture, 1 / 255, mean, std)
-        levels = grey_levels(picture).expand(3, -1, -1).permute(1, 2, 0) / 255
+    for image in (
+        LoadedImage(PLANES, 255),
+        LoadedImage(PLANES.float() / 255, 1),
+        LoadedImage(PLANES[:1].float() * 257, 65535),
+    ):
+        out = torch.empty(3, *image.size)
+        write_normalised(out, image, 1 / 255, mean, std)
+        levels = grey_levels(image).expand(3, -1, -1).permute(1, 2, 0) / 255
         expected = (levels - torch.tensor(mean).double()) / torch.tensor(std).double()
         torch.testing.assert_close(out.permute(1, 2, 0).double(), expected, rtol=0, atol=1e-6)
 
 
 def test_without_a_factor_values_are_taken_as_they_are():
-    for picture in (Picture(PLANES, 255), Picture(PLANES.float() / 255, 1)):
-        out = torch.empty(3, *picture.size)
-        write_normalised(out, picture, None, [0.0] * 3, [1.0] * 3)
-        assert torch.equal(out, picture.pixels.float())
+    for image in (LoadedImage(PLANES, 255), LoadedImage(PLANES.float() / 255, 1)):
+        out = torch.empty(3, *image.size)
+        write_normalised(out, image, None, [0.0] * 3, [1.0] * 3)
+        assert torch.equal(out, image.pixels.float())
     out = torch.empty(3, 9, 14)
-    write_normalised(out, Picture(PLANES.float() * 257, 65535), None, [0.0] * 3, [1.0] * 3)
+    write_normalised(out, LoadedImage(PLANES.float() * 257, 65535), None, [0.0] * 3, [1.0] * 3)
     torch.testing.assert_close(out, PLANES.float(), rtol=1e-6, atol=0)
 
 
 def test_label_maps_keep_their_numbers():
-    maps = [GREY.astype(np.int64) << 30, torch.from_numpy(GREY)[None], palette_picture(), Image.fromarray(GREY > 9)]
+    maps = [GREY.astype(np.int64) << 30, torch.from_numpy(GREY)[None], palette_image(), Image.fromarray(GREY > 9)]
     read = read_label_maps(maps, "segmentation_maps")
     assert all(labels.dtype == torch.int64 and labels.ndim == 2 for labels in read)
     assert torch.equal(read[0], torch.from_numpy(GREY.astype(np.int64) << 30))
     assert torch.equal(read[1], torch.from_numpy(GREY).long())
-    assert torch.equal(read[2], torch.from_numpy(np.array(palette_picture())).long())
+    assert torch.equal(read[2], torch.from_numpy(np.array(palette_image())).long())
     assert torch.equal(read[3], torch.from_numpy(GREY > 9).long())
     with refused("maps[0] must be a map of whole numbers (height, width), got torch.float64 of shape (4, 5)"):
         read_label_maps([np.zeros((4, 5))], "maps")

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2_hf.inputs.prompts import Prompts, place_prompts, read_prompts
+from sam2_hf.inputs.prompts import Prompts, read_prompts, scale_prompts
 from sam2_hf.prompt_values import PAD_VALUE
 
 COORDINATE = st.integers(-20, 1000).filter(lambda value: value != PAD_VALUE) | st.floats(0, 1000, width=32)
@@ -111,11 +111,11 @@ def test_wrong_nesting_names_argument_and_depths(batch, levels):
     st.tuples(st.integers(1, 2000), st.integers(1, 2000)),
     st.tuples(st.integers(1, 2000), st.integers(1, 2000)),
 )
-def test_points_scale_with_their_picture_each_way_by_itself(batch, size, model_size):
+def test_points_scale_with_their_image_each_way_by_itself(batch, size, model_size):
     (height, width), (model_height, model_width) = size, model_size
     inside = [[[(x % width, y % height) for x, y in entries] for entries in image] for image in batch]
     prompts = read_prompts(inside)
-    placed = place_prompts(prompts, [size] * len(batch), [model_size] * len(batch))
+    placed = scale_prompts(prompts, [size] * len(batch), [model_size] * len(batch))
     factor = torch.tensor([model_width / width, model_height / height], dtype=torch.float64)
     real = prompts.labels != PAD_VALUE
     torch.testing.assert_close(
@@ -144,13 +144,13 @@ def test_padding_that_the_caller_wrote_stays_padding():
     assert prompts.labels.tolist() == [[[1, PAD_VALUE]]]
     prompts = read_prompts([[[[1, 2], [7, 8]]]], [[[1, -10]]])
     assert prompts.points.tolist() == [[[[1, 2], [-10, -10]]]]
-    placed = place_prompts(read_prompts(None, None, [[[1, 2, 3, 4], [-10] * 4]]), [(10, 10)], [(20, 20)])
+    placed = scale_prompts(read_prompts(None, None, [[[1, 2, 3, 4], [-10] * 4]]), [(10, 10)], [(20, 20)])
     assert placed.boxes.tolist() == [[[2, 4, 6, 8], [-10] * 4]]
 
 
 def test_a_point_at_minus_ten_with_a_label_is_a_point():
     prompts = read_prompts([[[[-10, -10]]]], [[[0]]])
-    placed = place_prompts(prompts, [(100, 100)], [(200, 50)])
+    placed = scale_prompts(prompts, [(100, 100)], [(200, 50)])
     assert placed.points.tolist() == [[[[-5, -20]]]]
 
 
@@ -169,19 +169,19 @@ def test_points_for_some_images_and_boxes_for_others():
 
 def test_nothing_given_gives_nothing():
     assert read_prompts() == Prompts() and read_prompts().named() == {}
-    assert place_prompts(Prompts(), [(1, 1)], [(2, 2)]) == Prompts()
+    assert scale_prompts(Prompts(), [(1, 1)], [(2, 2)]) == Prompts()
 
 
 def test_the_callers_values_are_not_changed():
     points, labels = [[[[1, 2]], [np.array([3.0, 4.0]), (5, 6)]]], [[[1], [0, 1]]]
     boxes = [[[1, 2, 3, 4], None]]
     before = copy.deepcopy((points, labels, boxes))
-    place_prompts(read_prompts(points, labels, boxes), [(9, 9)], [(18, 18)])
+    scale_prompts(read_prompts(points, labels, boxes), [(9, 9)], [(18, 18)])
     np.testing.assert_equal((points, labels, boxes), before)
     array = np.full((1, 1, 2, 2), -10.0)
     array[0, 0, 0] = 3
     kept = array.copy()
-    place_prompts(read_prompts(array), [(9, 9)], [(18, 18)])
+    scale_prompts(read_prompts(array), [(9, 9)], [(18, 18)])
     np.testing.assert_equal(array, kept)
 
 
@@ -331,19 +331,19 @@ PLACES = {
     "far to the right": (
         {"input_points": [[[[1, 2], [50, 5]]]]},
         [(10, 20)],
-        "input_points[0][0][1] lies far outside its picture: expected (x, y) in pixels of a picture 20 wide "
+        "input_points[0][0][1] lies far outside its image: expected (x, y) in pixels of an image 20 wide "
         "and 10 high, got (50, 5)",
     ),
     "far above": (
         {"input_points": [[[[1, -11]]]]},
         [(10, 20)],
-        "input_points[0][0][0] lies far outside its picture: expected (x, y) in pixels of a picture 20 wide "
+        "input_points[0][0][0] lies far outside its image: expected (x, y) in pixels of an image 20 wide "
         "and 10 high, got (1, -11)",
     ),
-    "box of another picture": (
+    "box of another image": (
         {"input_boxes": [[[1, 2, 3, 4], [75, 275, 1725, 850]]]},
         [(300, 400)],
-        "input_boxes[0][1] lies far outside its picture: expected (x, y) in pixels of a picture 400 wide and 300 high, "
+        "input_boxes[0][1] lies far outside its image: expected (x, y) in pixels of an image 400 wide and 300 high, "
         "got (1725, 850)",
     ),
     "upside down": (
@@ -360,15 +360,15 @@ PLACES = {
 
 
 @pytest.mark.parametrize("arguments, sizes, message", PLACES.values(), ids=PLACES)
-def test_prompts_that_do_not_fit_their_picture_are_named(arguments, sizes, message):
+def test_prompts_that_do_not_fit_their_image_are_named(arguments, sizes, message):
     prompts = read_prompts(**arguments)
     with refused(message):
-        place_prompts(prompts, sizes, sizes)
+        scale_prompts(prompts, sizes, sizes)
 
 
-def test_prompts_may_lie_outside_by_one_picture():
+def test_prompts_may_lie_outside_by_one_image():
     prompts = read_prompts([[[[-20, 20], [40, -10]]]], None, [[[-20, -10, 40, 20]]])
-    placed = place_prompts(prompts, [(10, 20)], [(10, 20)])
+    placed = scale_prompts(prompts, [(10, 20)], [(10, 20)])
     assert torch.equal(placed.points, prompts.points) and torch.equal(placed.boxes, prompts.boxes)
 
 

@@ -1,4 +1,4 @@
-"""Crops cover the picture as the published layout says, and grids cover crops."""
+"""Crops cover the image as the published layout says, and grids cover crops."""
 
 import numpy as np
 import pytest
@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from sam2_hf.mask_generation.crops import crop_layers, point_grid
 
 
-def test_layer_zero_is_the_whole_picture():
+def test_layer_zero_is_the_whole_image():
     (crop,) = crop_layers((30, 40), 0, 0.3)
     assert crop == (0, 0, 40, 30, 0)
     assert crop.size == (30, 40)
 
 
-def test_two_layers_of_a_known_picture():
+def test_two_layers_of_a_known_image():
     crops = crop_layers((1200, 1800), 2, 512 / 1500)
     assert [crop.layer for crop in crops] == [0] + [1] * 4 + [2] * 16
     # overlap int(512 / 1500 * 1200) = 409, so a crop is ceil((1800 + 409) / 2) by ceil((1200 + 409) / 2)

@@ -13,10 +13,12 @@ from sam2_hf.mask_generation import generator
 from sam2_hf.mask_generation.crops import Crop, crop_layers
 from sam2_hf.mask_generation.generator import find_masks, join_crops
 from sam2_hf.mask_generation.settings import MaskGenerationSettings
-from sam2_hf.masks.mask_utils import mask_to_box, rle_to_mask, stability_score
+from sam2_hf.masks.boxes import mask_to_box
+from sam2_hf.masks.rle import rle_to_mask
+from sam2_hf.masks.stability import stability_score
 from sam2_hf.network.mask_decoder import DecodedPrompts
 
-PICTURE = (100, 150)
+IMAGE_SIZE = (100, 150)
 INPUT = (64, 64)
 KEEP_ALL = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "crops_nms_thresh": 1.0}
 
@@ -33,7 +35,7 @@ def embeddings_of(model, seed=0):
 
 @torch.no_grad()
 def plain(model, embeddings, crop, settings):
-    """The same search with all masks made, all enlarged, and then filtered: masks, scores, points."""
+    """The same search with all masks made, all upsampled, and then filtered: masks, scores, points."""
     height, width = crop.size
     points = settings.grid(crop.layer)
     inputs = points * torch.tensor([INPUT[1], INPUT[0]])
@@ -62,12 +64,12 @@ def plain(model, embeddings, crop, settings):
     masks = full > settings.mask_threshold
     kept &= masks.any(-1).any(-1)
     boxes = mask_to_box(masks) + torch.tensor([crop.left, crop.top] * 2)
-    picture_edges = [0, 0, PICTURE[1], PICTURE[0]]
+    image_edges = [0, 0, IMAGE_SIZE[1], IMAGE_SIZE[0]]
     for index, box in enumerate(boxes.tolist()):
-        for edge, crop_edge, picture_edge in zip(box, crop[:4], picture_edges, strict=True):
-            if abs(edge - crop_edge) <= 20 < abs(edge - picture_edge):
+        for edge, crop_edge, image_edge in zip(box, crop[:4], image_edges, strict=True):
+            if abs(edge - crop_edge) <= 20 < abs(edge - image_edge):
                 kept[index] = False
-    placed = torch.zeros(len(masks), *PICTURE, dtype=torch.bool)
+    placed = torch.zeros(len(masks), *IMAGE_SIZE, dtype=torch.bool)
     placed[:, crop.top : crop.bottom, crop.left : crop.right] = masks
     clicks = points * torch.tensor([width, height]) + torch.tensor([crop.left, crop.top])
     return placed[kept], scores[kept], stability[kept], clicks[kept]
@@ -96,7 +98,7 @@ def test_equals_the_plain_way(crop, options):
     model = tiny_image_model(image_size=64)
     settings = MaskGenerationSettings(**{**KEEP_ALL, "points_per_crop": 4, "crops_n_layers": 1, **options})
     embeddings = embeddings_of(model)
-    table = find_masks(model, embeddings, INPUT, crop, PICTURE, settings)
+    table = find_masks(model, embeddings, INPUT, crop, IMAGE_SIZE, settings)
     masks, scores, stability, points = plain(model, embeddings, crop, settings)
     assert len(masks) > 0
     assert len(table) == len(masks)
@@ -113,10 +115,10 @@ def test_batches_change_nothing(points_per_batch, options, monkeypatch):
     model = tiny_image_model(image_size=64)
     embeddings = embeddings_of(model)
     settings = MaskGenerationSettings(**{**KEEP_ALL, "points_per_crop": 4, **options})
-    whole = find_masks(model, embeddings, INPUT, WHOLE, PICTURE, settings)
+    whole = find_masks(model, embeddings, INPUT, WHOLE, IMAGE_SIZE, settings)
     monkeypatch.setattr(chunking, "BYTES_AT_ONCE", {"cpu": 5 * embeddings[-1].nbytes})
     batched = dataclasses.replace(settings, points_per_batch=points_per_batch)
-    parts = find_masks(model, embeddings, INPUT, WHOLE, PICTURE, batched)
+    parts = find_masks(model, embeddings, INPUT, WHOLE, IMAGE_SIZE, batched)
     torch.testing.assert_close(parts.scores, whole.scores, atol=1e-4, rtol=0)
     assert torch.equal(parts.points, whole.points)
     assert (decoded(parts) != decoded(whole)).float().mean() < 2e-4
@@ -125,7 +127,7 @@ def test_batches_change_nothing(points_per_batch, options, monkeypatch):
 def test_never_more_points_at_once_than_asked_for():
     model = DiscModel()
     settings = MaskGenerationSettings(points_per_crop=5, points_per_batch=4)
-    find_masks(model, model.get_image_embeddings(torch.zeros(1, 3, *INPUT)), INPUT, WHOLE, PICTURE, settings)
+    find_masks(model, model.get_image_embeddings(torch.zeros(1, 3, *INPUT)), INPUT, WHOLE, IMAGE_SIZE, settings)
     assert model.decoded == [4] * 6 + [1]
 
 
@@ -133,10 +135,10 @@ def test_masks_of_low_scores_are_never_made():
     settings = MaskGenerationSettings(points_per_crop=4, stability_score_thresh=0.3)
     model = DiscModel(scores=(0.99, 0.87, 0.89, 0.5))
     embeddings = model.get_image_embeddings(torch.zeros(1, 3, *INPUT))
-    table = find_masks(model, embeddings, INPUT, WHOLE, PICTURE, settings)
+    table = find_masks(model, embeddings, INPUT, WHOLE, IMAGE_SIZE, settings)
     assert sum(model.upscaled) == len(table) == 16
     model = DiscModel(scores=(0.1, 0.2, 0.3, 0.4))
-    assert len(find_masks(model, embeddings, INPUT, WHOLE, PICTURE, settings)) == 0
+    assert len(find_masks(model, embeddings, INPUT, WHOLE, IMAGE_SIZE, settings)) == 0
     assert model.upscaled == []
 
 
@@ -146,12 +148,12 @@ def test_what_is_held_at_once_does_not_grow_with_the_points(monkeypatch):
     for side in (4, 16):
         model = DiscModel()
         settings = MaskGenerationSettings(points_per_crop=side, points_per_batch=None)
-        find_masks(model, model.get_image_embeddings(torch.zeros(1, 3, *INPUT)), INPUT, WHOLE, PICTURE, settings)
+        find_masks(model, model.get_image_embeddings(torch.zeros(1, 3, *INPUT)), INPUT, WHOLE, IMAGE_SIZE, settings)
         largest.append((max(model.decoded), max(model.upscaled)))
     assert largest[0] == largest[1] == (8, 3)
 
 
-def disc_table(settings, size=PICTURE):
+def disc_table(settings, size=IMAGE_SIZE):
     model = DiscModel()
     found = []
     for crop in crop_layers(size, settings.crops_n_layers, settings.crop_overlap_ratio):
@@ -162,7 +164,7 @@ def disc_table(settings, size=PICTURE):
 
 @pytest.mark.parametrize("size", [(100, 150), (150, 100), (300, 40)])
 @pytest.mark.parametrize("layers", [0, 1, 2])
-def test_points_spread_over_the_whole_picture_and_masks_lie_around_them(size, layers):
+def test_points_spread_over_the_whole_image_and_masks_lie_around_them(size, layers):
     settings = MaskGenerationSettings(points_per_crop=6, crops_n_layers=layers, stability_score_thresh=0.3)
     found = disc_table(settings, size)
     assert len(found) == sum(4**layer for layer in range(layers + 1))
@@ -214,7 +216,7 @@ def test_a_single_crop_is_not_suppressed_twice():
     assert len(join_crops([found], settings)) == len(found) == 48
 
 
-def test_areas_to_fill_and_remove_are_in_pixels_of_the_picture(monkeypatch):
+def test_areas_to_fill_and_remove_are_in_pixels_of_the_image(monkeypatch):
     model = DiscModel(radii=(4.0, 4.0, 4.0))
     rings = model.upscale_masks
 
@@ -226,7 +228,7 @@ def test_areas_to_fill_and_remove_are_in_pixels_of_the_picture(monkeypatch):
 
     monkeypatch.setattr(model, "upscale_masks", with_holes_and_specks)
     options = {"point_grids": [[[0.53, 0.53]]], "stability_score_thresh": 0.3}
-    size = (160, 160)  # ten pixels of the picture for one of the mask
+    size = (160, 160)  # ten pixels of the image for one of the mask
 
     def area(**more):
         settings = MaskGenerationSettings(**options, **more)
@@ -244,7 +246,7 @@ def test_areas_to_fill_and_remove_are_in_pixels_of_the_picture(monkeypatch):
     assert area(max_hole_area=1000)[85, 85]
 
 
-def test_every_tensor_that_was_decoded_is_narrowed():
+def test_every_decoded_tensor_is_cut_to_the_chosen_prompts():
     values = {"iou_scores": (1, 5, 4), "object_score_logits": (1, 5, 1), "mask_tokens": (1, 5, 4, 8)}
     tensors = {name: torch.rand(shape) for name, shape in values.items()}
     decoded = DecodedPrompts(
@@ -262,9 +264,9 @@ def test_every_tensor_that_was_decoded_is_narrowed():
 def test_half_precision_finds_about_the_same():
     model = tiny_image_model(image_size=64)
     settings = MaskGenerationSettings(**KEEP_ALL, points_per_crop=3)
-    full = find_masks(model, embeddings_of(model), INPUT, WHOLE, PICTURE, settings)
+    full = find_masks(model, embeddings_of(model), INPUT, WHOLE, IMAGE_SIZE, settings)
     half = model.to(torch.bfloat16)
-    table = find_masks(half, embeddings_of(half), INPUT, WHOLE, PICTURE, settings)
+    table = find_masks(half, embeddings_of(half), INPUT, WHOLE, IMAGE_SIZE, settings)
     assert table.scores.dtype == torch.float32
     assert len(table) == len(full)
     torch.testing.assert_close(table.scores, full.scores, atol=0.1, rtol=0)
@@ -275,8 +277,8 @@ def test_half_precision_finds_about_the_same():
 def test_a_gpu_finds_the_same():
     model = tiny_image_model(image_size=64)
     settings = MaskGenerationSettings(**KEEP_ALL, points_per_crop=4)
-    expected = find_masks(model, embeddings_of(model), INPUT, WHOLE, PICTURE, settings)
+    expected = find_masks(model, embeddings_of(model), INPUT, WHOLE, IMAGE_SIZE, settings)
     embeddings = [level.cuda() for level in embeddings_of(model)]
-    table = find_masks(model.cuda(), embeddings, INPUT, WHOLE, PICTURE, settings)
+    table = find_masks(model.cuda(), embeddings, INPUT, WHOLE, IMAGE_SIZE, settings)
     torch.testing.assert_close(table.scores, expected.scores, atol=1e-3, rtol=0)
     assert (decoded(table) != decoded(expected)).float().mean() < 1e-3

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from sam2_hf.mask_generation.mask_table import OUTPUT_MODES, FoundMasks
-from sam2_hf.masks.mask_utils import mask_run_lengths, mask_to_box, rle_to_mask
+from sam2_hf.mask_generation.mask_table import OUTPUT_MODES, MaskTable
+from sam2_hf.masks.boxes import mask_to_box
+from sam2_hf.masks.rle import mask_run_lengths, rle_to_mask
 
 SIZE = (100, 120)
 
 
 def table_of(masks, scores=None, crops=None, size=SIZE):
     count = len(masks)
-    return FoundMasks(
+    return MaskTable(
         size,
         mask_run_lengths(masks),
         scores=torch.linspace(0.5, 0.9, count) if scores is None else torch.tensor(scores),
@@ -36,7 +37,7 @@ def decoded(table):
 def test_selecting_and_joining_keep_everything_together():
     masks = rectangles((1, 2, 30, 40), (50, 50, 60, 60), (0, 0, 119, 99))
     table = table_of(masks)
-    twice = FoundMasks.none(SIZE).cat([table, table.select(torch.tensor([2, 0]))])
+    twice = MaskTable.none(SIZE).cat([table, table.select(torch.tensor([2, 0]))])
     assert torch.equal(decoded(twice), masks[[0, 1, 2, 2, 0]])
     assert torch.equal(twice.boxes(), mask_to_box(masks)[[0, 1, 2, 2, 0]])
     assert torch.equal(twice.scores, table.scores[[0, 1, 2, 2, 0]])
@@ -44,7 +45,7 @@ def test_selecting_and_joining_keep_everything_together():
 
 
 def test_no_masks_pass_through_everything():
-    table = FoundMasks.none(SIZE).without_empty().without_cut_off().without_duplicates(0.5)
+    table = MaskTable.none(SIZE).without_empty().without_cut_off().without_duplicates(0.5)
     table = table.cleaned(3, 3).without_small_regions(10, 0.5)
     assert len(table) == 0
     assert table.boxes().shape == (0, 4)
@@ -57,19 +58,19 @@ def test_empty_masks_are_dropped():
     assert table_of(masks).without_empty().scores.tolist() == pytest.approx([0.9])
 
 
-def test_masks_at_a_crops_edge_are_dropped_but_not_those_at_the_pictures():
+def test_masks_at_a_crops_edge_are_dropped_but_not_those_at_the_images():
     crop = [30, 0, 120, 100]
     edges = {
         (51, 30, 80, 60): True,  # 21 from the left edge
         (50, 30, 80, 60): False,  # 20 from it
-        (60, 0, 119, 99): True,  # at the picture's edges
+        (60, 0, 119, 99): True,  # at the image's edges
         (31, 0, 119, 99): False,  # at those, and at the crop's own
     }
     table = table_of(rectangles(*edges), crops=[crop] * len(edges)).without_cut_off()
     assert [tuple(box) for box in table.boxes().tolist()] == [edge for edge, stays in edges.items() if stays]
 
 
-def test_masks_of_the_whole_picture_are_never_cut_off():
+def test_masks_of_the_whole_image_are_never_cut_off():
     table = table_of(rectangles((0, 0, 119, 99), (5, 5, 10, 10)))
     assert len(table.without_cut_off()) == 2
 

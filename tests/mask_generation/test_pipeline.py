@@ -15,7 +15,8 @@ from tiny_checkpoint import save_tiny_checkpoint
 from transformers import MaskGenerationPipeline, SamConfig, SamModel, pipeline
 
 from sam2_hf import Sam2ImageProcessor, Sam2MaskGenerationPipeline, Sam2Model, Sam2Processor
-from sam2_hf.masks.mask_utils import mask_to_box, rle_to_mask
+from sam2_hf.masks.boxes import mask_to_box
+from sam2_hf.masks.rle import rle_to_mask
 
 KEEP = {"points_per_crop": 4, "pred_iou_thresh": 0.4, "stability_score_thresh": 0.5, "crops_nms_thresh": 1.0}
 
@@ -92,7 +93,7 @@ def test_arguments_of_the_call_go_before_those_of_the_pipeline(generator):
     assert same(generator(draw()), usual)
 
 
-def test_a_mask_lies_where_its_point_is_in_pictures_of_any_shape():
+def test_a_mask_lies_where_its_point_is_in_images_of_any_shape():
     for size in [(60, 150), (150, 60)]:
         records = discs(points_per_crop=4, crops_n_layers=1)(draw(*size), output_mode="binary_mask")
         assert len(records) > 16
@@ -104,19 +105,19 @@ def test_a_mask_lies_where_its_point_is_in_pictures_of_any_shape():
             assert top <= y <= top + height
 
 
-def test_several_pictures_of_several_sizes(generator):
-    pictures = [draw(seed=1), draw(40, 40, seed=2), draw(70, 30, seed=3)]
-    alone = [generator(picture) for picture in pictures]
-    assert all(map(same, generator(pictures), alone))
-    assert all(map(same, generator(tuple(pictures)), alone))
+def test_several_images_of_several_sizes(generator):
+    images = [draw(seed=1), draw(40, 40, seed=2), draw(70, 30, seed=3)]
+    alone = [generator(image) for image in images]
+    assert all(map(same, generator(images), alone))
+    assert all(map(same, generator(tuple(images)), alone))
     assert generator([]) == []
 
 
 @pytest.mark.parametrize("crops_n_layers", [0, 1])
-def test_pictures_can_be_encoded_in_batches(model, generator, crops_n_layers):
-    pictures = [draw(seed=1), draw(40, 40, seed=2), draw(1, 30, seed=3), draw(70, 30, seed=4), draw(seed=5)]
-    alone = generator(pictures, crops_n_layers=crops_n_layers)
-    batched = generator(pictures, crops_n_layers=crops_n_layers, batch_size=2)
+def test_images_can_be_encoded_in_batches(model, generator, crops_n_layers):
+    images = [draw(seed=1), draw(40, 40, seed=2), draw(1, 30, seed=3), draw(70, 30, seed=4), draw(seed=5)]
+    alone = generator(images, crops_n_layers=crops_n_layers)
+    batched = generator(images, crops_n_layers=crops_n_layers, batch_size=2)
     assert [len(found["masks"]) for found in batched] == [len(found["masks"]) for found in alone]
     for one, other in zip(batched, alone, strict=True):
         torch.testing.assert_close(one["scores"], other["scores"], atol=1e-4, rtol=0)
@@ -131,28 +132,28 @@ def test_a_batch_is_one_encoding():
 
 
 @pytest.mark.parametrize(
-    ("pictures", "batch_size", "expected"),
+    ("images", "batch_size", "expected"),
     [(1, None, [1] * 5), (1, 2, [2, 2, 1]), (1, 8, [5]), (3, 2, [2, 2, 2, 2, 2, 2, 2, 1]), (2, 3, [3, 3, 3, 1])],
 )
-def test_crops_are_encoded_together_as_well(pictures, batch_size, expected):
+def test_crops_are_encoded_together_as_well(images, batch_size, expected):
     generator = discs()
-    given = [draw(seed=seed) for seed in range(pictures)]
+    given = [draw(seed=seed) for seed in range(images)]
     options = {} if batch_size is None else {"batch_size": batch_size}
-    batched = generator(given if pictures > 1 else given[0], points_per_crop=2, crops_n_layers=1, **options)
+    batched = generator(given if images > 1 else given[0], points_per_crop=2, crops_n_layers=1, **options)
     assert [shape[0] for shape in generator.model.encoded] == expected
-    alone = discs()(given if pictures > 1 else given[0], points_per_crop=2, crops_n_layers=1)
-    assert all(map(same, batched, alone)) if pictures > 1 else same(batched, alone)
+    alone = discs()(given if images > 1 else given[0], points_per_crop=2, crops_n_layers=1)
+    assert all(map(same, batched, alone)) if images > 1 else same(batched, alone)
 
 
 def test_generators_are_read_as_they_are_needed(generator):
     taken = []
 
-    def pictures():
+    def images():
         for seed in range(3):
             taken.append(seed)
             yield draw(seed=seed)
 
-    results = generator(pictures())
+    results = generator(images())
     assert not isinstance(results, list)
     first = next(iter(results))
     assert len(taken) < 3
@@ -160,7 +161,7 @@ def test_generators_are_read_as_they_are_needed(generator):
 
 
 def test_datasets_and_workers(generator):
-    class Pictures(torch.utils.data.Dataset):
+    class Images(torch.utils.data.Dataset):
         def __len__(self):
             return 2
 
@@ -168,28 +169,28 @@ def test_datasets_and_workers(generator):
             return draw(seed=index)
 
     expected = [generator(draw(seed=index)) for index in range(2)]
-    assert all(map(same, generator(Pictures()), expected))
+    assert all(map(same, generator(Images()), expected))
     assert all(map(same, generator([draw(seed=0), draw(seed=1)], num_workers=1), expected))
 
 
-def test_every_way_to_give_a_picture_is_the_same(generator, tmp_path):
-    picture = draw()
-    expected = generator(picture)
-    picture.save(tmp_path / "picture.png")
+def test_every_way_to_give_an_image_is_the_same(generator, tmp_path):
+    image = draw()
+    expected = generator(image)
+    image.save(tmp_path / "image.png")
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    array = np.asarray(picture).copy()
+    image.save(buffer, format="PNG")
+    array = np.asarray(image).copy()
     for given in (
-        str(tmp_path / "picture.png"),
-        tmp_path / "picture.png",
+        str(tmp_path / "image.png"),
+        tmp_path / "image.png",
         base64.b64encode(buffer.getvalue()).decode(),
         array,
         torch.from_numpy(array).permute(2, 0, 1),
         torch.from_numpy(array).permute(2, 0, 1) / 255,
-        picture.convert("RGBA"),
+        image.convert("RGBA"),
     ):
         assert same(generator(given), expected)
-    grey = picture.convert("L")
+    grey = image.convert("L")
     assert same(generator(grey), generator(grey.convert("RGB")))
     assert same(generator([array, array])[1], expected)
 
@@ -202,16 +203,16 @@ def test_a_url_is_fetched_with_the_timeout(generator, monkeypatch):
         return draw()
 
     monkeypatch.setattr("sam2_hf.mask_generation.pipeline.load_image", load)
-    assert same(generator("https://example.org/picture.png", timeout=3.0), generator(draw()))
-    assert asked == [("https://example.org/picture.png", 3.0)]
+    assert same(generator("https://example.org/image.png", timeout=3.0), generator(draw()))
+    assert asked == [("https://example.org/image.png", 3.0)]
 
 
 def test_a_photo_taken_sideways_is_turned(generator):
-    picture = draw()
-    exif = picture.getexif()
+    image = draw()
+    exif = image.getexif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", exif=exif)
+    image.save(buffer, format="PNG", exif=exif)
     outputs = generator(Image.open(buffer))
     assert outputs["masks"][0].shape == (90, 60)
 
@@ -225,13 +226,13 @@ def test_a_photo_taken_sideways_is_turned(generator):
         (np.zeros((0, 8, 3), np.uint8), ValueError),
     ],
 )
-def test_what_is_no_picture_is_refused(generator, given, error):
+def test_what_is_no_image_is_refused(generator, given, error):
     with pytest.raises(error):
         generator(given)
 
 
 @pytest.mark.parametrize("output_mode", [None, "coco_rle"])
-def test_a_picture_without_masks_gives_none(generator, output_mode):
+def test_an_image_without_masks_gives_none(generator, output_mode):
     options = {"pred_iou_thresh": 1.0, "min_mask_region_area": 5, "box_nms_thresh": 0.7, "crops_n_layers": 1}
     outputs = generator(draw(), output_mode=output_mode, output_rle_mask=True, output_bboxes_mask=True, **options)
     if output_mode is None:
@@ -244,7 +245,7 @@ def test_a_picture_without_masks_gives_none(generator, output_mode):
 
 @pytest.mark.parametrize("size", [(1, 40), (40, 1), (1, 1), (2, 3)])
 @pytest.mark.parametrize("crops_n_layers", [0, 2])
-def test_pictures_of_a_pixels_width(generator, size, crops_n_layers):
+def test_images_of_a_pixels_width(generator, size, crops_n_layers):
     outputs = generator(draw(*size), crops_n_layers=crops_n_layers, crops_nms_thresh=0.7, output_bboxes_mask=True)
     assert len(outputs["masks"]) > 0
     assert all(mask.shape == size and mask.any() for mask in outputs["masks"])
@@ -260,9 +261,9 @@ def test_all_points_at_once(generator):
 def test_impossible_values_are_refused_before_anything_is_done(arguments):
     generator = discs()
     (name,) = arguments
-    for pictures in (draw(), [draw()], []):
+    for images in (draw(), [draw()], []):
         with pytest.raises(ValueError, match=f"^{name} must be"):
-            generator(pictures, **arguments)
+            generator(images, **arguments)
     assert generator.model.encoded == []
     with pytest.raises(ValueError, match=f"^{name} must be"):
         discs(**arguments)

@@ -72,9 +72,9 @@ def test_a_long_spiral_is_as_scipy_says():
     assert areas.max() == mask.sum()
 
 
-def test_components_do_not_join_across_pictures_nor_across_the_ends_of_rows():
+def test_components_do_not_join_across_images_nor_across_the_ends_of_rows():
     masks = torch.zeros(2, 3, 4, dtype=torch.bool)
-    masks[0, 2] = masks[1, 0] = True  # last row of one picture, first row of the next
+    masks[0, 2] = masks[1, 0] = True  # last row of one image, first row of the next
     assert connected_components(masks)[1].amax((1, 2)).tolist() == [4, 4]
     wrapped = torch.zeros(1, 3, 4, dtype=torch.bool)
     wrapped[0, 0, 3] = wrapped[0, 1, 0] = True

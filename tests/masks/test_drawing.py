@@ -1,4 +1,4 @@
-"""Masks and prompts on pictures."""
+"""Masks and prompts on images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_outline_is_the_masks_outermost_ring():
     assert (drawn[_square(2, 2, 3)] == [178, 50, 50]).all()
 
 
-def test_outline_follows_the_edge_of_the_picture():
+def test_outline_follows_the_edge_of_the_image():
     drawn = np.asarray(overlay_masks(GREY, [np.ones((8, 12), dtype=bool)], colours=[RED]))
     assert (drawn[0] == RED).all() and (drawn[:, -1] == RED).all()
     assert (drawn[1:-1, 1:-1] == [178, 50, 50]).all()
@@ -56,7 +56,7 @@ def test_tensors_lists_and_arrays_are_the_same():
     assert np.array_equal(overlay_masks(GREY, list(masks.astype(np.uint8))), expected)
 
 
-def test_no_masks_give_the_picture_and_the_original_is_never_changed():
+def test_no_masks_give_the_image_and_the_original_is_never_changed():
     assert np.array_equal(overlay_masks(GREY, np.zeros((0, 8, 12), dtype=bool)), GREY)
     before = np.asarray(GREY).copy()
     overlay_masks(GREY, [_square(0, 0, 5)])
@@ -64,7 +64,7 @@ def test_no_masks_give_the_picture_and_the_original_is_never_changed():
     assert np.array_equal(GREY, before)
 
 
-def test_grey_and_transparent_pictures_can_be_drawn_on():
+def test_grey_and_transparent_images_can_be_drawn_on():
     for mode in ("L", "RGBA", "P"):
         assert overlay_masks(GREY.convert(mode), [_square(0, 0, 3)]).mode == "RGB"
 
@@ -77,9 +77,9 @@ def test_wrong_size_and_too_few_colours_are_refused():
 
 
 def test_clicks_show_their_label_and_padding_is_not_drawn():
-    picture = Image.new("RGB", (400, 320), (100, 100, 100))
+    image = Image.new("RGB", (400, 320), (100, 100, 100))
     drawn = draw_prompts(
-        picture, points=[(50, 50), (200, 50), (300, 250)], labels=[1, 0, -10], boxes=[(80, 90, 160, 200)]
+        image, points=[(50, 50), (200, 50), (300, 250)], labels=[1, 0, -10], boxes=[(80, 90, 160, 200)]
     )
     red, green, _ = drawn.getpixel((50, 50))
     assert green > red

@@ -1,4 +1,4 @@
-"""Mask logits to masks of the pictures."""
+"""Mask logits to masks of the images."""
 
 from __future__ import annotations
 
@@ -65,16 +65,16 @@ def test_bool_masks_are_cut_at_one_half(threshold):
     assert torch.equal(soft, upscaled(masks.float(), SIZES[0]))
 
 
-def test_masks_are_resized_in_bounded_portions(monkeypatch):
+def test_masks_are_resized_in_bounded_chunks(monkeypatch):
     whole = MaskRestorer(0.0, True, 6, 6)(LOGITS, SIZES)
-    portions = []
+    chunks = []
     resize = postprocessing._resize
     monkeypatch.setattr(
-        postprocessing, "_resize", lambda part, size: portions.append(part.shape[1]) or resize(part, size)
+        postprocessing, "_resize", lambda part, size: chunks.append(part.shape[1]) or resize(part, size)
     )
     monkeypatch.setattr(postprocessing, "_PIXELS_AT_ONCE", 20 * 30 * 4)
     assert all(map(torch.equal, MaskRestorer(0.0, True, 6, 6)(LOGITS, SIZES), whole))
-    assert portions[:2] == [4, 2]
+    assert chunks[:2] == [4, 2]
 
 
 def small_parts(mask: np.ndarray, max_area: int) -> np.ndarray:
@@ -153,6 +153,6 @@ def test_other_masks_are_refused():
     with refused("masks must be a tensor, an array or a list of them, got NoneType", TypeError):
         restore(None, SIZES)
     with refused(
-        "original_sizes must be nested 2 deep (images, (height, width)), for example [(1200, 1800)]; got 1 deep"
+        "original_sizes must hold (height, width) of each image, for example [(1200, 1800)]; got a size alone, (20, 30)"
     ):
         restore(LOGITS[:1], (20, 30))

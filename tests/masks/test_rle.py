@@ -25,8 +25,8 @@ SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
 
 @st.composite
-def masks_in_pictures(draw):
-    """Masks (n, h, w), the (height, width) of a picture that holds them, and their (top, left) in it."""
+def masks_in_images(draw):
+    """Masks (n, h, w), the (height, width) of an image that holds them, and their (top, left) in it."""
     height, width = draw(SIZES)
     masks = draw(arrays(bool, (draw(st.integers(1, 3)), height, width)))
     offset = draw(st.integers(0, 3)), draw(st.integers(0, 3))
@@ -55,18 +55,18 @@ def string_char_by_char(counts):
 
 
 @settings(max_examples=200, deadline=None)
-@given(masks_in_pictures())
-def test_encoding_equals_the_loop_over_pixels_anywhere_in_a_picture(case):
+@given(masks_in_images())
+def test_encoding_equals_the_loop_over_pixels_anywhere_in_an_image(case):
     masks, (height, width), (top, left) = case
-    picture = torch.zeros(len(masks), height, width, dtype=torch.bool)
-    picture[:, top : top + masks.shape[1], left : left + masks.shape[2]] = masks
+    image = torch.zeros(len(masks), height, width, dtype=torch.bool)
+    image[:, top : top + masks.shape[1], left : left + masks.shape[2]] = masks
     rles = mask_to_rle(masks, size=(height, width), offset=(top, left))
-    assert rles == [{"size": [height, width], "counts": counts_pixel_by_pixel(mask)} for mask in picture]
-    assert rles == mask_to_rle(picture)
+    assert rles == [{"size": [height, width], "counts": counts_pixel_by_pixel(mask)} for mask in image]
+    assert rles == mask_to_rle(image)
 
 
 @settings(max_examples=100, deadline=None)
-@given(masks_in_pictures())
+@given(masks_in_images())
 def test_decoding_gives_the_mask_back_with_its_area_and_box(case):
     for mask in case[0]:
         (rle,) = mask_to_rle(mask[None])
@@ -133,16 +133,16 @@ def test_count_strings_equal_pycocotools():
             assert np.array_equal(coco.decode(theirs), rle_to_mask(theirs).numpy())
 
 
-def test_masks_outside_their_picture_are_refused():
+def test_masks_outside_their_image_are_refused():
     masks = torch.ones(1, 4, 4, dtype=torch.bool)
-    with pytest.raises(ValueError, match=r"offset \(2, 0\) do not fit in a picture of \(5, 9\)"):
+    with pytest.raises(ValueError, match=r"offset \(2, 0\) do not fit in an image of \(5, 9\)"):
         mask_to_rle(masks, size=(5, 9), offset=(2, 0))
     with pytest.raises(ValueError, match=r"\(masks, height, width\), got shape \(4, 4\)"):
         mask_to_rle(masks[0])
 
 
 @pytest.mark.parametrize("counts", [[5], [7], [2, -1, 5], []])
-def test_counts_that_do_not_fill_the_picture_are_refused(counts):
+def test_counts_that_do_not_fill_the_image_are_refused(counts):
     with pytest.raises(ValueError, match="add up to 2x3"):
         rle_to_mask({"size": [2, 3], "counts": counts})
 

@@ -71,9 +71,9 @@ def test_pillow_loads_one_image_at_a_time(monkeypatch):
         loading.pop()
         return read(*args)
 
-    read = frame_reader.read_pictures
+    read = frame_reader.read_images
     with open_video([Image.fromarray(frame) for frame in FRAMES]) as video:
-        monkeypatch.setattr(frame_reader, "read_pictures", slowly)
+        monkeypatch.setattr(frame_reader, "read_images", slowly)
         threads = [threading.Thread(target=list, args=(video,)) for _ in range(3)]
         for thread in threads:
             thread.start()

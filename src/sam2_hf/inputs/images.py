@@ -1,9 +1,9 @@
-"""Pictures of every kind as tensors: reading, resizing, normalising. Pure functions on torch alone.
+"""Images of every kind as tensors: reading, resizing, normalising. Pure functions on torch alone.
 
 What a pixel value means is decided here, once:
 
 - 8 bit (and bool, where True is white): 0 to 255.
-- 16 bit: 0 to 65535, over the full range, so that a picture with 12 bits of data in it comes out dark. Fractions of
+- 16 bit: 0 to 65535, over the full range, so that an image with 12 bits of data in it comes out dark. Fractions of
   a grey level are kept.
 - other integers (PIL mode "I" too): as 8 bit where no value exceeds 255, else as 16 bit.
 - floating point: 0 to 1, or 0 to 255 where a value exceeds 1.5 (ringing of a filter may exceed 1 a little).
@@ -28,10 +28,10 @@ from ..sizes import Size
 
 _MODES = {PILImageResampling.BILINEAR: "bilinear", PILImageResampling.BICUBIC: "bicubic"}
 _OVERSHOOT = 1.5  # how far above white a filter may have taken a floating value
-_NEGATIVE_LIMIT = -0.5  # below it a picture has been normalised already
+_NEGATIVE_LIMIT = -0.5  # below it an image has been normalised already
 
 
-class Picture(NamedTuple):
+class LoadedImage(NamedTuple):
     """pixels: (channels, height, width), uint8 or float32. white: the pixel value that means white."""
 
     pixels: torch.Tensor
@@ -42,48 +42,48 @@ class Picture(NamedTuple):
         return self.pixels.shape[-2], self.pixels.shape[-1]
 
 
-def read_pictures(
+def read_images(
     images: Any,
     data_format: str | ChannelDimension | None = None,
     convert_rgb: bool = True,
     check_range: bool = True,
     device: str | torch.device | None = None,
-) -> list[Picture]:
-    """Read one picture, or any nesting or batch of pictures, in reading order.
+) -> list[LoadedImage]:
+    """Read one image, or any nesting or batch of images, in reading order.
 
     Args:
-        images: PIL pictures, arrays, tensors, file names or URLs; arrays are (height, width), (height, width,
+        images: PIL images, arrays, tensors, file names or URLs; arrays are (height, width), (height, width,
             channels) or (channels, height, width), or a batch of these with an axis more in front.
         data_format: where arrays have their channels. By default the axis of length 3 or 4 (else 1) is taken; where
             both fit, the last axis of an array and the first of a tensor.
-        convert_rgb: blend alpha over white and read palettes. Grey pictures keep their one channel.
+        convert_rgb: blend alpha over white and read palettes. Grey images keep their one channel.
         check_range: refuse floating values that are neither 0 to 1 nor 0 to 255. Without it they count as 0 to 1.
         device: where to put the pixels; by default they stay where they are.
 
     Raises:
-        TypeError, ValueError: naming the picture that cannot be read.
+        TypeError, ValueError: naming the image that cannot be read.
     """
     channel_axis = None if data_format is None else ChannelDimension(data_format)
-    pictures = []
+    result = []
     for name, item in _flatten(images, "images", ndim=3):
         given_axis = None if isinstance(item, (Image.Image, str, os.PathLike)) else channel_axis
         pixels = _channels_first(*_load(item, name, convert_rgb), given_axis, name)
         if pixels.numel() == 0:
-            raise ValueError(f"{name} is empty: expected a picture with pixels, got shape {tuple(pixels.shape)}")
+            raise ValueError(f"{name} is empty: expected an image with pixels, got shape {tuple(pixels.shape)}")
         pixels = pixels if device is None else pixels.to(device)
-        picture = _with_known_white(pixels, name, check_range)
-        pictures.append(_over_white(picture) if convert_rgb and len(pixels) == 4 else picture)
-    return pictures
+        image = _with_known_white(pixels, name, check_range)
+        result.append(_over_white(image) if convert_rgb and len(pixels) == 4 else image)
+    return result
 
 
 def read_label_maps(maps: Any, name: str, device: str | torch.device | None = None) -> list[torch.Tensor]:
     """Segmentation maps, (height, width) of class or object indices, as int64. Palettes are read as indices."""
     result = []
-    for place, item in _flatten(maps, name, ndim=2):
-        labels, _ = _load(item, place, convert_rgb=False)
+    for position, item in _flatten(maps, name, ndim=2):
+        labels, _ = _load(item, position, convert_rgb=False)
         if labels.ndim != 2 or labels.numel() == 0 or labels.is_floating_point():
             raise ValueError(
-                f"{place} must be a map of whole numbers (height, width), "
+                f"{position} must be a map of whole numbers (height, width), "
                 f"got {labels.dtype} of shape {tuple(labels.shape)}"
             )
         result.append(labels.to(device=device, dtype=torch.int64))
@@ -123,18 +123,18 @@ def resize_nearest(values: torch.Tensor, size: Size) -> torch.Tensor:
 
 
 def write_normalised(
-    out: torch.Tensor, picture: Picture, rescale_factor: float | None, mean: Sequence[float], std: Sequence[float]
+    out: torch.Tensor, image: LoadedImage, rescale_factor: float | None, mean: Sequence[float], std: Sequence[float]
 ) -> None:
     """Fill `out`, (channels, height, width) float32, with ``(grey level * rescale_factor - mean) / std``.
 
-    A grey picture fills every channel. With `rescale_factor` None the values are taken as they are, 16-bit ones as
+    A grey image fills every channel. With `rescale_factor` None the values are taken as they are, 16-bit ones as
     grey levels. One conversion, one multiplication, one addition: the constants are folded beforehand.
     """
     if rescale_factor is not None:
-        gain = 255 / picture.white * rescale_factor
+        gain = 255 / image.white * rescale_factor
     else:
-        gain = 255 / picture.white if picture.white > 255 else 1.0
-    out.copy_(picture.pixels)
+        gain = 255 / image.white if image.white > 255 else 1.0
+    out.copy_(image.pixels)
     scale = [gain / s for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
     if any(value != 1 for value in scale):
@@ -144,17 +144,17 @@ def write_normalised(
 
 
 def _flatten(images: Any, name: str, ndim: int) -> list[tuple[str, Any]]:
-    """Every single picture of a nesting or of a batched array, with the words that name it in an error."""
+    """Every single image of a nesting or of a batched array, with the words that name it in an error."""
     is_batch = isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == ndim + 1
     if not is_batch and not isinstance(images, (list, tuple)):
         return [(name, images)]
     if len(images) == 0:
-        raise ValueError(f"{name} is empty: expected at least one picture")
+        raise ValueError(f"{name} is empty: expected at least one image")
     return [found for index, item in enumerate(images) for found in _flatten(item, f"{name}[{index}]", ndim)]
 
 
 def _load(item: Any, name: str, convert_rgb: bool) -> tuple[torch.Tensor, ChannelDimension]:
-    """Any single picture as a tensor, and where its channels are if both ends could be meant."""
+    """Any single image as a tensor, and where its channels are if both ends could be meant."""
     if isinstance(item, torch.Tensor):
         return item, ChannelDimension.FIRST
     if isinstance(item, (str, os.PathLike)):
@@ -166,7 +166,7 @@ def _load(item: Any, name: str, convert_rgb: bool) -> tuple[torch.Tensor, Channe
             raise ValueError(f"{name} cannot be read, the file seems to be broken: {error}") from error
     elif not hasattr(item, "__array__"):
         raise TypeError(
-            f"{name} must be a PIL picture, an array, a tensor, a file name or a URL, got {type(item).__name__}"
+            f"{name} must be a PIL image, an array, a tensor, a file name or a URL, got {type(item).__name__}"
         )
     array = np.asarray(item)
     if array.dtype.kind not in "biuf":
@@ -182,25 +182,25 @@ def _open(source: str, name: str) -> Image.Image:
     """A file, upright; or what transformers makes of a URL or a base64 string."""
     try:
         if os.path.isfile(source):
-            picture: Image.Image = Image.open(source)
-            picture.load()  # reads the file to its end and closes it
-            ImageOps.exif_transpose(picture, in_place=True)
-            return picture
+            image: Image.Image = Image.open(source)
+            image.load()  # reads the file to its end and closes it
+            ImageOps.exif_transpose(image, in_place=True)
+            return image
         return load_image(source)
     except Exception as error:
         shown = source if len(source) <= 80 else source[:77] + "..."
-        raise ValueError(f"{name} must be a readable picture file, a URL or base64, got {shown!r}") from error
+        raise ValueError(f"{name} must be a readable image file, a URL or base64, got {shown!r}") from error
 
 
-def _pil_to_array(picture: Image.Image, convert_rgb: bool) -> np.ndarray:
-    mode = picture.mode
+def _pil_to_array(image: Image.Image, convert_rgb: bool) -> np.ndarray:
+    mode = image.mode
     if convert_rgb and mode != "1" and mode[0] not in "IF":  # bits, I, I;16 and F: numbers as they are
-        transparent = picture.info.get("transparency") is not None
+        transparent = image.info.get("transparency") is not None
         if transparent or mode in ("LA", "La", "PA", "RGBa"):
-            picture = picture.convert("RGBA")
+            image = image.convert("RGBA")
         elif mode not in ("L", "RGB", "RGBA"):
-            picture = picture.convert("RGB")
-    return np.asarray(picture)
+            image = image.convert("RGB")
+    return np.asarray(image)
 
 
 def _channels_first(
@@ -230,47 +230,47 @@ def _channel_axis(shape: Sequence[int], likely_axis: ChannelDimension) -> Channe
     return None
 
 
-def _with_known_white(pixels: torch.Tensor, name: str, check_range: bool) -> Picture:
+def _with_known_white(pixels: torch.Tensor, name: str, check_range: bool) -> LoadedImage:
     """The rules of this module's head."""
     if pixels.dtype == torch.uint8:
-        return Picture(pixels, 255.0)
+        return LoadedImage(pixels, 255.0)
     if pixels.dtype == torch.bool:
-        return Picture(pixels.to(torch.uint8) * 255, 255.0)
+        return LoadedImage(pixels.to(torch.uint8) * 255, 255.0)
     if pixels.dtype == torch.uint16:
-        return Picture(pixels.to(torch.float32), 65535.0)
+        return LoadedImage(pixels.to(torch.float32), 65535.0)
     if pixels.is_floating_point():
-        return _float_picture(pixels.to(torch.float32), name, check_range)
+        return _float_image(pixels.to(torch.float32), name, check_range)
     low, high = (limit.item() for limit in pixels.to(torch.int64).aminmax())
     if low < 0 or high > 65535:
         raise ValueError(f"{name} must hold integers from 0 to 255 or 0 to 65535, got {low} to {high}")
-    return Picture(pixels.to(torch.uint8), 255.0) if high <= 255 else Picture(pixels.float(), 65535.0)
+    return LoadedImage(pixels.to(torch.uint8), 255.0) if high <= 255 else LoadedImage(pixels.float(), 65535.0)
 
 
-def _float_picture(pixels: torch.Tensor, name: str, check_range: bool) -> Picture:
+def _float_image(pixels: torch.Tensor, name: str, check_range: bool) -> LoadedImage:
     low, high = (limit.item() for limit in pixels.detach().aminmax())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{name} must hold finite numbers, got NaN or infinity")
     if check_range and (low < _NEGATIVE_LIMIT or high > 255 * _OVERSHOOT):
         raise ValueError(
-            f"{name} must hold numbers from 0 to 1 or 0 to 255, got {low:g} to {high:g}. A picture that is already "
+            f"{name} must hold numbers from 0 to 1 or 0 to 255, got {low:g} to {high:g}. An image that is already "
             f"normalised goes in with do_rescale=False and do_normalize=False"
         )
-    return Picture(pixels, 255.0 if check_range and high > _OVERSHOOT else 1.0)
+    return LoadedImage(pixels, 255.0 if check_range and high > _OVERSHOOT else 1.0)
 
 
-def _over_white(picture: Picture) -> Picture:
-    """Red, green and blue of a picture with an alpha channel, over a white ground."""
-    colour, alpha = picture.pixels[:3].float(), picture.pixels[3:].float() / picture.white
-    blended = torch.lerp(torch.full_like(colour, picture.white), colour, alpha)
-    if picture.pixels.dtype == torch.uint8:
+def _over_white(image: LoadedImage) -> LoadedImage:
+    """Red, green and blue of an image with an alpha channel, over a white ground."""
+    colour, alpha = image.pixels[:3].float(), image.pixels[3:].float() / image.white
+    blended = torch.lerp(torch.full_like(colour, image.white), colour, alpha)
+    if image.pixels.dtype == torch.uint8:
         blended = blended.round_().to(torch.uint8)
-    return Picture(blended, picture.white)
+    return LoadedImage(blended, image.white)
 
 
 def _as_batch_of_one(pixels: torch.Tensor) -> torch.Tensor:
     """(1, channels, height, width), telling torch where it is so that the channels lie innermost.
 
-    Without a stride of its own for the axis of length one, `interpolate` takes such a picture for planar and
+    Without a stride of its own for the axis of length one, `interpolate` takes such an image for planar and
     repacks it, at twice the time.
     """
     batch = pixels.unsqueeze(0)

@@ -1,4 +1,4 @@
-"""Nested, ragged numbers to padded rectangles, with errors that name the argument and the place in it.
+"""Nested, ragged numbers to padded rectangles, with errors that name the argument and the position in it.
 
 Lists, tuples, arrays and tensors may be mixed at will. The caller's values are never changed.
 """
@@ -61,9 +61,9 @@ def pad_nested(value: Any, layout: Layout, pad_value: float) -> Padded:
         padded = Padded(values, np.full((images, objects), entries), np.full(images, objects))
     else:
         padded = _pad_rows(_object_rows(plain, layout), layout, pad_value)
-    for place in np.argwhere(~np.isfinite(padded.values)):
-        got = padded.values[tuple(place)]
-        raise ValueError(f"{layout.spell(*place)} must be a finite number, got {got}")
+    for position in np.argwhere(~np.isfinite(padded.values)):
+        got = padded.values[tuple(position)]
+        raise ValueError(f"{layout.spell(*position)} must be a finite number, got {got}")
     return padded
 
 
@@ -114,7 +114,7 @@ def number_depths(value: Any, level: int = 0) -> set[int]:
 
 
 def spell(name: str, indices: Sequence[int]) -> str:
-    """``name[0][1]``, as the place is written in Python."""
+    """``name[0][1]``, as the position is written in Python."""
     return name + "".join(f"[{index}]" for index in indices)
 
 
@@ -125,8 +125,8 @@ def _check_depth(plain: Any, layout: Layout) -> None:
     given = " and ".join(map(str, sorted(depths))) or str(_list_depth(plain))
     where = ""
     if len(depths) > 1:
-        place = next(place for place in _number_places(plain) if len(place) != layout.depth)
-        where = f", first at {spell(layout.name, place)}"
+        position = next(position for position in _number_positions(plain) if len(position) != layout.depth)
+        where = f", first at {spell(layout.name, position)}"
     raise ValueError(
         f"{layout.name} must be nested {layout.depth} deep ({', '.join(layout.levels)}), "
         f"for example {layout.example}; got {given} deep{where}"
@@ -140,16 +140,16 @@ def _list_depth(value: Any) -> int:
     return 1 + max(map(_list_depth, value), default=0) if isinstance(value, list) else 0
 
 
-def _number_places(value: Any, place: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
+def _number_positions(value: Any, position: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
     """Indices of every number, in reading order; of an array only the first."""
     if isinstance(value, np.ndarray):
         if value.size:
-            yield place + (0,) * value.ndim
+            yield position + (0,) * value.ndim
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _number_places(item, (*place, index))
+            yield from _number_positions(item, (*position, index))
     elif value is not None:
-        yield place
+        yield position
 
 
 def _items(value: Any) -> Any:
@@ -173,11 +173,10 @@ def _rows_of_object(entry: Any, layout: Layout, image: int, index: int) -> np.nd
     rows = [found] if layout.one_entry else found
     for number, row in enumerate(rows):
         if len(_items(row)) != layout.width:
-            place = [image, index] if layout.one_entry else [image, index, number]
+            position = [image, index] if layout.one_entry else [image, index, number]
             got = np.asarray(_items(row)).tolist()
-            raise ValueError(
-                f"{spell(layout.name, place)} must be {layout.width} numbers {layout.levels[-1]}, got {len(got)}: {got}"
-            )
+            where = spell(layout.name, position)
+            raise ValueError(f"{where} must be {layout.width} numbers {layout.levels[-1]}, got {len(got)}: {got}")
     return np.asarray([np.asarray(row, dtype=np.float64) for row in rows])
 
 

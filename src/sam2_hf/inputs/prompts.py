@@ -1,11 +1,11 @@
 """Points, labels and boxes as a person writes them, made into padded tensors, with every check on them.
 
 A person writes nested lists, arrays, tensors or mixtures of them, ragged at every level, in pixels of the original
-picture. The model wants rectangular tensors in pixels of its own input. Both meet here and nowhere else, for
-pictures and for the frames of a video alike, in pure functions on plain values:
+image. The model wants rectangular tensors in pixels of its own input. Both meet here and nowhere else, for
+images and for the frames of a video alike, in pure functions on plain values:
 
     prompts = read_prompts(input_points, input_labels, input_boxes)     # nested to padded; nesting and values checked
-    prompts = place_prompts(prompts, original_sizes, model_sizes)       # checked against the pictures and scaled
+    prompts = scale_prompts(prompts, original_sizes, model_sizes)       # checked against the images and scaled
 
 What is missing is padded with `PAD_VALUE`, in coordinates and labels; the model masks it out.
 """
@@ -30,7 +30,7 @@ _BOXES = Layout("input_boxes", ("images", "objects", "(x0, y0, x1, y1)"), 4, "[[
 
 
 class Prompts(NamedTuple):
-    """Prompts of a batch of pictures, padded with `PAD_VALUE`; what was not given is None.
+    """Prompts of a batch of images, padded with `PAD_VALUE`; what was not given is None.
 
     points: (images, objects, points, 2), float32, (x, y) in pixels.
     labels: (images, objects, points), int64, of `LABEL_MEANINGS`. There whenever points are.
@@ -61,7 +61,7 @@ def read_prompts(input_points: Any = None, input_labels: Any = None, input_boxes
     Raises:
         TypeError: something that is no number, list, array or tensor.
         ValueError: wrong nesting, arguments that do not go together, values that mean nothing, no prompt at all. The
-            message names the place.
+            message names the position.
     """
     if input_points is None and input_labels is not None:
         raise ValueError("input_labels belong to points: give input_points with them, or leave both out")
@@ -82,17 +82,17 @@ def read_prompts(input_points: Any = None, input_labels: Any = None, input_boxes
     return prompts
 
 
-def place_prompts(prompts: Prompts, original_sizes: Sequence[Size], model_sizes: Sequence[Size]) -> Prompts:
-    """Check prompts against their pictures and express them in pixels of the model's input.
+def scale_prompts(prompts: Prompts, original_sizes: Sequence[Size], model_sizes: Sequence[Size]) -> Prompts:
+    """Check prompts against their images and express them in pixels of the model's input.
 
-    x and y are scaled independently, as the pictures are. A coordinate may lie outside its picture by as much as
-    the picture is long in that direction; further out it is taken for a mistake (another picture's coordinates,
+    x and y are scaled independently, as the images are. A coordinate may lie outside its image by as much as
+    the image is long in that direction; further out it is taken for a mistake (another image's coordinates,
     say). Padding stays as it is.
 
     Args:
-        prompts: in pixels of the original pictures.
-        original_sizes: (height, width) of each picture.
-        model_sizes: (height, width) of each picture as the model sees it.
+        prompts: in pixels of the original images.
+        original_sizes: (height, width) of each image.
+        model_sizes: (height, width) of each image as the model sees it.
 
     Raises:
         ValueError: not as many images as prompts, a coordinate far outside, a box upside down.
@@ -140,10 +140,10 @@ def _read_labels(input_labels: Any, points: Padded) -> Padded:
             f"input_labels[{image}][{index}] must hold one label for every point: "
             f"expected {points.entries[image, index]}, got {labels.entries[image, index]}"
         )
-    for place in np.argwhere(~np.isin(labels.values, list(LABEL_MEANINGS))):
+    for position in np.argwhere(~np.isin(labels.values, list(LABEL_MEANINGS))):
         meanings = ", ".join(f"{label} ({meaning})" for label, meaning in LABEL_MEANINGS.items())
-        got = labels.values[tuple(place)]
-        raise ValueError(f"{_LABELS.spell(*place)} must be one of {meanings}; got {got:g}")
+        got = labels.values[tuple(position)]
+        raise ValueError(f"{_LABELS.spell(*position)} must be one of {meanings}; got {got:g}")
     return labels
 
 
@@ -179,9 +179,9 @@ def _check_near(coordinates: torch.Tensor, padding: torch.Tensor, size_xy: torch
     for image, index, entry in far.nonzero().tolist():
         width, height = size_xy[image, 0, 0].tolist()
         x, y = coordinates[image, index, entry].tolist()
-        place = spell(layout.name, [image, index] if layout.one_entry else [image, index, entry])
+        position = spell(layout.name, [image, index] if layout.one_entry else [image, index, entry])
         raise ValueError(
-            f"{place} lies far outside its picture: expected (x, y) in pixels of a picture "
+            f"{position} lies far outside its image: expected (x, y) in pixels of an image "
             f"{width:g} wide and {height:g} high, got ({x:g}, {y:g})"
         )
 

@@ -1,7 +1,7 @@
-"""Where mask generation looks: overlapping crops of a picture in layers, and a grid of points on each.
+"""Where mask generation looks: overlapping crops of an image in layers, and a grid of points on each.
 
 The layout is that of the automatic mask generator of "Segment Anything" (https://arxiv.org/abs/2304.02643, appendix
-B): layer 0 is the whole picture, layer n has 2^n by 2^n crops.
+B): layer 0 is the whole image, layer n has 2^n by 2^n crops.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 
 class Crop(NamedTuple):
-    """A part of a picture, in pixels; right and bottom are exclusive."""
+    """A part of an image, in pixels; right and bottom are exclusive."""
 
     left: int
     top: int
@@ -28,16 +28,16 @@ class Crop(NamedTuple):
 
 
 def crop_layers(size: tuple[int, int], layers: int, overlap_ratio: float) -> list[Crop]:
-    """The whole picture and `layers` further layers of crops.
+    """The whole image and `layers` further layers of crops.
 
     Args:
-        size: (height, width) of the picture, in pixels.
-        layers: 0 for the whole picture alone.
-        overlap_ratio: how much neighbours in layer 1 share, as a part of the picture's shorter side; half of it in
+        size: (height, width) of the image, in pixels.
+        layers: 0 for the whole image alone.
+        overlap_ratio: how much neighbours in layer 1 share, as a part of the image's shorter side; half of it in
             layer 2, and so on.
 
     Returns:
-        Crops column by column, layer by layer. Of a picture too small for so many, those that would be empty are
+        Crops column by column, layer by layer. Of an image too small for so many, those that would be empty are
         left out.
     """
     height, width = size
@@ -47,13 +47,13 @@ def crop_layers(size: tuple[int, int], layers: int, overlap_ratio: float) -> lis
         overlap = int(overlap_ratio * min(size) * 2 / across)
         crops += [
             Crop(left, top, right, bottom, layer)
-            for left, right in _stretches(width, across, overlap)
-            for top, bottom in _stretches(height, across, overlap)
+            for left, right in _intervals(width, across, overlap)
+            for top, bottom in _intervals(height, across, overlap)
         ]
     return crops
 
 
-def _stretches(length: int, count: int, overlap: int) -> list[tuple[int, int]]:
+def _intervals(length: int, count: int, overlap: int) -> list[tuple[int, int]]:
     """`count` stretches of equal length that cover `length` and share `overlap` with the next."""
     stretch = math.ceil((length + overlap * (count - 1)) / count)
     starts = (index * (stretch - overlap) for index in range(count))

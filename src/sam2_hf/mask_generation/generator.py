@@ -1,10 +1,10 @@
-"""Everything in a picture segmented: a grid of points, three masks each, filtered and compressed as they come.
+"""Everything in an image segmented: a grid of points, three masks each, filtered and compressed as they come.
 
 The method is the automatic mask generator of "Segment Anything" (https://arxiv.org/abs/2304.02643, appendix B). What
 costs time and memory comes last and for few: the model scores all prompts before any mask is made, masks of good
-scores alone are upscaled, and none is ever brought to the picture's size in logits.
+scores alone are upscaled, and none is ever brought to the image's size in logits.
 
-Axes: P prompts, K masks, (h, w) the size of low-resolution masks. Embeddings and prompts are of one picture.
+Axes: P prompts, K masks, (h, w) the size of low-resolution masks. Embeddings and prompts are of one image.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 from ..fast.chunking import how_many_fit
 from ..prompt_values import MASK_PROMPT_LIMIT
 from .crops import Crop
-from .mask_table import FoundMasks
+from .mask_table import MaskTable
 from .settings import MaskGenerationSettings
-from .upsampled_masks import EnlargedLogits, encode, enlarge, stability
+from .upsampled_masks import UpsampledLogits, encode, stability, upsample
 
 
 class _Candidates(NamedTuple):
@@ -36,17 +36,17 @@ def find_masks(
     image_embeddings: list[torch.Tensor],
     input_size: tuple[int, int],
     crop: Crop,
-    picture_size: tuple[int, int],
+    image_size: tuple[int, int],
     settings: MaskGenerationSettings,
-) -> FoundMasks:
-    """Search one crop of a picture with its layer's grid of points.
+) -> MaskTable:
+    """Search one crop of an image with its layer's grid of points.
 
     Args:
         model: with `decode_prompts` and `upscale_masks`, see `Sam2Model`.
         image_embeddings: of the crop, from `get_image_embeddings`, with a batch axis of 1.
         input_size: (height, width) of the pixels that were encoded.
-        crop: the part of the picture, which was squeezed to `input_size`.
-        picture_size: (height, width).
+        crop: the part of the image, which was squeezed to `input_size`.
+        image_size: (height, width).
         settings: see there.
 
     Returns:
@@ -56,17 +56,17 @@ def find_masks(
     grid, device = settings.grid(crop.layer), image_embeddings[-1].device
     at_once = min(settings.points_per_batch or len(grid), how_many_fit(image_embeddings[-1].nbytes, device))
     height, width = input_size
-    found = [FoundMasks.none(picture_size)]
+    found = [MaskTable.none(image_size)]
     for points in grid.split(at_once):
         prompts = (points * torch.tensor([width, height])).to(device)
         for candidates in _candidates(model, image_embeddings, prompts, settings):
-            found.append(_compress(candidates, points, crop, picture_size, settings))
+            found.append(_compress(candidates, points, crop, image_size, settings))
     table = found[0].cat(found[1:])
     return table if settings.box_nms_thresh is None else table.without_duplicates(settings.box_nms_thresh)
 
 
-def join_crops(found: list[FoundMasks], settings: MaskGenerationSettings) -> FoundMasks:
-    """The masks of a picture from those of its crops, without duplicates."""
+def join_crops(found: list[MaskTable], settings: MaskGenerationSettings) -> MaskTable:
+    """The masks of an image from those of its crops, without duplicates."""
     table = found[0].cat(found[1:])
     if settings.box_nms_thresh is None:
         table = table.without_duplicates(settings.crops_nms_thresh)
@@ -167,22 +167,22 @@ def _compress(
     candidates: _Candidates,
     points: torch.Tensor,
     crop: Crop,
-    picture_size: tuple[int, int],
+    image_size: tuple[int, int],
     settings: MaskGenerationSettings,
-) -> FoundMasks:
-    """The candidates that pass the other filters, as masks of the picture. `points` (P, 2) are those of the grid."""
+) -> MaskTable:
+    """The candidates that pass the other filters, as masks of the image. `points` (P, 2) are those of the grid."""
     threshold = settings.mask_threshold
-    enlarged = enlarge(candidates.logits, crop.size)
-    stable = stability(enlarged, threshold, settings.stability_score_offset)
+    upsampled = upsample(candidates.logits, crop.size)
+    stable = stability(upsampled, threshold, settings.stability_score_offset)
     kept = _passes(stable, settings.stability_score_thresh)
     masks = encode(
-        EnlargedLogits(enlarged.columns[kept], enlarged.height), threshold, picture_size, (crop.top, crop.left)
+        UpsampledLogits(upsampled.columns[kept], upsampled.height), threshold, image_size, (crop.top, crop.left)
     )
 
     height, width = crop.size
     clicks = points[candidates.prompt[kept].cpu()] * torch.tensor([width, height])
-    table = FoundMasks(
-        picture_size,
+    table = MaskTable(
+        image_size,
         masks,
         scores=candidates.scores[kept].cpu(),
         stability=stable[kept].cpu(),

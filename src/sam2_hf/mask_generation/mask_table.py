@@ -1,4 +1,4 @@
-"""Masks that were found on a picture, compressed: how they are kept, compared, cleaned and handed out."""
+"""Masks that were found on an image, compressed: how they are kept, compared, cleaned and handed out."""
 
 from __future__ import annotations
 
@@ -10,74 +10,74 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..masks.boxes import nms
 from ..masks.connected_components import fill_holes, remove_sprinkles
-from ..masks.mask_utils import nms
 from ..masks.rle import Rle, compress_rle, mask_run_lengths, rle_area, rle_to_box, rle_to_mask
 
 
 @dataclass(frozen=True)
-class FoundMasks:
-    """N masks of one picture, each a run-length code with what is known about it. All tensors are on the CPU.
+class MaskTable:
+    """N masks of one image, each a run-length code with what is known about it. All tensors are on the CPU.
 
-    A mask of two million pixels takes some ten thousand bytes here, so what is kept for a picture does not grow with
+    A mask of two million pixels takes some ten thousand bytes here, so what is kept for an image does not grow with
     the number of its pixels, nor with the number of prompts that led to nothing.
     """
 
-    size: tuple[int, int]  # (height, width) of the picture
+    size: tuple[int, int]  # (height, width) of the image
     run_lengths: list[np.ndarray]  # N, see rle.mask_run_lengths
     scores: torch.Tensor  # (N,) float32, the IoU that the model predicts
-    stability: torch.Tensor  # (N,) float32, see mask_utils.stability_score
-    points: torch.Tensor  # (N, 2) float32, the point that led to the mask, as (x, y) in pixels of the picture
+    stability: torch.Tensor  # (N,) float32, see stability.stability_score
+    points: torch.Tensor  # (N, 2) float32, the point that led to the mask, as (x, y) in pixels of the image
     crops: torch.Tensor  # (N, 4) int64, the crop that it was found on: left, top, right, bottom (exclusive)
 
     def __len__(self) -> int:
         return len(self.run_lengths)
 
     @classmethod
-    def none(cls, size: tuple[int, int]) -> FoundMasks:
+    def none(cls, size: tuple[int, int]) -> MaskTable:
         """No masks."""
         return cls(size, [], torch.zeros(0), torch.zeros(0), torch.zeros(0, 2), torch.zeros(0, 4, dtype=torch.int64))
 
-    def cat(self, others: Sequence[FoundMasks]) -> FoundMasks:
-        """These masks, then those of `others`, which are of the same picture."""
+    def cat(self, others: Sequence[MaskTable]) -> MaskTable:
+        """These masks, then those of `others`, which are of the same image."""
         tables = [self, *others]
-        return FoundMasks(
+        return MaskTable(
             self.size,
             [counts for table in tables for counts in table.run_lengths],
             *(torch.cat([getattr(table, name) for table in tables]) for name in _TENSORS),
         )
 
-    def select(self, indices: torch.Tensor) -> FoundMasks:
+    def select(self, indices: torch.Tensor) -> MaskTable:
         """The masks at `indices` (K,), in that order."""
-        return FoundMasks(
+        return MaskTable(
             self.size,
             [self.run_lengths[index] for index in indices.tolist()],
             *(getattr(self, name)[indices] for name in _TENSORS),
         )
 
     def boxes(self) -> torch.Tensor:
-        """(N, 4) int64: left, top, right, bottom in pixels of the picture, inclusive."""
+        """(N, 4) int64: left, top, right, bottom in pixels of the image, inclusive."""
         return torch.tensor([rle_to_box(rle) for rle in self.rles()], dtype=torch.int64).view(-1, 4)
 
     def rles(self) -> list[Rle]:
         """The masks as RLE with counts as arrays."""
         return [{"size": list(self.size), "counts": counts} for counts in self.run_lengths]
 
-    def without_empty(self) -> FoundMasks:
+    def without_empty(self) -> MaskTable:
         return self.select(torch.tensor([i for i, counts in enumerate(self.run_lengths) if len(counts) > 1]).long())
 
-    def without_cut_off(self, tolerance: int = 20) -> FoundMasks:
-        """Without those that come within `tolerance` pixels of their crop's edge where that is not the picture's.
+    def without_cut_off(self, tolerance: int = 20) -> MaskTable:
+        """Without those that come within `tolerance` pixels of their crop's edge where that is not the image's.
 
         Their object probably goes on outside of the crop.
         """
         height, width = self.size
-        boxes, picture = self.boxes(), torch.tensor([0, 0, width, height])
+        boxes, image = self.boxes(), torch.tensor([0, 0, width, height])
         at_crop = (boxes - self.crops).abs() <= tolerance
-        at_picture = (boxes - picture).abs() <= tolerance
-        return self.select((~(at_crop & ~at_picture).any(dim=1)).nonzero().squeeze(1))
+        at_image = (boxes - image).abs() <= tolerance
+        return self.select((~(at_crop & ~at_image).any(dim=1)).nonzero().squeeze(1))
 
-    def without_duplicates(self, iou_threshold: float, scores: torch.Tensor | None = None) -> FoundMasks:
+    def without_duplicates(self, iou_threshold: float, scores: torch.Tensor | None = None) -> MaskTable:
         """Non-maximum suppression by the boxes; `scores` (N,) say which of two is better, else the predicted IoU."""
         return self.select(nms(self.boxes(), self.scores if scores is None else scores, iou_threshold))
 
@@ -85,7 +85,7 @@ class FoundMasks:
         """(N,) pixels of the crop that each mask was found on."""
         return (self.crops[:, 2:] - self.crops[:, :2]).prod(dim=1)
 
-    def cleaned(self, max_hole_area: float, max_sprinkle_area: float, keep_largest: bool = False) -> FoundMasks:
+    def cleaned(self, max_hole_area: float, max_sprinkle_area: float, keep_largest: bool = False) -> MaskTable:
         """With holes filled and islands removed of up to so many pixels; see `connected_components`."""
         if max_hole_area <= 0 and max_sprinkle_area <= 0:
             return self
@@ -96,7 +96,7 @@ class FoundMasks:
             run_lengths += mask_run_lengths(mask[None])
         return replace(self, run_lengths=run_lengths)
 
-    def without_small_regions(self, min_area: float, iou_threshold: float) -> FoundMasks:
+    def without_small_regions(self, min_area: float, iou_threshold: float) -> MaskTable:
         """Masks with holes and islands of fewer than `min_area` pixels filled and removed.
 
         The largest island of a mask stays, whatever its size. Masks that are duplicates now are suppressed, where one
@@ -127,7 +127,7 @@ class FoundMasks:
         ]
 
 
-_TENSORS = [field.name for field in fields(FoundMasks) if field.name not in ("size", "run_lengths")]
+_TENSORS = [field.name for field in fields(MaskTable) if field.name not in ("size", "run_lengths")]
 
 
 def as_lists(rle: Rle) -> Rle:

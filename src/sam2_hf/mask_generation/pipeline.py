@@ -11,16 +11,16 @@ from PIL import Image, ImageOps
 from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
 
-from ..inputs.images import Picture, read_pictures
+from ..inputs.images import LoadedImage, read_images
 from ..masks.rle import rle_to_mask
 from .crops import Crop, crop_layers
 from .generator import find_masks, join_crops
-from .mask_table import FoundMasks, as_lists
+from .mask_table import MaskTable, as_lists
 from .settings import MaskGenerationSettings, OutputSettings, resolve_names
 
 
 class Sam2MaskGenerationPipeline(Pipeline):
-    """Segments everything in a picture: a grid of points is clicked, and the good masks among the answers are kept.
+    """Segments everything in an image: a grid of points is clicked, and the good masks among the answers are kept.
 
     Made for a model that is not ours, it is transformers' `MaskGenerationPipeline`, which serves the other models of
     this task.
@@ -39,12 +39,12 @@ class Sam2MaskGenerationPipeline(Pipeline):
 
     Where to click:
 
-    - points_per_crop (32): points along each side of the grid on the picture, and on each crop. `points_per_side` is
+    - points_per_crop (32): points along each side of the grid on the image, and on each crop. `points_per_side` is
       the same.
-    - point_grids: in place of these grids, one array (points, 2) of (x, y) between 0 and 1 for each layer.
+    - point_grids: instead of these grids, one array (points, 2) of (x, y) between 0 and 1 for each layer.
     - points_per_batch (64): points in the model at once, at most; None for all.
     - crops_n_layers (0): further layers of crops to search, with 4, 16, ... crops. `crop_n_layers` is the same.
-    - crop_overlap_ratio (512 / 1500): how much crops overlap, as a part of the picture's shorter side.
+    - crop_overlap_ratio (512 / 1500): how much crops overlap, as a part of the image's shorter side.
     - crop_n_points_downscale_factor (1): in layer n, `points_per_crop` is divided by the n-th power of it.
 
     What the model predicts:
@@ -58,11 +58,11 @@ class Sam2MaskGenerationPipeline(Pipeline):
     - stability_score_thresh (0.95), stability_score_offset (1): a mask's stability must be above the threshold: the
       IoU of the masks cut off at mask_threshold + and - the offset.
     - mask_threshold (0): the logit above which a pixel belongs to the mask.
-    - max_hole_area, max_sprinkle_area (None): fill holes and remove islands of up to so many pixels of the picture.
+    - max_hole_area, max_sprinkle_area (None): fill holes and remove islands of up to so many pixels of the image.
     - box_nms_thresh (None): remove duplicates within each crop: of masks whose boxes have an IoU above it, the one with
       the best predicted IoU stays. If set, `crops_nms_thresh` works between crops alone, and there prefers masks of
       smaller crops, as in the official generator.
-    - crops_nms_thresh (0.7): the same for all masks of the picture. `crop_nms_thresh` is the same.
+    - crops_nms_thresh (0.7): the same for all masks of the image. `crop_nms_thresh` is the same.
     - min_mask_region_area (0): fill holes and remove islands of fewer pixels than this in the finished masks; of
       duplicates that this makes, those that needed no change are preferred.
 
@@ -75,8 +75,8 @@ class Sam2MaskGenerationPipeline(Pipeline):
       `predicted_iou`, `stability_score`, `point_coords`. The segmentation is an array for "binary_mask", a COCO RLE
       for "uncompressed_rle" and "coco_rle".
 
-    Others: timeout, in seconds, for fetching pictures; batch_size, how many pictures, or crops of them, are encoded
-    together; num_workers, processes that load pictures.
+    Others: timeout, in seconds, for fetching images; batch_size, how many images, or crops of them, are encoded
+    together; num_workers, processes that load images.
 
     Without torchvision. Memory does not grow with the number of points: masks are compressed as they come.
     """
@@ -101,15 +101,15 @@ class Sam2MaskGenerationPipeline(Pipeline):
             raise ValueError("image_processor is missing: expected a Sam2ImageProcessor, or processor=Sam2Processor")
 
     def __call__(self, image: Any, *args: Any, **kwargs: Any) -> Any:
-        """Find the masks of one picture or of several.
+        """Find the masks of one image or of several.
 
         Args:
-            image: a PIL picture, a path, a URL, an array or tensor; or several in a list, a torch `Dataset` or a
+            image: a PIL image, a path, a URL, an array or tensor; or several in a list, a torch `Dataset` or a
                 generator, which are read one after another.
             kwargs: see the class.
 
         Returns:
-            For a picture, a dict with "masks", a list of (height, width) bool tensors by descending predicted IoU,
+            For an image, a dict with "masks", a list of (height, width) bool tensors by descending predicted IoU,
             and "scores", (masks,) float32; or what `output_mode` says. For a list, a list of these; for a `Dataset` or
             a generator, an iterator.
         """
@@ -118,7 +118,7 @@ class Sam2MaskGenerationPipeline(Pipeline):
             if not image:
                 self._sanitize_parameters(**_without(kwargs, "num_workers", "batch_size"))
                 return []
-        # What comes as a batch of pictures is encoded as one; of a single picture, as many crops.
+        # What comes as a batch of images is encoded as one; of a single image, as many crops.
         together = kwargs.get("batch_size") or self._batch_size or 1
         return super().__call__(image, *args, **kwargs, encoded_at_once=together)
 
@@ -133,33 +133,33 @@ class Sam2MaskGenerationPipeline(Pipeline):
         return loading, {**given, **encoding}, output
 
     def preprocess(self, image: Any, timeout: float | None = None) -> dict[str, Any]:
-        # A picture in a list passes through batching as it is, whatever its size.
-        return {"pictures": [_load_picture(image, timeout)]}
+        # An image in a list passes through batching as it is, whatever its size.
+        return {"images": [_load_image(image, timeout)]}
 
     def _forward(
         self, model_inputs: dict[str, Any], encoded_at_once: int = 1, **parameters: Any
-    ) -> dict[str, list[FoundMasks]]:
+    ) -> dict[str, list[MaskTable]]:
         settings = MaskGenerationSettings(**parameters)
-        pictures = _flatten(model_inputs["pictures"])
-        found: list[list[FoundMasks]] = [[] for _ in pictures]
+        images = _flatten(model_inputs["images"])
+        found: list[list[MaskTable]] = [[] for _ in images]
         parts = [
-            _Part(number, picture, crop)
-            for number, picture in enumerate(pictures)
-            for crop in crop_layers(tuple(picture.shape[-2:]), settings.crops_n_layers, settings.crop_overlap_ratio)
+            _Part(number, image, crop)
+            for number, image in enumerate(images)
+            for crop in crop_layers(tuple(image.shape[-2:]), settings.crops_n_layers, settings.crop_overlap_ratio)
         ]
-        # Crops of one picture and of several alike; no more than one batch of embeddings is held.
+        # Crops of one image and of several alike; no more than one batch of embeddings is held.
         for start in range(0, len(parts), encoded_at_once):
             batch = parts[start : start + encoded_at_once]
             embeddings, input_size = self._encode([part.pixels() for part in batch])
-            for row, (number, picture, crop) in enumerate(batch):
+            for row, (number, image, crop) in enumerate(batch):
                 embedded = [level[row : row + 1] for level in embeddings]
-                size = (picture.shape[-2], picture.shape[-1])
+                size = (image.shape[-2], image.shape[-1])
                 found[number].append(find_masks(self.model, embedded, input_size, crop, size, settings))
         return {"found": [join_crops(tables, settings) for tables in found]}
 
-    def _encode(self, pictures: list[torch.Tensor]) -> tuple[list[torch.Tensor], tuple[int, int]]:
-        """Image embeddings of (3, height, width) pictures of any sizes, and the size that they were brought to."""
-        inputs = self.image_processor(images=pictures, input_data_format="channels_first", return_tensors="pt")
+    def _encode(self, images: list[torch.Tensor]) -> tuple[list[torch.Tensor], tuple[int, int]]:
+        """Image embeddings of (3, height, width) images of any sizes, and the size that they were brought to."""
+        inputs = self.image_processor(images=images, input_data_format="channels_first", return_tensors="pt")
         pixels = inputs["pixel_values"].to(self.device, self.model.dtype)
         return self.model.get_image_embeddings(pixels), tuple(pixels.shape[-2:])
 
@@ -187,35 +187,35 @@ def _without(arguments: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 class _Part(NamedTuple):
-    """What is encoded as one picture: a crop of `picture` (3, height, width), the `number`-th that is searched."""
+    """What is encoded as one image: a crop of `image` (3, height, width), the `number`-th that is searched."""
 
     number: int
-    picture: torch.Tensor
+    image: torch.Tensor
     crop: Crop
 
     def pixels(self) -> torch.Tensor:
-        return self.picture[:, self.crop.top : self.crop.bottom, self.crop.left : self.crop.right]
+        return self.image[:, self.crop.top : self.crop.bottom, self.crop.left : self.crop.right]
 
 
 def _flatten(items: Any) -> list[Any]:
-    """The items of nested lists: alone, a picture comes in one list; in a batch, in two."""
+    """The items of nested lists: alone, an image comes in one list; in a batch, in two."""
     return [leaf for item in items for leaf in _flatten(item)] if isinstance(items, list) else [items]
 
 
-def _load_picture(image: Any, timeout: float | None) -> torch.Tensor:
-    """Any single picture, upright, as (3, height, width) uint8."""
+def _load_image(image: Any, timeout: float | None) -> torch.Tensor:
+    """Any single image, upright, as (3, height, width) uint8."""
     if isinstance(image, str) and not os.path.exists(image):
         image = load_image(image, timeout=timeout)
     elif isinstance(image, Image.Image):
         image = ImageOps.exif_transpose(image)
-    pictures = read_pictures(image)
-    if len(pictures) != 1:
-        raise ValueError(f"image must be one picture, or a list of pictures, got a batch of {len(pictures)}")
-    return _as_bytes(pictures[0])
+    loaded = read_images(image)
+    if len(loaded) != 1:
+        raise ValueError(f"image must be a single image, or a list of images, got a batch of {len(loaded)}")
+    return _as_bytes(loaded[0])
 
 
-def _as_bytes(picture: Picture) -> torch.Tensor:
-    pixels, white = picture
+def _as_bytes(image: LoadedImage) -> torch.Tensor:
+    pixels, white = image
     if pixels.dtype != torch.uint8:
         pixels = (pixels * (255 / white)).round_().clamp_(0, 255).to(torch.uint8)
     return pixels.cpu().expand(3, -1, -1)

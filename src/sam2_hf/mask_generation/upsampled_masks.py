@@ -1,7 +1,7 @@
-"""Masks at a picture's size from low-resolution logits, without ever making the logits at that size.
+"""Masks at an image's size from low-resolution logits, without ever making the logits at that size.
 
 Bilinear resizing goes axis by axis. After the width is done, what is left in each column is a piecewise linear
-function of the height, which crosses a threshold at places that a division finds. So the mask at full height needs no
+function of the height, which crosses a threshold at rows that a division finds. So the mask at full height needs no
 pixels: it is the list of the rows where each column switches on or off, a few thousand numbers, and areas and
 run-length codes are sums and differences of them. The full-height logits, which the plain way computes (`F.interpolate`
 to the full size, then a comparison), are the larger part of the work and of the memory.
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from ..fast.array_ops import count_pixels, find_set
 from ..masks.rle import mask_run_lengths, run_lengths
+from ..masks.stability import stability_of_areas
 
 # Where more than this part of all low-resolution cells switches, the masks are noise, and a division a switch costs
 # more than a product a pixel.
@@ -28,7 +29,7 @@ _RAGGED = 0.1
 _PIXELS_AT_ONCE = 2**25  # bounds the memory of the plain way
 
 
-class EnlargedLogits(NamedTuple):
+class UpsampledLogits(NamedTuple):
     """Logits of which the width is resized, and the height only by definition.
 
     columns: (masks, low-resolution height, width), float32. height: full height, in pixels.
@@ -39,7 +40,7 @@ class EnlargedLogits(NamedTuple):
 
 
 class Switches(NamedTuple):
-    """Where columns go on or off, down from a background above the picture: all (switches,), int64, on one device.
+    """Where columns go on or off, down from a background above the image: all (switches,), int64, on one device.
 
     Sorted by mask only. A column may go on and off, and on again, at the same row: only the parity counts.
     """
@@ -50,17 +51,17 @@ class Switches(NamedTuple):
     goes_on: torch.Tensor  # bool
 
 
-def enlarge(logits: torch.Tensor, size: tuple[int, int]) -> EnlargedLogits:
+def upsample(logits: torch.Tensor, size: tuple[int, int]) -> UpsampledLogits:
     """Prepare (masks, height, width) logits for thresholding at `size`, (height, width) in pixels."""
     height, width = size
     if len(logits) == 0:
-        return EnlargedLogits(logits.new_zeros(0, logits.shape[1], width, dtype=torch.float32), height)
+        return UpsampledLogits(logits.new_zeros(0, logits.shape[1], width, dtype=torch.float32), height)
     stretched = F.interpolate(logits.float()[:, None], (logits.shape[1], width), mode="bilinear", align_corners=False)
-    return EnlargedLogits(stretched[:, 0], height)
+    return UpsampledLogits(stretched[:, 0], height)
 
 
-def find_switches(logits: EnlargedLogits, threshold: float) -> Switches | None:
-    """Where the columns of the masks ``enlarged logits > threshold`` switch; None where the plain way is cheaper."""
+def find_switches(logits: UpsampledLogits, threshold: float) -> Switches | None:
+    """Where the columns of the masks ``upsampled logits > threshold`` switch; None where the plain way is cheaper."""
     columns, height = logits
     _, low_height, width = columns.shape
     above = F.pad(columns > threshold, (0, 0, 1, 1))
@@ -72,10 +73,10 @@ def find_switches(logits: EnlargedLogits, threshold: float) -> Switches | None:
     low_row = line - mask * (low_height + 1)  # the switch is between low rows low_row - 1 and low_row
 
     exact = torch.float32 if columns.device.type == "mps" else torch.float64
-    values, place = columns.flatten(), found - mask * width
-    before = values[(place - width).clamp_(min=0)].to(exact)
-    after = values[place.clamp_(max=len(values) - 1)].to(exact)
-    # Sample centres are half a pixel in: row r of the picture lies at (r + 1/2) * low_height / height - 1/2.
+    values, position = columns.flatten(), found - mask * width
+    before = values[(position - width).clamp_(min=0)].to(exact)
+    after = values[position.clamp_(max=len(values) - 1)].to(exact)
+    # Sample centres are half a pixel in: row r of the image lies at (r + 1/2) * low_height / height - 1/2.
     crossing = (threshold - before) / (after - before) + (low_row - 0.5)
     exact_row = crossing * (height / low_height) - 0.5
     # A pixel exactly on the threshold is background: off at that row already, on only after it.
@@ -87,15 +88,15 @@ def find_switches(logits: EnlargedLogits, threshold: float) -> Switches | None:
     return Switches(mask, column, row, goes_on & ~at_foot)
 
 
-def cut(logits: EnlargedLogits, threshold: float) -> Iterator[torch.Tensor]:
-    """The plain way: the masks ``enlarged logits > threshold`` in pixels, (some masks, height, width) at a time."""
+def cut(logits: UpsampledLogits, threshold: float) -> Iterator[torch.Tensor]:
+    """The plain way: the masks ``upsampled logits > threshold`` in pixels, (some masks, height, width) at a time."""
     width = logits.columns.shape[2]
     for part in logits.columns.split(max(1, _PIXELS_AT_ONCE // (logits.height * width))):
         yield F.interpolate(part[:, None], (logits.height, width), mode="bilinear")[:, 0] > threshold
 
 
-def areas(logits: EnlargedLogits, threshold: float) -> torch.Tensor:
-    """Pixels of each of the masks ``enlarged logits > threshold``: (masks,), int64."""
+def areas(logits: UpsampledLogits, threshold: float) -> torch.Tensor:
+    """Pixels of each of the masks ``upsampled logits > threshold``: (masks,), int64."""
     total = logits.columns.new_zeros(len(logits.columns), dtype=torch.int64)
     switches = find_switches(logits, threshold)
     if switches is None:
@@ -104,27 +105,27 @@ def areas(logits: EnlargedLogits, threshold: float) -> torch.Tensor:
     return total.index_add_(0, switches.mask, torch.where(switches.goes_on, -switches.row, switches.row))
 
 
-def stability(logits: EnlargedLogits, threshold: float, offset: float) -> torch.Tensor:
-    """`mask_utils.stability_score` of the enlarged logits: (masks,), float32."""
+def stability(logits: UpsampledLogits, threshold: float, offset: float) -> torch.Tensor:
+    """`masks.stability_score` of the upsampled logits: (masks,), float32."""
     inner, outer = areas(logits, threshold + offset), areas(logits, threshold - offset)
-    return inner.float() / outer.clamp(min=1)
+    return stability_of_areas(inner, outer)
 
 
 def encode(
-    logits: EnlargedLogits, threshold: float, picture_size: tuple[int, int], offset: tuple[int, int]
+    logits: UpsampledLogits, threshold: float, image_size: tuple[int, int], offset: tuple[int, int]
 ) -> list[np.ndarray]:
-    """`rle.mask_run_lengths` of the masks ``enlarged logits > threshold``, placed in a picture.
+    """`rle.mask_run_lengths` of the masks ``upsampled logits > threshold``, placed in an image.
 
     Args:
-        logits: of a part of the picture.
+        logits: of a part of the image.
         threshold: in logits.
-        picture_size: (height, width) of the picture, in pixels.
+        image_size: (height, width) of the image, in pixels.
         offset: (top, left) of the part.
     """
     switches = find_switches(logits, threshold)
     if switches is None:
-        parts = (mask_run_lengths(masks, picture_size, offset) for masks in cut(logits, threshold))
+        parts = (mask_run_lengths(masks, image_size, offset) for masks in cut(logits, threshold))
         return list(chain.from_iterable(parts))
     top, left = offset
-    places = (switches.column + left) * picture_size[0] + switches.row + top
-    return run_lengths(switches.mask, places, len(logits.columns), picture_size)
+    positions = (switches.column + left) * image_size[0] + switches.row + top
+    return run_lengths(switches.mask, positions, len(logits.columns), image_size)

@@ -20,11 +20,11 @@ from ..fast.array_ops import find_set, repeat_each
 class _Runs(NamedTuple):
     """Maximal horizontal runs of set pixels, in row-major order. All (runs,), int64."""
 
-    line: torch.Tensor  # row, counted through all pictures, with one empty row between pictures
+    line: torch.Tensor  # row, counted through all images, with one empty row between images
     start: torch.Tensor  # first column
     stop: torch.Tensor  # column after the last
     root: torch.Tensor  # index of the first run of the same component
-    shape: torch.Size  # pictures, height, width
+    shape: torch.Size  # images, height, width
 
     @property
     def length(self) -> torch.Tensor:
@@ -34,17 +34,17 @@ class _Runs(NamedTuple):
         """Number of pixels of the component that each run belongs to."""
         return torch.zeros_like(self.root).scatter_add_(0, self.root, self.length)[self.root]
 
-    def picture(self) -> torch.Tensor:
+    def image(self) -> torch.Tensor:
         return self.line // (self.shape[1] + 1)
 
     def first_pixel(self) -> torch.Tensor:
-        """Row-major index in its picture of each run's first pixel."""
+        """Row-major index in its image of each run's first pixel."""
         return self.line % (self.shape[1] + 1) * self.shape[2] + self.start
 
     def paint(self, values: torch.Tensor) -> torch.Tensor:
-        """Pictures with one value for the pixels of each run, and zero or false for all others."""
+        """Images with one value for the pixels of each run, and zero or false for all others."""
         pixels = self.shape.numel()
-        start = self.picture() * (self.shape[1] * self.shape[2]) + self.first_pixel()
+        start = self.image() * (self.shape[1] * self.shape[2]) + self.first_pixel()
         edges = torch.stack([start, start + self.length], dim=1).flatten()
         stretches = edges.diff(prepend=edges.new_zeros(1), append=edges.new_full((1,), pixels))
         alternating = values.new_zeros(2 * len(values) + 1)
@@ -60,7 +60,7 @@ def connected_components(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
 
     Returns:
         labels: (..., height, width) int32, 0 in the background. The label of a component is one more than the
-            row-major index of its first pixel, so labels are unique within a picture but not consecutive.
+            row-major index of its first pixel, so labels are unique within an image but not consecutive.
         areas: (..., height, width) int32, at each pixel the number of pixels of its component, 0 in the background.
     """
     runs = _labelled_runs(mask)
@@ -75,7 +75,7 @@ def small_components(mask: torch.Tensor, max_area: float, keep_largest: bool = F
     Args:
         mask: (..., height, width), bool.
         max_area: in pixels of the mask.
-        keep_largest: spare the largest component of a picture (the first of several) where all are small.
+        keep_largest: spare the largest component of an image (the first of several) where all are small.
 
     Returns:
         (..., height, width), bool.
@@ -96,7 +96,7 @@ def fill_holes(masks: torch.Tensor, max_area: float, threshold: float = 0.0, mar
         max_area: in pixels of the masks as given. Nothing is filled at 0 or below.
         threshold: where the foreground of logits starts.
         margin: filled logits become ``threshold + margin``. The official predictor uses 0.1 for tracked masks and
-            10 for masks of a picture that it resizes afterwards.
+            10 for masks of an image that it resizes afterwards.
 
     Returns:
         The masks with their holes filled; the input is not changed.
@@ -177,9 +177,9 @@ def _roots(a: torch.Tensor, b: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _is_largest(runs: _Runs, area: torch.Tensor) -> torch.Tensor:
-    """Whether each run belongs to its picture's largest component, the first of several."""
-    picture, pictures = runs.picture(), runs.shape[0]
-    most = area.new_zeros(pictures).scatter_reduce_(0, picture, area, "amax")
-    candidate = torch.where(area == most[picture], runs.root, len(area))
-    chosen = area.new_full((pictures,), len(area)).scatter_reduce_(0, picture, candidate, "amin")
-    return chosen[picture] == runs.root
+    """Whether each run belongs to its image's largest component, the first of several."""
+    image, images = runs.image(), runs.shape[0]
+    most = area.new_zeros(images).scatter_reduce_(0, image, area, "amax")
+    candidate = torch.where(area == most[image], runs.root, len(area))
+    chosen = area.new_full((images,), len(area)).scatter_reduce_(0, image, candidate, "amin")
+    return chosen[image] == runs.root

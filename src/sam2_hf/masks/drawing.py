@@ -1,4 +1,4 @@
-"""Masks and prompts drawn onto a picture."""
+"""Masks and prompts drawn onto an image."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def overlay_masks(
     """A copy of `image` with each mask laid over it in a colour of its own.
 
     Args:
-        image: the picture, width W and height H.
+        image: the image, width W and height H.
         masks: bool (N, H, W) as array or tensor, or a list of (H, W); N may be 0. Large masks are drawn first, so
             that what lies on top of them stays visible.
         colours: one RGB triple, 0 to 255, for each mask; `palette(N)` by default.
-        opacity: between 0 (masks invisible) and 1 (picture hidden).
+        opacity: between 0 (masks invisible) and 1 (image hidden).
         outline: whether masks get a border one pixel wide in their full colour.
 
     Raises:
-        ValueError: a mask is not of the picture's size, or there are fewer colours than masks.
+        ValueError: a mask is not of the image's size, or there are fewer colours than masks.
     """
     layers = [_as_bool(mask) for mask in masks]
     for index, layer in enumerate(layers):
         if layer.shape != (image.height, image.width):
             size = (image.height, image.width)
-            raise ValueError(f"masks[{index}] must be of the picture's size (H, W) = {size}, got {layer.shape}")
+            raise ValueError(f"masks[{index}] must be of the image's size (H, W) = {size}, got {layer.shape}")
     colours = palette(len(layers)) if colours is None else colours
     if len(colours) < len(layers):
         raise ValueError(f"colours must hold one for each of the {len(layers)} masks, got {len(colours)}")
@@ -92,7 +92,7 @@ def _as_bool(mask: Any) -> np.ndarray:
 
 
 def _border(mask: np.ndarray) -> np.ndarray:
-    """Those pixels of a mask (H, W) that touch the outside, or the picture's edge, above, below or beside them."""
+    """Those pixels of a mask (H, W) that touch the outside, or the image's edge, above, below or beside them."""
     padded = np.pad(mask, 1)
     enclosed = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~enclosed

@@ -1,4 +1,4 @@
-"""From the model's low-resolution mask logits to masks of the original pictures."""
+"""From the model's low-resolution mask logits to masks of the original images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SUPPRESSION = 10.0  # logits of an object that loses a pixel to another one go 
 
 
 class MaskRestorer(NamedTuple):
-    """How low-resolution logits become masks of a picture.
+    """How low-resolution logits become masks of an image.
 
     mask_threshold: the logit above which a pixel belongs to the object.
     binarize: give bool masks, else logits in the dtype they came in.
@@ -34,13 +34,13 @@ class MaskRestorer(NamedTuple):
     exclusive: bool = False
 
     def __call__(self, masks: Any, original_sizes: Any) -> list[torch.Tensor]:
-        """(images, objects, masks, h, w), or a list of (objects, masks, h, w), to masks of each picture.
+        """(images, objects, masks, h, w), or a list of (objects, masks, h, w), to masks of each image.
 
         Boolean masks count as 0 and 1 and are cut at one half, whatever the threshold.
 
         Args:
             masks: tensors or arrays, floating or bool.
-            original_sizes: (height, width) of each picture.
+            original_sizes: (height, width) of each image.
 
         Raises:
             TypeError, ValueError: masks of another kind or rank, or not as many as sizes.

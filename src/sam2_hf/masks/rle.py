@@ -22,7 +22,7 @@ Rle = dict[str, Any]
 _BITS_PER_CHAR = 5
 _FIRST_CHAR = 48
 _CONTINUES = 1 << _BITS_PER_CHAR
-_MAX_CHARS = 8  # 40 bits: more than any picture has pixels
+_MAX_CHARS = 8  # 40 bits: more than any image has pixels
 
 
 def mask_to_rle(
@@ -32,14 +32,14 @@ def mask_to_rle(
 
     Args:
         masks: (masks, height, width), bool, on any device.
-        size: (height, width) of the picture that the masks are a part of; the masks' own by default.
-        offset: (top, left) of the masks in that picture, in pixels. The rest of the picture is background.
+        size: (height, width) of the image that the masks are a part of; the masks' own by default.
+        offset: (top, left) of the masks in that image, in pixels. The rest of the image is background.
 
     Returns:
         One ``{"size": [height, width], "counts": [...]}`` a mask.
 
     Raises:
-        ValueError: when `masks` is not three-dimensional, or does not lie inside the picture.
+        ValueError: when `masks` is not three-dimensional, or does not lie inside the image.
     """
     return [
         {"size": list(size or masks.shape[-2:]), "counts": counts.tolist()}
@@ -59,26 +59,26 @@ def mask_run_lengths(
     (top, left), (height, width) = offset, size or masks.shape[-2:]
     if min(top, left) < 0 or top + masks.shape[1] > height or left + masks.shape[2] > width:
         raise ValueError(
-            f"masks of {tuple(masks.shape[1:])} at offset {(top, left)} do not fit in a picture of {(height, width)}"
+            f"masks of {tuple(masks.shape[1:])} at offset {(top, left)} do not fit in an image of {(height, width)}"
         )
     # Columns are taken one by one: a run that flows over a column's end is switched off at its foot and on at the
-    # next one's head, which is the same place.
+    # next one's head, which is the same pixel.
     padded = F.pad(masks.bool(), (0, 0, 1, 1))
     switches = padded[:, 1:] != padded[:, :-1]
     rows, columns = switches.shape[1:]
     found = find_set(switches)
     line, column = found // max(columns, 1), found % max(columns, 1)
-    place = (column + left) * height + line % rows + top
-    return run_lengths(line // rows, place, len(masks), (height, width))
+    position = (column + left) * height + line % rows + top
+    return run_lengths(line // rows, position, len(masks), (height, width))
 
 
-def run_lengths(mask: torch.Tensor, place: torch.Tensor, masks: int, size: tuple[int, int]) -> list[np.ndarray]:
-    """Run lengths from the places where masks switch between background and foreground.
+def run_lengths(mask: torch.Tensor, position: torch.Tensor, masks: int, size: tuple[int, int]) -> list[np.ndarray]:
+    """Run lengths from the positions where masks switch between background and foreground.
 
     Args:
         mask: (switches,), which mask switches, in any order.
-        place: (switches,), at which column-major pixel index, up to the number of pixels. Two switches of a mask at
-            one place cancel.
+        position: (switches,), at which column-major pixel index, up to the number of pixels. Two switches of a mask at
+            one position cancel.
         masks: how many masks there are.
         size: (height, width) of the masks.
 
@@ -87,7 +87,7 @@ def run_lengths(mask: torch.Tensor, place: torch.Tensor, masks: int, size: tuple
     """
     pixels = size[0] * size[1]
     stride = pixels + 1
-    keys = sort_ascending(mask * stride + place).cpu().numpy()
+    keys = sort_ascending(mask * stride + position).cpu().numpy()
     first = np.flatnonzero(np.diff(keys, prepend=-1))
     keys = keys[first[np.diff(first, append=len(keys)) % 2 == 1]]
     keys = keys[keys % stride < pixels]
@@ -181,10 +181,10 @@ def decode_counts(text: str | bytes) -> np.ndarray:
         raise ValueError(f"not a COCO run-length string: {text[:40]!r}")
     is_last = (chars & _CONTINUES) == 0
     first = np.flatnonzero(np.concatenate([[True], is_last[:-1]]))
-    place = np.arange(len(chars)) - np.repeat(first, np.diff(first, append=len(chars)))
-    numbers = np.add.reduceat((chars & (_CONTINUES - 1)) << (_BITS_PER_CHAR * place), first)
+    position = np.arange(len(chars)) - np.repeat(first, np.diff(first, append=len(chars)))
+    numbers = np.add.reduceat((chars & (_CONTINUES - 1)) << (_BITS_PER_CHAR * position), first)
     negative = (chars[is_last] & (_CONTINUES // 2)) != 0
-    numbers -= negative * (1 << (_BITS_PER_CHAR * (place[is_last] + 1)))
+    numbers -= negative * (1 << (_BITS_PER_CHAR * (position[is_last] + 1)))
     for chain in (numbers[1::2], numbers[2::2]):  # views: each count was written as a step from the one before
         np.cumsum(chain, out=chain)
     return numbers

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..fast.array_ops import send
-from ..masks.mask_utils import fill_holes
+from ..masks.connected_components import fill_holes
 from ..network.features import FrameFeatures
 from ..network.mask_decoder import NO_OBJECT_LOGIT
 from ..network.video_network import ObjectMasks, StoredMemories

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..inputs.images import Picture, read_pictures
+from ..inputs.images import LoadedImage, read_images
 from .source import VideoDecodingError
 
 CHANNEL_ORDERS = ("rgb", "bgr")
@@ -20,7 +20,7 @@ CHANNEL_ORDERS = ("rgb", "bgr")
 class FrameReader:
     """Turns the images of one video into frames: uint8 (3, height, width), all of the first one's size.
 
-    Images are whatever `read_pictures` takes. What floating values and wide integers mean is settled by the first
+    Images are whatever `read_images` takes. What floating values and wide integers mean is settled by the first
     one: a frame that has gone dark must not be taken for one on a smaller scale.
 
     Args:
@@ -69,18 +69,18 @@ class FrameReader:
         """Take a lock of this process; called in a forked child."""
         self._lock = threading.Lock()
 
-    def _load(self, image: Any) -> Picture:
+    def _load(self, image: Any) -> LoadedImage:
         if isinstance(image, Image.Image):
             with self._lock:  # Pillow reads the file behind an image late, and not for two threads at once
-                return read_pictures(image, self._data_format)[0]
+                return read_images(image, self._data_format)[0]
         if callable(getattr(image, "asnumpy", None)):  # decord's arrays
             image = image.asnumpy()
-        loaded = read_pictures(image, self._data_format)
+        loaded = read_images(image, self._data_format)
         if len(loaded) != 1:
             raise ValueError(f"expected one image, got {len(loaded)}")
         return loaded[0]
 
-    def _as_bytes(self, index: int, image: Picture, is_wide_integer: bool) -> Tensor:
+    def _as_bytes(self, index: int, image: LoadedImage, is_wide_integer: bool) -> Tensor:
         pixels = image.pixels
         if is_wide_integer or (pixels.is_floating_point() and image.white <= 255):
             white = self._settled_white(index, image, "integer" if is_wide_integer else "floating")
@@ -90,7 +90,7 @@ class FrameReader:
             pixels = (pixels * (255 / white)).round_().clamp_(0, 255).to(torch.uint8)
         return pixels.expand(3, -1, -1) if len(pixels) == 1 else pixels
 
-    def _settled_white(self, index: int, image: Picture, kind: str) -> float:
+    def _settled_white(self, index: int, image: LoadedImage, kind: str) -> float:
         """The value that means white in all frames of a kind."""
         with self._lock:
             white = self._white[kind] = self._white[kind] or image.white

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ...masks.mask_utils import mask_to_box
+from ...masks.boxes import mask_to_box
 from ...prompt_values import PAD_VALUE
 from ...tracking.prompts import PointPrompt
 from .distance import deepest_points

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...masks.mask_utils import mask_to_box
+from ...masks.boxes import mask_to_box
 
 
 def squared_depth(regions: Tensor) -> Tensor:

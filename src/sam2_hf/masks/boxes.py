@@ -1,49 +1,12 @@
-"""What is done with masks outside the model: boxes, stability, non-maximum suppression.
+"""Boxes of masks and non-maximum suppression, in plain tensor code for CPU and GPU.
 
-Run-length encoding and connected components have files of their own; all their names can be had from here.
-Everything is plain tensor code for CPU and GPU.
+NMS is written here because the package does not need torchvision, which has the only other one.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-
-from ..fast.array_ops import count_pixels
-from .connected_components import connected_components, fill_holes, remove_sprinkles, small_components
-from .rle import (
-    Rle,
-    compress_rle,
-    decode_counts,
-    decompress_rle,
-    encode_counts,
-    mask_run_lengths,
-    mask_to_rle,
-    rle_area,
-    rle_to_box,
-    rle_to_mask,
-)
-
-__all__ = [
-    "Rle",
-    "compress_rle",
-    "connected_components",
-    "count_pixels",
-    "decode_counts",
-    "decompress_rle",
-    "encode_counts",
-    "fill_holes",
-    "mask_run_lengths",
-    "mask_to_box",
-    "mask_to_rle",
-    "nms",
-    "remove_sprinkles",
-    "rle_area",
-    "rle_to_box",
-    "rle_to_mask",
-    "small_components",
-    "stability_score",
-]
 
 
 def mask_to_box(masks: torch.Tensor) -> torch.Tensor:
@@ -70,23 +33,6 @@ def _extent(occupied: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     last = torch.where(occupied > 0, position, 0).amax(-1)
     first = torch.where(occupied > 0, position, last.unsqueeze(-1)).amin(-1)
     return first, last
-
-
-def stability_score(logits: torch.Tensor, threshold: float = 0.0, offset: float = 1.0) -> torch.Tensor:
-    """How little each mask changes with the cutoff: the IoU of the masks at ``threshold + offset`` and ``- offset``.
-
-    From the automatic mask generator of "Segment Anything" (https://arxiv.org/abs/2304.02643, appendix B).
-
-    Args:
-        logits: (..., height, width).
-        threshold, offset: in logits.
-
-    Returns:
-        (...), float32 in [0, 1]. 0 for a mask that is empty even at the lower cutoff.
-    """
-    inner = count_pixels(logits > threshold + offset)
-    outer = count_pixels(logits > threshold - offset)
-    return inner.float() / outer.clamp(min=1)
 
 
 def nms(

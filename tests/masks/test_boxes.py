@@ -1,4 +1,4 @@
-"""Boxes, stability and suppression against plain loops and torchvision."""
+"""Boxes and suppression against plain loops and torchvision."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from sam2_hf.masks.mask_utils import mask_to_box, nms, stability_score
+from sam2_hf.masks.boxes import mask_to_box, nms
 
 
 @settings(max_examples=100, deadline=None)
@@ -30,22 +30,6 @@ def test_boxes_of_a_transposed_view():
     masks = torch.zeros(1, 4, 6, dtype=torch.bool)
     masks[0, 1, 2:5] = True
     assert mask_to_box(masks.mT).tolist() == [[1, 2, 1, 4]]
-
-
-def test_stability_is_the_iou_of_the_masks_at_both_cutoffs():
-    logits = torch.randn(2, 3, 20, 30, generator=torch.Generator().manual_seed(0))
-    scores = stability_score(logits, threshold=0.2, offset=0.5)
-    high, low = logits > 0.7, logits > -0.3
-    iou = (high & low).sum((-2, -1)) / (high | low).sum((-2, -1))
-    assert torch.equal(scores, iou)
-
-
-def test_stability_of_a_wide_mask_does_not_overflow():
-    assert stability_score(torch.full((1, 2, 40_000), 5.0)).tolist() == [1.0]
-
-
-def test_an_empty_mask_is_not_stable():
-    assert stability_score(torch.full((1, 4, 4), -5.0)).tolist() == [0.0]
 
 
 def greedy(boxes, scores, threshold, categories):
