@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..mask_generation.pipeline import Sam2MaskGenerationPipeline
-from ..masks.mask_utils import nms
+from ..masks.boxes import nms
 from ..modeling_sam2 import Sam2Model
 from ..modeling_sam2_video import Sam2VideoModel
 from .cleaning import cleaning_model

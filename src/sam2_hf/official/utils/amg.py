@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ...mask_generation.crops import crop_layers, point_grid
-from ...masks import mask_utils
+from ...masks import boxes, connected_components, stability
+from ...masks import rle as run_lengths
 
 Rle = dict[str, Any]
 
@@ -77,32 +78,32 @@ class MaskData:
 
 def mask_to_rle_pytorch(tensor: Tensor) -> list[Rle]:
     """Masks (masks, height, width) bool as uncompressed COCO run lengths."""
-    return mask_utils.mask_to_rle(tensor.bool())
+    return run_lengths.mask_to_rle(tensor.bool())
 
 
 def rle_to_mask(rle: Rle) -> np.ndarray:
     """Run lengths as a mask (height, width) bool."""
-    return mask_utils.rle_to_mask(rle).numpy()
+    return run_lengths.rle_to_mask(rle).numpy()
 
 
 def coco_encode_rle(uncompressed_rle: Rle) -> Rle:
     """Run lengths as a COCO string, which JSON can hold."""
-    return mask_utils.compress_rle(uncompressed_rle)
+    return run_lengths.compress_rle(uncompressed_rle)
 
 
 def area_from_rle(rle: Rle) -> int:
     """Number of pixels of a mask."""
-    return mask_utils.rle_area(rle)
+    return run_lengths.rle_area(rle)
 
 
 def batched_mask_to_box(masks: Tensor) -> Tensor:
     """Boxes (..., 4) around masks (..., height, width): left, top, right, bottom, inclusive; zeros for empty ones."""
-    return mask_utils.mask_to_box(masks.bool())
+    return boxes.mask_to_box(masks.bool())
 
 
 def calculate_stability_score(masks: Tensor, mask_threshold: float, threshold_offset: float) -> Tensor:
     """IoU (...) of logits (..., height, width) cut at the threshold plus the offset, and at the threshold minus it."""
-    return mask_utils.stability_score(masks, mask_threshold, threshold_offset)
+    return stability.stability_score(masks, mask_threshold, threshold_offset)
 
 
 def box_xyxy_to_xywh(box_xyxy: Any) -> Any:
@@ -194,8 +195,8 @@ def remove_small_regions(mask: np.ndarray, area_thresh: float, mode: str) -> tup
         raise ValueError(f'mode must be "holes" or "islands", got {mode!r}')
     before, largest_small = torch.from_numpy(np.asarray(mask, dtype=bool)), math.ceil(area_thresh) - 1
     if mode == "holes":
-        after = mask_utils.fill_holes(before, largest_small)
+        after = connected_components.fill_holes(before, largest_small)
     else:
-        after = mask_utils.remove_sprinkles(before, largest_small, keep_largest=True)
+        after = connected_components.remove_sprinkles(before, largest_small, keep_largest=True)
     changed = not after.equal(before)
     return (after.numpy() if changed else mask), changed

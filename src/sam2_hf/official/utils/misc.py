@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ...image_processing_sam2 import Sam2ImageProcessor
-from ...masks import mask_utils
+from ...masks import boxes as mask_boxes
+from ...masks import connected_components as components
 from ...video_io.open_video import VideoSource, open_video
 from ..device import as_device
 from .transforms import MEAN, STD
@@ -118,12 +119,12 @@ def load_video_frames_from_video_file(
 
 def fill_holes_in_mask_scores(mask: Tensor, max_area: float) -> Tensor:
     """Logits (..., height, width) with a small positive value in holes of at most `max_area` pixels."""
-    return mask_utils.fill_holes(mask, max_area)
+    return components.fill_holes(mask, max_area)
 
 
 def get_connected_components(mask: Tensor) -> tuple[Tensor, Tensor]:
     """Labels and areas (N, 1, H, W) int32 of the 8-connected components of masks (N, 1, H, W), 0 in the background."""
-    return mask_utils.connected_components(mask.bool())
+    return components.connected_components(mask.bool())
 
 
 def mask_to_box(masks: Tensor) -> Tensor:
@@ -131,7 +132,7 @@ def mask_to_box(masks: Tensor) -> Tensor:
 
     An empty mask has the box (W, H, -1, -1).
     """
-    boxes = mask_utils.mask_to_box(masks)
+    boxes = mask_boxes.mask_to_box(masks)
     nothing = boxes.new_tensor([masks.shape[-1], masks.shape[-2], -1, -1])
     return torch.where(masks.flatten(-2).any(dim=-1, keepdim=True), boxes, nothing).int()
 
