@@ -22,8 +22,9 @@ from tqdm import tqdm
 
 from sam2_hf import Sam2VideoModel, Sam2VideoProcessor
 from sam2_hf.training.data.data_sets import KINDS, open_data
-from sam2_hf.training.evaluation.evaluate import evaluate_prompts, evaluate_tracking
 from sam2_hf.training.evaluation.metrics import summarise
+from sam2_hf.training.evaluation.prompt_evaluation import evaluate_prompts
+from sam2_hf.training.evaluation.tracking_evaluation import evaluate_tracking
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

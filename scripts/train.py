@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from sam2_hf.training.loop.recipe import load_recipe
+from sam2_hf.training.loop.recipe_file import load_recipe
 from sam2_hf.training.loop.run_recipe import train
 
 

@@ -73,7 +73,6 @@ KNOWN: set[tuple[str, str]] = {
     ("network.video_network", "modeling_sam2"),
     ("network.video_network", "tracking.memory_bank"),
     ("tracking.session", "tracking.session_storage"),
-    ("training.loop.recipe", "yaml"),
     ("training.models.candidates", "_pointer"),
 }
 """Importer and imported module, or importer and private attribute."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,10 +35,11 @@ class Sam2VideoModel(Sam2VideoNetwork):
     @torch.inference_mode()
     def forward(
         self,
-        inference_session: Sam2VideoInferenceSession,
+        inference_session: Sam2VideoInferenceSession | None = None,
         frame_idx: int | None = None,
         frame: Tensor | None = None,
         reverse: bool = False,
+        **unexpected: Any,
     ) -> Sam2VideoSegmentationOutput:
         """Segments all objects of a session in one frame: prompts that wait there, and tracking for the others.
 
@@ -51,7 +53,7 @@ class Sam2VideoModel(Sam2VideoNetwork):
 
         Raises `ValueError`, `IndexError` or `TypeError`, which leave the session as it was.
         """
-        session = inference_session
+        session = _session(inference_session, unexpected)
         step = FrameStep(self, self.memory_policy, session)
         if frame is not None:
             frame_idx = self._take_frame(step, frame, frame_idx)
@@ -161,3 +163,16 @@ class Sam2VideoModel(Sam2VideoNetwork):
             iou_scores=ious,
             frame_idx=frame_idx,
         )
+
+
+def _session(session: Sam2VideoInferenceSession | None, unexpected: dict[str, Any]) -> Sam2VideoInferenceSession:
+    """Check the arguments of `forward`; images and labels in place of a session are those of a training."""
+    if unexpected:
+        advice = ""
+        if {"pixel_values", "labels"} & unexpected.keys():
+            advice = "; to train on clips, load the checkpoint as sam2_hf.training.Sam2VideoForTraining"
+        names = ", ".join(map(repr, unexpected))
+        raise TypeError(f"Sam2VideoModel.forward() takes a session and no {names}{advice}")
+    if not isinstance(session, Sam2VideoInferenceSession):
+        raise TypeError(f"inference_session must be a Sam2VideoInferenceSession, got {type(session).__name__}")
+    return session

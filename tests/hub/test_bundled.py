@@ -16,8 +16,9 @@ from transformers_reference import ReferenceModel, ReferenceVideoModel
 import sam2_hf
 from sam2_hf import Sam2VideoInferenceSession, Sam2VideoModel, bundled_checkpoint
 from sam2_hf.demo.images import BUNDLED_CHOOSING
-from sam2_hf.training.evaluation.evaluate import evaluate_prompts, evaluate_tracking
 from sam2_hf.training.evaluation.metrics import summarise
+from sam2_hf.training.evaluation.prompt_evaluation import evaluate_prompts
+from sam2_hf.training.evaluation.tracking_evaluation import evaluate_tracking
 from sam2_hf.training.synthetic.world import SyntheticVideos
 
 FOLDER = Path(bundled_checkpoint())

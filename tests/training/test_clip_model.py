@@ -201,6 +201,22 @@ def test_scores_say_what_became_of_the_masks():
     assert nothing.mask_ious[0, :, 1:].tolist() == [[0, 1], [0, 1]]  # absent, and rightly without a mask
 
 
+def test_every_plan_for_two_frames_teaches_something():
+    model = training_model()
+    model.interaction = Interaction(mask=1.0, click=0.0)
+    pixels, labels = clips(frames=2)
+    for seed in range(5):
+        torch.manual_seed(seed)
+        model(pixels, labels).loss.backward()
+
+
+def test_a_plan_that_leaves_nothing_to_learn_is_refused():
+    model, plan = training_model(), InteractionPlan({0: "mask", 1: "mask"}, {})
+    with pytest.raises(ValueError, match="plan gives the masks of all 2 frames"):
+        model(*clips(frames=2), plan)
+    assert float(model.eval()(*clips(frames=2), plan).loss) == 0  # it can be measured, though
+
+
 def test_loss_weights_are_those_given():
     model = training_model().eval()
     plan = InteractionPlan({0: "click"}, {}, where="centre")

@@ -102,7 +102,7 @@ class TestSampling:
         for number, video in enumerate(videos):
             video.image = lambda frame, number=number: plain_image(number)
         videos.opened = 0
-        data = ClipDataset(videos, ClipSampling(1, max_objects=1), num_clips=12, views=3)
+        data = ClipDataset(videos, ClipSampling(1, max_objects=1), num_clips=12, clips_per_video=3)
         clips = list(data)
         assert [number_of(clip.frames) for clip in clips] == [0, 0, 0, 1, 1, 1] * 2
         assert videos.opened == 4
@@ -186,8 +186,8 @@ class TestSampling:
     def test_refuses_nothing_and_what_is_beyond(self):
         with pytest.raises(ValueError, match="videos is empty"):
             ClipDataset([])
-        with pytest.raises(ValueError, match="views must be at least 1, got 0"):
-            ClipDataset([Blocks()], views=0)
+        with pytest.raises(ValueError, match="clips_per_video must be at least 1, got 0"):
+            ClipDataset([Blocks()], clips_per_video=0)
         with pytest.raises(IndexError, match=r"0\.\.0"):
             ClipDataset([Blocks()])[1]
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from small_datasets import SIZE, block, encode, number_of, plain_image, save_image, save_json, save_numbers
 
-from sam2_hf.training.data.annotated_video import Clip, read_image, read_index_map
+from sam2_hf.training.data.annotated_video import Clip, images_in, read_image, read_index_map
 from sam2_hf.training.data.coco import CocoImages, fill_polygon, segmentation_to_mask
 from sam2_hf.training.data.data_sets import KINDS, Joined, open_data
 from sam2_hf.training.data.image_folder import ImageFolder
@@ -199,6 +199,20 @@ class TestSaV:
 
 
 class TestFiles:
+    @pytest.mark.parametrize("name", ["{}.png", "frame{}.png", "0_cam{}.PNG"])
+    def test_images_come_in_the_order_of_their_numbers(self, tmp_path, name):
+        for number in (1, 10, 2, 100):
+            save_image(tmp_path / name.format(number), number % 7)
+        found = [path.removeprefix(str(tmp_path)) for path in images_in(tmp_path)]
+        assert found == [f"/{name.format(number)}" for number in (1, 2, 10, 100)]
+
+    def test_frames_of_a_video_come_in_the_order_of_their_numbers(self, tmp_path):
+        for number in (1, 10, 2):
+            save_image(tmp_path / "JPEGImages" / "street" / f"frame{number}.jpg", number)
+            save_numbers(tmp_path / "Annotations" / "street" / f"frame{number}.png", ONE)
+        (video,) = PaletteFolder(tmp_path)
+        assert [number_of(video.image(frame)) for frame in range(3)] == [1, 2, 10]
+
     def test_images_are_upright_and_in_colour(self, tmp_path):
         image = Image.fromarray(np.arange(24 * 32, dtype=np.uint8).reshape(24, 32))
         exif = Image.Exif()

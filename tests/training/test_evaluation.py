@@ -9,9 +9,10 @@ from small_datasets import Blocks, block
 from tiny import tiny_image_model, tiny_video_model
 
 from sam2_hf import Sam2ImageProcessor, Sam2Processor, Sam2VideoProcessor
-from sam2_hf.training.evaluation import evaluate
-from sam2_hf.training.evaluation.evaluate import evaluate_prompts, evaluate_tracking
+from sam2_hf.training.evaluation import prompt_evaluation
 from sam2_hf.training.evaluation.metrics import summarise
+from sam2_hf.training.evaluation.prompt_evaluation import evaluate_prompts
+from sam2_hf.training.evaluation.tracking_evaluation import evaluate_tracking
 from sam2_hf.training.synthetic.world import SyntheticVideos
 
 
@@ -33,7 +34,7 @@ class Oracle:
 @pytest.fixture
 def oracle(monkeypatch):
     found = Oracle()
-    monkeypatch.setattr(evaluate, "_predict", found)
+    monkeypatch.setattr(prompt_evaluation, "_predict", found)
     return found
 
 

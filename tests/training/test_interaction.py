@@ -55,6 +55,14 @@ def test_a_single_image_gets_a_click_or_a_box():
     assert all(set(plan.first_frames) == {0} == set(plan.corrected) for plan in plans(num_frames=1, count=50))
 
 
+@pytest.mark.parametrize("num_frames", [2, 3])
+def test_masks_are_never_given_on_all_frames(num_frames):
+    """A clip whose masks are all given has nothing to learn."""
+    interaction = Interaction(mask=1.0, click=0.0, max_first_frames=3)
+    drawn = {len(plan.first_frames) for plan in plans(interaction, num_frames=num_frames, count=100)}
+    assert drawn == set(range(1, num_frames))
+
+
 @pytest.mark.parametrize(
     "interaction", [Interaction(corrections=0), Interaction(max_corrected_frames=0), Interaction(mask=1.0, click=0.0)]
 )

@@ -8,7 +8,7 @@ import yaml
 
 from sam2_hf import Sam2VideoConfig, bundled_checkpoint
 from sam2_hf.training.data.sampling import ClipSampling
-from sam2_hf.training.loop.recipe import load_recipe
+from sam2_hf.training.loop.recipe_file import load_recipe
 from sam2_hf.training.models.depth_growth import deepened_config
 from sam2_hf.training.prompting.interaction import Interaction
 
@@ -85,6 +85,12 @@ def test_values_can_be_changed_from_outside(tmp_path):
         (["stages.0.data=3"], r"recipe.yaml.stages\[0\].data must be a list, got 3"),
         (["stages.0.data=[{}]"], r"recipe.yaml.stages\[0\].data\[0\] needs 'kind'"),
         (["stages.0.loss=20"], r"recipe.yaml.stages\[0\].loss must be a mapping with keys of LossWeights, got 20"),
+        (["stages.0.clips.num_frames=many"], r"stages\[0\].clips.num_frames: .* integer.*, got 'many'"),
+        (["stages.0.clips.num_frames=2.5"], r"stages\[0\].clips.num_frames: .* integer.*, got 2.5"),
+        (["stages.0.freeze=all"], r"stages\[0\].freeze: .*'image_encoder'.*, got 'all'"),
+        (["stages.0.arguments=3"], r"stages\[0\].arguments must be a mapping, got 3"),
+        (["stages.0.evaluation={data: [{kind: coco, option: 1}]}"], r"evaluation.data\[0\] has no 'option'; .*options"),
+        (["stage=1"], "recipe.yaml has no 'stage'; known are model, stages"),
         (["stages=[]"], "recipe.yaml: stages must be at least one"),
         (["stages.0.loss.chosen=2"], r"loss: chosen must be a share between 0 and 1, got 2"),
         (["model.checkpoint=x"], "recipe.yaml.model: model needs either a checkpoint or a config"),

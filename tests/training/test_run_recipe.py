@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tiny import tiny_config
 
 from sam2_hf import Sam2Model, Sam2VideoModel, Sam2VideoProcessor
-from sam2_hf.training.loop.recipe import load_recipe
+from sam2_hf.training.loop.recipe_file import load_recipe
 from sam2_hf.training.loop.run_recipe import export, train
 from sam2_hf.training.models.clip_model import Sam2VideoForTraining
 
@@ -85,7 +85,7 @@ def test_a_stage_may_train_at_another_size_and_with_muon(recipe, tmp_path):
 def test_a_stage_may_teach_the_image_encoder_alone_by_pixel_affinity(recipe, tmp_path):
     content = yaml.safe_load(recipe.read_text())
     content["stages"] = [{**content["stages"][0], "name": name} for name in ("images", "pixel_affinity")]
-    content["stages"][1].update(pixel_affinity={"seeds": 8}, views=2)
+    content["stages"][1].update(pixel_affinity={"seeds": 8}, clips_per_video=2)
     content["stages"][1]["arguments"] = {**content["stages"][1]["arguments"], "bf16": True}
     del content["stages"][1]["arguments"]["use_cpu"]  # what there is
     recipe.write_text(yaml.safe_dump(content))

@@ -198,6 +198,14 @@ def test_metrics_leave_out_objects_that_fill_up():
     assert clip_metrics(EvalPrediction(({}, ious, right), None)) == {"mean_iou": 0.75, "visibility": 0.5}
 
 
+def test_a_model_that_tracks_names_the_one_that_trains(tmp_path):
+    """Clips and labels given to `Sam2VideoModel`, as a plain `Trainer` does."""
+    model = Sam2VideoModel(tiny_config(video=True, image_size=SIZE))
+    trainer = clip_trainer(tmp_path, model, Trainer)
+    with pytest.raises(TypeError, match=r"'pixel_values', 'labels', .*sam2_hf\.training\.Sam2VideoForTraining"):
+        trainer.train()
+
+
 class TestImageModel:
     def trainer(self, folder, **settings):
         torch.manual_seed(0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sam2_hf.training.data.data_sets import KINDS
-from sam2_hf.training.loop.recipe import load_recipe
+from sam2_hf.training.loop.recipe_file import load_recipe
 
 TEXT = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
-from ..training.prompting.distance import deepest_points
 from ..training.synthetic.world import SyntheticVideo, SyntheticVideos
 
 SIZE = (512, 512)
@@ -49,6 +47,17 @@ def draw_clip() -> World:
 
 def _draw(video: SyntheticVideo) -> World:
     rendered = video.render(range(video.num_frames))
-    visible = torch.from_numpy(rendered.masks[0][rendered.visible[0]])
-    points, _ = deepest_points(visible)
-    return World(rendered.frames, [(int(x), int(y)) for x, y in points.tolist()])
+    visible = rendered.masks[0][rendered.visible[0]]
+    return World(rendered.frames, [_middle(mask) for mask in visible])
+
+
+def _middle(mask: np.ndarray) -> Point:
+    """The pixel (x, y) of a mask (H, W) that erosion removes last; the demo does without SciPy's distances."""
+    left = np.pad(mask, 1)
+    while True:
+        smaller = left.copy()
+        smaller[1:-1, 1:-1] &= left[:-2, 1:-1] & left[2:, 1:-1] & left[1:-1, :-2] & left[1:-1, 2:]
+        if not smaller.any():
+            y, x = np.argwhere(left)[0] - 1
+            return int(x), int(y)
+        left = smaller

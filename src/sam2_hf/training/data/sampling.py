@@ -88,8 +88,9 @@ class ClipDataset(Dataset[Clip]):
         num_clips: how many different ones there are, the first of every video, then the second, and so on; by default
             one of each video. A training that shall see no clip twice needs as many as its steps have room for.
         seed: other ones are other clips.
-        views: so many clips in a row are of the same video, which is opened once for all of them. It pays where opening
-            is dear and clips are taken in order ("train_sampling_strategy" of the training arguments: "sequential").
+        clips_per_video: so many clips in a row are of the same video, which is opened once for all of them. It pays
+            where opening is slow and clips are taken in order: `train_sampling_strategy="sequential"` in the training
+            arguments.
 
     Where no object is in the first frame of a clip, another one is drawn, and after some attempts from another video.
     """
@@ -101,15 +102,15 @@ class ClipDataset(Dataset[Clip]):
         augmentation: Augmentation | None = None,
         num_clips: int | None = None,
         seed: int = 0,
-        views: int = 1,
+        clips_per_video: int = 1,
     ):
         if len(videos) == 0:
             raise ValueError("videos is empty: expected at least one to cut clips from")
-        if views < 1:
-            raise ValueError(f"views must be at least 1, got {views}")
+        if clips_per_video < 1:
+            raise ValueError(f"clips_per_video must be at least 1, got {clips_per_video}")
         self.videos, self.sampling, self.augmentation = videos, sampling or ClipSampling(), augmentation
         self.num_clips, self.seed = len(videos) if num_clips is None else num_clips, seed
-        self.views = views
+        self.clips_per_video = clips_per_video
         self._opened: tuple[int, AnnotatedVideo] | None = None
 
     def __len__(self) -> int:
@@ -120,7 +121,7 @@ class ClipDataset(Dataset[Clip]):
             raise IndexError(f"index must lie in 0..{self.num_clips - 1}, got {index}")
         # A generator of its own: the clip then depends neither on the process that loads it nor on what went before.
         rng = np.random.default_rng([self.seed, index])
-        number = index // self.views % len(self.videos)
+        number = index // self.clips_per_video % len(self.videos)
         sought = self.sampling.sought(rng)
         for attempt in range(_ATTEMPTS):
             video = self._open(number)

@@ -236,7 +236,9 @@ def _training_data(
         return standard_augmentation(size, recipe.crop_area) if recipe else None
 
     videos, more = _videos(stage.data), stage.images
-    clips = ClipDataset(videos, stage.clips, augmentation(stage.augmentation), stage.num_clips, seed, stage.views)
+    clips = ClipDataset(
+        videos, stage.clips, augmentation(stage.augmentation), stage.num_clips, seed, stage.clips_per_video
+    )
     if more is None:
         return clips
     if arguments.train_sampling_strategy != "sequential":

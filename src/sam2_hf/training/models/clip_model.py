@@ -86,11 +86,13 @@ class Sam2VideoForTraining(Sam2VideoModel):
         """
         _check(pixel_values, labels)
         num_frames = pixel_values.shape[1]
-        unrolling = ClipRollout(self, labels, plan or self._plan(num_frames), self.loss_weights, self._call)
+        plan = plan or self._plan(num_frames)
+        _check_plan(plan, num_frames, self.training)
+        rollout = ClipRollout(self, labels, plan, self.loss_weights, self._call)
         features = self._encode_frames(pixel_values) if encoded is None else _by_frame(encoded, pixel_values.shape[:2])
-        for frame in unrolling.frames_in_order():
-            unrolling.step(frame, features(frame))
-        return _output(unrolling, labels)
+        for frame in rollout.frames_in_order():
+            rollout.step(frame, features(frame))
+        return _output(rollout, labels)
 
     def _plan(self, num_frames: int) -> InteractionPlan:
         if not self.training:
@@ -131,10 +133,10 @@ def _by_frame(encoded: FrameFeatures, layout: tuple[int, ...]) -> Callable[[int]
     return lambda frame: FrameFeatures((maps[0][:, frame], maps[1][:, frame]), maps[2][:, frame])
 
 
-def _output(unrolling: ClipRollout, labels: Tensor) -> Sam2ClipOutput:
-    means = [torch.stack(terms).mean() for terms in zip(*unrolling.losses, strict=True)]
+def _output(rollout: ClipRollout, labels: Tensor) -> Sam2ClipOutput:
+    means = [torch.stack(terms).mean() for terms in zip(*rollout.losses, strict=True)]
     total, *terms = means or [labels.new_zeros((), dtype=torch.float32)] * 5
-    ious, right = _scores(unrolling, labels)
+    ious, right = _scores(rollout, labels)
     names = ("focal", "dice", "iou", "object_score")
     return Sam2ClipOutput(
         loss=total,
@@ -145,8 +147,8 @@ def _output(unrolling: ClipRollout, labels: Tensor) -> Sam2ClipOutput:
 
 
 @torch.no_grad()
-def _scores(unrolling: ClipRollout, labels: Tensor) -> tuple[Tensor, Tensor]:
-    results = [unrolling.results[frame] for frame in range(labels.shape[1])]
+def _scores(rollout: ClipRollout, labels: Tensor) -> tuple[Tensor, Tensor]:
+    results = [rollout.results[frame] for frame in range(labels.shape[1])]
     labels = labels.transpose(1, 2)  # (B, N, T, H, W)
     layout = labels.shape[:2]
     logits = torch.stack([result.logits.squeeze(1).unflatten(0, layout) for result in results], dim=2)
@@ -171,4 +173,12 @@ def _check(pixel_values: Tensor, labels: Tensor) -> None:
         raise ValueError(
             "labels must be (batch, frames, objects, height, width) to go with pixel_values, here "
             f"({batch}, {frames}, objects, {height}, {width}), got {shape}"
+        )
+
+
+def _check_plan(plan: InteractionPlan, num_frames: int, training: bool) -> None:
+    if training and all(plan.first_frames.get(frame) == "mask" for frame in range(num_frames)):
+        raise ValueError(
+            f"plan gives the masks of all {num_frames} frames, so that nothing is predicted and there is nothing to "
+            f"learn; got first_frames {plan.first_frames}"
         )

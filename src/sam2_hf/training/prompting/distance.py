@@ -1,58 +1,59 @@
-"""How deep inside a region each of its pixels lies."""
+"""Depth of pixels within regions: the distance to the nearest pixel outside.
+
+Needs SciPy, which the extra `train` installs.
+"""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...masks.boxes import mask_to_box
 
 
 def squared_depth(regions: Tensor) -> Tensor:
-    """Squared Euclidean distance of every pixel to the nearest one outside its region; exact.
+    """Compute the squared Euclidean distance of every pixel to the nearest pixel outside its region, exactly.
 
-    `regions` (K, H, W) bool; what lies beyond the image is outside. Returns (K, H, W) int64, 0 outside.
+    Args:
+        regions: (K, H, W) bool. Everything beyond the image is outside.
 
-    First along the columns, then along the rows: the square of a distance is the sum of the squares of its two legs
-    (Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions", 2012). The second pass tries one
-    horizontal leg after the other and stops when no longer one can matter, after as many rounds as the deepest pixel
-    is deep.
+    Returns:
+        (K, H, W) int64 in squared pixels, on the same device; 0 outside.
     """
-    if not bool(regions.any()):
-        return torch.zeros_like(regions, dtype=torch.int64)
-    vertical = _depth_in_columns(regions) ** 2
-    depth, width, leg = vertical, regions.shape[-1], 1
-    while leg**2 < int(depth.amax()):
-        # A column beyond the image is all outside, so the vertical leg there is 0.
-        padded = F.pad(vertical, (leg, leg))
-        depth = torch.minimum(depth, padded[..., :width] + leg**2)
-        depth = torch.minimum(depth, padded[..., 2 * leg :] + leg**2)
-        leg += 1
-    return depth
+    depths = [_squared_depth(region) for region in regions.cpu().numpy()]
+    stacked = np.stack(depths) if depths else np.zeros(tuple(regions.shape), np.int64)
+    return torch.from_numpy(stacked).to(regions.device)
 
 
 def deepest_points(regions: Tensor) -> tuple[Tensor, Tensor]:
-    """The deepest pixel of each region (K, H, W): (x, y) as (K, 2) int64, and its squared depth (K,).
+    """Find the deepest pixel of each region.
 
-    Of several, the first in reading order; of an empty region (0, 0), with depth 0.
+    Args:
+        regions: (K, H, W) bool.
+
+    Returns:
+        Points (K, 2) int64 as (x, y), and their squared depths (K,) int64, on the same device. Of several deepest
+        pixels the first in reading order is taken; an empty region has (0, 0) and depth 0.
     """
-    points = torch.zeros(len(regions), 2, dtype=torch.int64, device=regions.device)
-    depths = torch.zeros(len(regions), dtype=torch.int64, device=regions.device)
-    for row, (left, top, right, bottom) in enumerate(mask_to_box(regions).tolist()):
-        # Nothing outside the box around a region belongs to it, so the box is all that needs looking at.
-        depth = squared_depth(regions[row : row + 1, top : bottom + 1, left : right + 1])[0]
-        depths[row] = depth.amax()
+    points = torch.zeros(len(regions), 2, dtype=torch.int64)
+    depths = torch.zeros(len(regions), dtype=torch.int64)
+    on_cpu = regions.cpu()
+    for row, (left, top, right, bottom) in enumerate(mask_to_box(on_cpu).tolist()):
+        # All pixels outside the box of a region are outside the region.
+        depth = _squared_depth(on_cpu[row, top : bottom + 1, left : right + 1].numpy())
+        y, x = np.unravel_index(depth.argmax(), depth.shape)
+        depths[row] = int(depth[y, x])
         if depths[row] > 0:
-            y, x = (depth == depths[row]).nonzero()[0]
-            points[row] = torch.stack((x + left, y + top))
-    return points, depths
+            points[row] = torch.tensor([int(x) + left, int(y) + top])
+    return points.to(regions.device), depths.to(regions.device)
 
 
-def _depth_in_columns(regions: Tensor) -> Tensor:
-    """Distance to the nearest outside pixel of the same column, (K, H, W) int64."""
-    height = regions.shape[-2]
-    rows = torch.arange(height, device=regions.device)[:, None]
-    above = torch.where(regions, -1, rows).cummax(dim=-2).values
-    below = torch.where(regions, height, rows).flip(-2).cummin(dim=-2).values.flip(-2)
-    return torch.minimum(rows - above, below - rows)
+def _squared_depth(region: np.ndarray) -> np.ndarray:
+    """(H, W) bool to (H, W) int64."""
+    try:
+        from scipy.ndimage import distance_transform_edt
+    except ImportError as error:
+        raise ImportError('distances need SciPy: pip install "sam2-hf[train]"') from error
+    distance: np.ndarray = distance_transform_edt(np.pad(region, 1))
+    return np.rint(distance[1:-1, 1:-1] ** 2).astype(np.int64)  # squares of distances between pixels are whole numbers

@@ -70,7 +70,9 @@ def plan_interaction(interaction: Interaction, num_frames: int, rng: np.random.G
     those that are corrected, which include them.
     """
     uses_masks = num_frames > 1 and rng.random() < interaction.mask
-    first_count = int(rng.integers(1, min(interaction.max_first_frames, num_frames), endpoint=True))
+    # Masks are given, not predicted: one frame at least is left to learn from.
+    promptable = num_frames - 1 if uses_masks else num_frames
+    first_count = int(rng.integers(1, min(interaction.max_first_frames, promptable), endpoint=True))
     later = rng.permutation(np.arange(1, num_frames)).tolist()
     first = [0, *later[: first_count - 1]]
     click_share = interaction.click / (1 - interaction.mask) if interaction.mask < 1 else 1.0
