@@ -10,7 +10,7 @@ import copy
 import os
 from typing import Any, ClassVar, TypeVar
 
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, configuration_utils
 
 from .hub.remote_code import SavesItsCode
 from .presets import PRESETS
@@ -35,6 +35,15 @@ def _compact(size: tuple[int, int]) -> int | list[int]:
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
+
+
+def _specified(parts: dict[str, type]) -> dict[str, Any]:
+    """The parts of a configuration as transformers 5.20 and later describe them, which keeps saved files short.
+
+    Older versions read the classes alone.
+    """
+    describe = getattr(configuration_utils, "SubConfigSpec", None)
+    return dict(parts) if describe is None else {name: describe(config_class=part) for name, part in parts.items()}
 
 
 class Sam2HieraDetConfig(PreTrainedConfig):
@@ -174,7 +183,7 @@ class Sam2VisionConfig(PreTrainedConfig):
     model_type = "sam2_vision_model"
     base_config_key = "vision_config"
     sub_configs: ClassVar[dict[str, type]] = {"backbone_config": Sam2HieraDetConfig}
-    sub_configs_defaults: ClassVar[dict] = dict(sub_configs)  # the name from 5.2x on; keeps saved files short
+    sub_configs_defaults: ClassVar[dict[str, Any]] = _specified(sub_configs)
 
     backbone_config: Any = None
     backbone_channel_list: Any = None
@@ -342,6 +351,22 @@ def _build(config_class: type[PreTrainedConfig], given: Any) -> PreTrainedConfig
 class _PromptableConfig(SavesItsCode, PreTrainedConfig):
     """What `Sam2Config` and `Sam2VideoConfig` share: presets, one image size, and the check that the parts fit."""
 
+    readable_types: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read `config.json`. Raises a `ValueError` for the configuration of another model, naming both types."""
+        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        found = config_dict.get("model_type")
+        expected = " or ".join(map(repr, cls.readable_types))
+        _require(
+            found is None or found in cls.readable_types,
+            f"{pretrained_model_name_or_path} holds a model of type {found!r}, but {cls.__name__} reads {expected}",
+        )
+        return config_dict, kwargs
+
     @classmethod
     def from_preset(cls: type[ConfigT], name: str, image_size: Size | None = None, **overrides: Any) -> ConfigT:
         """The configuration of a published checkpoint, e.g. `"sam2.1-hiera-tiny"` (see `PRESETS`).
@@ -398,12 +423,13 @@ class Sam2Config(_PromptableConfig):
     """Configuration of `Sam2Model`: vision encoder, prompt encoder and mask decoder."""
 
     model_type = "sam2"
+    readable_types: ClassVar[tuple[str, ...]] = ("sam2", "sam2_video")
     sub_configs: ClassVar[dict[str, type]] = {
         "vision_config": Sam2VisionConfig,
         "prompt_encoder_config": Sam2PromptEncoderConfig,
         "mask_decoder_config": Sam2MaskDecoderConfig,
     }
-    sub_configs_defaults: ClassVar[dict] = dict(sub_configs)  # the name from 5.2x on; keeps saved files short
+    sub_configs_defaults: ClassVar[dict[str, Any]] = _specified(sub_configs)
     # What the Trainer does not collect when it evaluates: features, as large as the pictures.
     keys_to_ignore_at_inference: ClassVar[list[str]] = [
         "image_embeddings",
@@ -431,7 +457,7 @@ class Sam2Config(_PromptableConfig):
     def get_config_dict(
         cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Reads `config.json`; of a video checkpoint, keeps the image part."""
+        """Read `config.json`; of a video checkpoint, keep the image part."""
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if config_dict.get("model_type") == Sam2VideoConfig.model_type:
             video_only = set(Sam2VideoConfig.__dataclass_fields__) - set(cls.__dataclass_fields__)
@@ -456,13 +482,14 @@ class Sam2VideoConfig(_PromptableConfig):
     """
 
     model_type = "sam2_video"
+    readable_types: ClassVar[tuple[str, ...]] = ("sam2_video",)
     default_rope_type = "axial"
     sub_configs: ClassVar[dict[str, type]] = {
         "vision_config": Sam2VisionConfig,
         "prompt_encoder_config": Sam2VideoPromptEncoderConfig,
         "mask_decoder_config": Sam2VideoMaskDecoderConfig,
     }
-    sub_configs_defaults: ClassVar[dict] = dict(sub_configs)  # the name from 5.2x on; keeps saved files short
+    sub_configs_defaults: ClassVar[dict[str, Any]] = _specified(sub_configs)
 
     vision_config: Any = None
     prompt_encoder_config: Any = None

@@ -14,6 +14,7 @@ from .configuration_sam2 import Sam2Config, Sam2VideoConfig, Sam2VisionConfig
 from .fast.chunking import how_many_fit, keep_freed_memory
 from .fast.compilation import Programs, compilable, points_bucket, runs_compiled
 from .fast.dispatch import suit as fast_paths_suit
+from .hub.loading import LoadsWholeCheckpoints
 from .hub.remote_code import SavesItsCode
 from .inputs.prompt_tensors import PromptTensors, read_prompt_tensors
 from .network.fpn_neck import FpnNeck
@@ -34,7 +35,7 @@ from .prompt_values import NOT_A_POINT_LABEL
 _TORCH = "torch"  # in the place of a preset: what `nn.Module.compile` does
 
 
-class Sam2PreTrainedModel(SavesItsCode, PreTrainedModel):
+class Sam2PreTrainedModel(LoadsWholeCheckpoints, SavesItsCode, PreTrainedModel):
     """What all SAM 2 models share: configuration, initialisation, loading."""
 
     config_class = Sam2Config

@@ -1,4 +1,4 @@
-"""The model card (`README.md`) of a converted checkpoint: metadata for the Hub, and how to use the model."""
+"""The model card (`README.md`) of a checkpoint: metadata for the Hub, and how to use the model."""
 
 from __future__ import annotations
 
@@ -19,18 +19,16 @@ tags:
 # $title
 
 A checkpoint of SAM 2, promptable segmentation in images and videos
-([arXiv 2408.00714](https://arxiv.org/abs/2408.00714)), converted from the original `.pt` to the Transformers layout.
-The weights are the original ones, bit for bit. `sam2_hf` loads them as an image model and as a video model;
-`transformers` loads them too.
+([arXiv 2408.00714](https://arxiv.org/abs/2408.00714)). $origin
 
-## Everything in a picture
+## All objects of an image
 
 ```python
 import sam2_hf
 from transformers import pipeline
 
 generator = pipeline("mask-generation", model="$repo")
-masks = generator("picture.jpg", points_per_batch=64)["masks"]
+masks = generator("image.jpg", points_per_batch=64)["masks"]
 ```
 
 ## One click
@@ -43,13 +41,29 @@ from sam2_hf import Sam2Model, Sam2Processor
 model = Sam2Model.from_pretrained("$repo").eval()
 processor = Sam2Processor.from_pretrained("$repo")
 
-picture = Image.open("picture.jpg").convert("RGB")
-inputs = processor(images=picture, input_points=[[[[450, 600]]]], input_labels=[[[1]]], return_tensors="pt")
+image = Image.open("image.jpg").convert("RGB")
+inputs = processor(images=image, input_points=[[[[450, 600]]]], input_labels=[[[1]]], return_tensors="pt")
 with torch.inference_mode():
     outputs = model(**inputs)
 masks = processor.post_process_masks(outputs.pred_masks, inputs["original_sizes"])[0]
 ```
 
+$video## Citation
+
+```bibtex
+@article{ravi2024sam2,
+  title   = {SAM 2: Segment Anything in Images and Videos},
+  author  = {Ravi, Nikhila and Gabeur, Valentin and Hu, Yuan-Ting and others},
+  journal = {arXiv preprint arXiv:2408.00714},
+  year    = {2024}
+}
+```
+"""
+)
+
+
+_VIDEO = Template(
+    """\
 ## An object through a video
 
 ```python
@@ -68,20 +82,43 @@ for output in model.propagate_in_video_iterator(session):
     masks = processor.post_process_masks([output.pred_masks], original_sizes=size)[0]
 ```
 
-## Citation
-
-```bibtex
-@article{ravi2024sam2,
-  title   = {SAM 2: Segment Anything in Images and Videos},
-  author  = {Ravi, Nikhila and Gabeur, Valentin and Hu, Yuan-Ting and others},
-  journal = {arXiv preprint arXiv:2408.00714},
-  year    = {2024}
-}
-```
 """
 )
 
+_CONVERTED = """\
+It was converted from the original `.pt` to the Transformers layout; the weights are the original ones, bit for bit.
+`sam2_hf` loads them as an image model and as a video model; `transformers` loads them too."""
+_SAVED = "It was saved by `sam2_hf`; `transformers` loads it too."
+
 
 def model_card(title: str, repo_id: str | None = None) -> str:
-    """The text of a model card. `repo_id` is where the examples load from, `path/to/<title>` if it is not known."""
-    return _CARD.substitute(title=title, repo=repo_id or f"path/to/{title}")
+    """Make the card of a converted checkpoint.
+
+    Args:
+        title: the name of the model.
+        repo_id: where the examples load from, `path/to/<title>` by default.
+
+    Returns:
+        The text of `README.md`.
+    """
+    return _card(title, repo_id, _CONVERTED, is_video=True)
+
+
+def saved_model_card(title: str, repo_id: str | None = None, is_video: bool = False) -> str:
+    """Make the card of a model that `save_pretrained` writes.
+
+    Args:
+        title: the name of the model.
+        repo_id: where the examples load from, `path/to/<title>` by default.
+        is_video: whether it is a video model, which has one more example.
+
+    Returns:
+        The text of `README.md`.
+    """
+    return _card(title, repo_id, _SAVED, is_video)
+
+
+def _card(title: str, repo_id: str | None, origin: str, is_video: bool) -> str:
+    repo = repo_id or f"path/to/{title}"
+    video = _VIDEO.substitute(repo=repo) if is_video else ""
+    return _CARD.substitute(title=title, repo=repo, origin=origin, video=video)

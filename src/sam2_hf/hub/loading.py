@@ -1,0 +1,168 @@
+"""What loading a model does beyond transformers: it is quiet when it is quick, and refuses what would be half a model.
+
+`from_pretrained` of transformers fills weights that a checkpoint lacks with random values and prints a table. Here that
+is an error. An original checkpoint (`.pt`) is converted on the way.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import logging as transformers_logging
+
+from .conversion import convert_state_dict, read_checkpoint, recognise_variant
+from .model_card import saved_model_card
+
+logger = logging.getLogger(__name__)
+
+SECONDS_WITHOUT_BARS = 2.0
+_ORIGINAL_SUFFIXES = (".pt", ".pth")
+
+
+class LoadsWholeCheckpoints:
+    """Mixin for models of transformers: loading is complete or fails, and saving writes a model card."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike | None = None,
+        *args: Any,
+        output_loading_info: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Load a model as transformers does, from a folder, the Hub or an original checkpoint.
+
+        Args:
+            pretrained_model_name_or_path: a folder, a name on the Hub, or an original `.pt` file, whose preset is
+                recognised from its weights unless there is a `config`.
+            args: go to the model's constructor.
+            output_loading_info: whether to return the keys that did not fit as well.
+            kwargs: as in transformers; fields of the configuration among them.
+
+        Returns:
+            The model in evaluation mode; with `output_loading_info` a pair of it and a dict of keys.
+
+        Raises:
+            ValueError: for a checkpoint of another kind of model, and for one that lacks weights of this one, unless
+                `ignore_mismatched_sizes=True` says that weights may be new.
+        """
+        source, started = pretrained_model_name_or_path, time.perf_counter()
+        folder = source
+        if source is not None and is_original_file(source):
+            folder, kwargs = None, cls._arguments_of_original(Path(source), kwargs)
+        with _late_bars(), _held_reports() as release:
+            model, info = super().from_pretrained(folder, *args, output_loading_info=True, **kwargs)  # type: ignore[misc]
+            missing = sorted(info["missing_keys"])
+            if missing and not kwargs.get("ignore_mismatched_sizes"):
+                raise ValueError(
+                    f"{source} lacks {len(missing)} weights of {cls.__name__}: {_some(missing)}; for random ones, make "
+                    f"{cls.__name__}(config) and load the others with load_state_dict"
+                )
+            release()
+        count = sum(parameter.numel() for parameter in model.parameters())
+        logger.info(
+            "%s with %.1f M parameters loaded from %s in %.1f s",
+            *(cls.__name__, count / 1e6, source, time.perf_counter() - started),
+        )
+        return (model, info) if output_loading_info else model
+
+    @classmethod
+    def _arguments_of_original(cls, path: Path, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of `from_pretrained` that load the converted tensors of an original checkpoint."""
+        original = read_checkpoint(path)
+        kwargs, config_class = dict(kwargs), cls.config_class  # type: ignore[attr-defined]
+        if kwargs.get("config") is None:
+            fields = {name: kwargs.pop(name) for name in kwargs.keys() & config_class.__dataclass_fields__.keys()}
+            kwargs["dtype"] = fields.pop("dtype", "auto")
+            kwargs["config"] = config_class.from_preset(recognise_variant(original), **fields)
+        return {**kwargs, "state_dict": convert_state_dict(original)}
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
+        """Save as transformers does, with a model card where the folder has none."""
+        result = super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+        if kwargs.get("is_main_process", True):
+            self._write_card(Path(save_directory), kwargs.get("repo_id"))
+        return result
+
+    def _upload_modified_files(self, working_dir: str | os.PathLike, repo_id: str, *args: Any, **kwargs: Any) -> Any:
+        # Within `save_pretrained(push_to_hub=True)`, this comes between saving and uploading.
+        self._write_card(Path(working_dir), repo_id)
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)  # type: ignore[misc]
+
+    def _write_card(self, folder: Path, repo_id: str | None) -> None:
+        path = folder / "README.md"
+        if folder.is_dir() and not path.exists():
+            is_video = self.config.model_type == "sam2_video"  # type: ignore[attr-defined]
+            path.write_text(saved_model_card(folder.resolve().name, repo_id, is_video), encoding="utf-8")
+
+
+def is_original_file(source: Any) -> bool:
+    """Whether `from_pretrained` is given an original checkpoint and no folder or name on the Hub."""
+    return (
+        isinstance(source, (str, os.PathLike)) and Path(source).suffix in _ORIGINAL_SUFFIXES and Path(source).is_file()
+    )
+
+
+def _some(names: list[str], at_most: int = 3) -> str:
+    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
+    return ", ".join(names[:at_most]) + more
+
+
+_lock = threading.Lock()
+_loading = 0
+_hook_before: Any = None
+
+
+@contextmanager
+def _late_bars() -> Iterator[None]:
+    """Have the progress bars of transformers wait until loading has taken a while."""
+    global _loading, _hook_before
+    with _lock:
+        _loading += 1
+        if _loading == 1:
+            _hook_before = transformers_logging.set_tqdm_hook(_make_late)
+    try:
+        yield
+    finally:
+        with _lock:
+            _loading -= 1
+            if _loading == 0:
+                transformers_logging.set_tqdm_hook(_hook_before)
+
+
+def _make_late(factory: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+    options = {"delay": SECONDS_WITHOUT_BARS, **options}
+    return factory(*args, **options) if _hook_before is None else _hook_before(factory, args, options)
+
+
+@contextmanager
+def _held_reports() -> Iterator[Callable[[], None]]:
+    """Hold back what transformers logs about loaded weights in this thread, until the function given is called."""
+    source = logging.getLogger("transformers.modeling_utils")
+    thread, held = threading.get_ident(), []
+    released = False
+
+    def hold(record: logging.LogRecord) -> bool:
+        if released or record.thread != thread:
+            return True
+        held.append(record)
+        return False
+
+    def release() -> None:
+        nonlocal released
+        released = True
+        for record in held:
+            source.handle(record)
+
+    source.addFilter(hold)
+    try:
+        yield release
+    finally:
+        source.removeFilter(hold)
