@@ -1,7 +1,8 @@
 """SAM 2 and SAM 2.1 for Hugging Face Transformers: promptable segmentation in images and videos.
 
 Importing the package is cheap: a class is imported when its name is first used. It also registers our classes with
-transformers' Auto classes and its `mask-generation` pipeline; `unregister` takes that back.
+transformers' Auto classes and its `mask-generation` pipeline; `unregister` takes that back. `replace_in_transformers`
+goes further: code that imports SAM 2 from transformers gets our classes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .hub.auto_classes import register, unregister
+from .hub.replacing import replace_in_transformers
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ _NAMES = {
 
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = ["__version__", "register", "unregister", *_MODULE_OF]
+__all__ = ["__version__", "register", "replace_in_transformers", "unregister", *_MODULE_OF]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from .import_hooks import cancel, when_imported
+from .replacing import restore
 
 CLASSES = {
     "sam2": {
@@ -46,10 +47,11 @@ Undo = Callable[[], None]
 
 _undo: list[Undo] = []
 _registered = False
+_PACKAGE = (__package__ or "").rpartition(".")[0]
 
 
 def register() -> None:
-    """Makes the Auto classes and `pipeline("mask-generation")` give our classes for SAM 2 checkpoints.
+    """Make the Auto classes and `pipeline("mask-generation")` give our classes for SAM 2 checkpoints.
 
     Importing the package does this. Calling it again changes nothing.
     """
@@ -62,9 +64,10 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Takes back what `register` did: transformers gives its own classes again."""
+    """Take back what `register` and `replace_in_transformers` did: transformers gives its own classes again."""
     global _registered
     _registered = False
+    restore()
     for module in _STEPS:
         cancel(module)
     while _undo:
@@ -82,7 +85,7 @@ class _Exported:
     name: str
 
     def load(self) -> Any:
-        return getattr(importlib.import_module(__package__.rpartition(".")[0]), self.name)
+        return getattr(importlib.import_module(_PACKAGE), self.name)
 
 
 class _LoadingValues(UserDict[Any, Any]):

@@ -43,7 +43,7 @@ class LoadsWholeCheckpoints:
             pretrained_model_name_or_path: a folder, a name on the Hub, or an original `.pt` file, whose preset is
                 recognised from its weights unless there is a `config`.
             args: go to the model's constructor.
-            output_loading_info: whether to return the keys that did not fit as well.
+            output_loading_info: whether to return the keys that did not fit as well, instead of raising for them.
             kwargs: as in transformers; fields of the configuration among them.
 
         Returns:
@@ -51,7 +51,7 @@ class LoadsWholeCheckpoints:
 
         Raises:
             ValueError: for a checkpoint of another kind of model, and for one that lacks weights of this one, unless
-                `ignore_mismatched_sizes=True` says that weights may be new.
+                `output_loading_info` asks for their names or `ignore_mismatched_sizes` says that weights may be new.
         """
         source, started = pretrained_model_name_or_path, time.perf_counter()
         folder = source
@@ -60,7 +60,7 @@ class LoadsWholeCheckpoints:
         with _late_bars(), _held_reports() as release:
             model, info = super().from_pretrained(folder, *args, output_loading_info=True, **kwargs)  # type: ignore[misc]
             missing = sorted(info["missing_keys"])
-            if missing and not kwargs.get("ignore_mismatched_sizes"):
+            if missing and not (output_loading_info or kwargs.get("ignore_mismatched_sizes")):
                 raise ValueError(
                     f"{source} lacks {len(missing)} weights of {cls.__name__}: {_some(missing)}; for random ones, make "
                     f"{cls.__name__}(config) and load the others with load_state_dict"
