@@ -10,6 +10,7 @@ import pytest
 from fresh_python import run_fresh
 
 import sam2_hf
+from sam2_hf.hub.remote_code import ENTRY_MODULES, flatten
 
 
 def _names_for_type_checkers() -> dict[str, set[str]]:
@@ -82,11 +83,21 @@ def _imports_of(path: Path) -> list[ast.Import | ast.ImportFrom]:
     return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
-@pytest.mark.parametrize("path", sorted(Path(sam2_hf.__file__).parent.rglob("*.py")), ids=lambda path: path.name)
+PACKAGE = Path(sam2_hf.__file__).parent
+PUSHED = flatten(PACKAGE, [module for classes in ENTRY_MODULES.values() for module in classes.values()])
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
 def test_source_is_our_own_and_can_be_pushed_to_the_hub(path):
-    """No torchvision, no model of transformers, and siblings are imported in the one form that the Hub reads."""
+    """No torchvision, no model of transformers; and what checkpoints carry imports names from its siblings."""
+    is_pushed = "_".join(path.relative_to(PACKAGE).parts) in PUSHED
     for node in _imports_of(path):
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
         assert not any(name.startswith(("torchvision", "transformers.models")) for name in names)
-        if isinstance(node, ast.ImportFrom) and node.level:
-            assert node.module, f"line {node.lineno}: write `from .{node.names[0].name} import ...`"
+        if is_pushed:
+            assert all(names), f"line {node.lineno}: write `from .{node.names[0].name} import ...`"
+            assert not any(name.split(".")[0] == "sam2_hf" for name in names), f"line {node.lineno}: import from `.`"
+
+
+def test_what_checkpoints_carry_is_found():
+    assert {"modeling_sam2.py", "hub_remote_code.py", "tracking_session.py"} <= PUSHED.keys()
