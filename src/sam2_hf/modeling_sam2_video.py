@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from .configuration_sam2 import Sam2VideoConfig, as_pair
 from .network.features import FrameFeatures
 from .network.video_network import Sam2VideoNetwork
 from .outputs import Sam2VideoSegmentationOutput
+from .tracking.frame_result import FrameResult
 from .tracking.memory.registry import build_memory_policy
 from .tracking.propagation import Direction, FrameReader, Pass, frames_at_once, plan_passes
 from .tracking.session import Sam2VideoInferenceSession
@@ -39,8 +40,10 @@ class Sam2VideoModel(Sam2VideoNetwork):
         frame_idx: int | None = None,
         frame: Tensor | None = None,
         reverse: bool = False,
+        run_mem_encoder: bool = True,
+        return_dict: bool | None = None,
         **unexpected: Any,
-    ) -> Sam2VideoSegmentationOutput:
+    ) -> Sam2VideoSegmentationOutput | tuple:
         """Segments all objects of a session in one frame: prompts that wait there, and tracking for the others.
 
         Prompts that wait on other frames are segmented before, so that they count.
@@ -50,22 +53,37 @@ class Sam2VideoModel(Sam2VideoNetwork):
             frame_idx: which frame of the clip. For a stream, the next one if left out.
             frame: the next frame of a stream, the processor's `pixel_values` of it, (3, H, W).
             reverse: track backwards, from memories of the frames after this one.
+            run_mem_encoder: whether the frame is remembered. If not, its masks are computed and handed out, and the
+                session stays as it was; a frame of a stream is taken all the same.
+            return_dict: whether the result is an output object, and not a tuple of its values; the configuration's
+                choice by default.
 
-        Raises `ValueError`, `IndexError` or `TypeError`, which leave the session as it was.
+        Returns:
+            The masks and scores of all objects.
+
+        Raises:
+            ValueError: for a wrong combination of arguments, or pixels that are none.
+            IndexError: for a frame that the clip does not have, or a stream has passed.
+            TypeError: for an index that is no integer. The session is then as it was.
         """
         session = _session(inference_session, unexpected)
         step = FrameStep(self, self.memory_policy, session)
+        computed: dict[Hashable, FrameResult] = {}
         if frame is not None:
-            frame_idx = self._take_frame(step, frame, frame_idx)
+            frame_idx, computed = self._take_frame(step, frame, frame_idx, run_mem_encoder)
         elif frame_idx is not None:
             frame_idx = session.check_frame_idx(frame_idx)
             session.check_not_gone(frame_idx)
             step.segment_prompts(other for other in session.waiting_frames(frame_idx) if other != frame_idx)
             session.frames.wait_for(frame_idx)
-            step.run(frame_idx, reverse)
+            if run_mem_encoder:
+                step.run(frame_idx, reverse)
+            else:
+                computed = step.compute(frame_idx, reverse, remember=False).results
         else:
             raise ValueError("expected frame_idx, or frame for a stream; got neither")
-        return self._output(step, frame_idx)
+        output = self._output(step, frame_idx, computed)
+        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     def propagate_in_video_iterator(
         self,
@@ -138,24 +156,31 @@ class Sam2VideoModel(Sam2VideoNetwork):
                         # The caller may just have prompted this frame, which a stream is about to leave.
                         step.segment_prompts(session.waiting_frames(frame_idx + 1))
 
-    def _take_frame(self, step: FrameStep, frame: Tensor, frame_idx: int | None) -> int:
+    def _take_frame(
+        self, step: FrameStep, frame: Tensor, frame_idx: int | None, remember: bool
+    ) -> tuple[int, dict[Hashable, FrameResult]]:
         """Bring a stream's newest frame up to date one last time, then segment the next one and take it."""
         session = step.session
         frame_idx = session.check_next_frame(frame, frame_idx, as_pair("image_size", self.config.image_size))
         step.segment_prompts(session.waiting_frames(frame_idx))
         if session.newest_streamed is not None:
             step.run(session.newest_streamed)
-        computed = step.compute(frame_idx, encode=lambda _: self._encode_pixels(session.frames.as_input(frame))[0])
+        computed = step.compute(
+            frame_idx, encode=lambda _: self._encode_pixels(session.frames.as_input(frame))[0], remember=remember
+        )
         session.add_frame(frame, frame_idx)
-        step.keep(frame_idx, computed)
-        return frame_idx
+        if remember:
+            step.keep(frame_idx, computed)
+        return frame_idx, computed.results
 
     def _encode_pixels(self, pixel_values: Tensor) -> list[FrameFeatures]:
         """Encode frames (B, 3, H, W), wherever they lie; the features of each."""
         return self.encode_frames(pixel_values.to(self.device))
 
-    def _output(self, step: FrameStep, frame_idx: int) -> Sam2VideoSegmentationOutput:
-        masks, scores, ious = step.outputs(frame_idx)
+    def _output(
+        self, step: FrameStep, frame_idx: int, computed: Mapping[Hashable, FrameResult] | None = None
+    ) -> Sam2VideoSegmentationOutput:
+        masks, scores, ious = step.outputs(frame_idx, computed)
         return Sam2VideoSegmentationOutput(
             object_ids=step.session.obj_ids,
             pred_masks=masks,

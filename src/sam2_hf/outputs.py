@@ -65,14 +65,14 @@ class Sam2VideoSegmentationOutput(ModelOutput):
         object_ids: the caller's ids, one for each row of the tensors.
         pred_masks: logits (N, 1, h, w) at a quarter of the input's resolution, float32; -1024 where there is no object.
         object_score_logits: whether the object is there, (N, 1); above 0 means yes.
-        iou_scores: the model's own estimate of each mask's IoU, (N, 1); 1 for a mask given by the user, 0 where the
-            object is not tracked.
         frame_idx: the frame's index in the clip.
+        iou_scores: the model's own estimate of each mask's IoU, (N, 1); 1 for a mask given by the user, 0 where the
+            object is not tracked. Last, as transformers' output does not have it.
     """
 
     # All are always there; the base class wants defaults.
     object_ids: list[Hashable] = None  # type: ignore[assignment]
     pred_masks: torch.Tensor = None  # type: ignore[assignment]
     object_score_logits: torch.Tensor = None  # type: ignore[assignment]
-    iou_scores: torch.Tensor = None  # type: ignore[assignment]
     frame_idx: int = None  # type: ignore[assignment]
+    iou_scores: torch.Tensor = None  # type: ignore[assignment]

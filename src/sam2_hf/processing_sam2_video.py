@@ -14,7 +14,8 @@ from .processing_sam2 import Sam2Processor
 from .prompt_values import BOX_CORNER_LABELS, PAD_VALUE
 from .sizes import Size, read_size, read_sizes
 from .tracking.prompts import MaskPrompt, PointPrompt, Prompt
-from .tracking.session import Retention, Sam2VideoInferenceSession
+from .tracking.session import Sam2VideoInferenceSession
+from .tracking.session_state import Retention
 from .video_io.open_video import open_video
 
 
@@ -24,12 +25,12 @@ class Sam2VideoProcessor(Sam2Processor):
     def init_video_session(
         self,
         video: Any = None,
-        inference_device: torch.device | str = "cpu",
+        inference_device: torch.device | str | None = None,
         inference_state_device: torch.device | str | None = None,
         processing_device: torch.device | str | None = None,
         video_storage_device: torch.device | str | None = None,
         max_vision_features_cache_size: int = 1,
-        dtype: torch.dtype | str = torch.float32,
+        dtype: torch.dtype | str | None = None,
         torch_dtype: torch.dtype | str | None = None,
         retention: Retention | None = None,
     ) -> Sam2VideoInferenceSession:
@@ -38,12 +39,12 @@ class Sam2VideoProcessor(Sam2Processor):
         Args:
             video: a path, folder, list, array, generator, camera or address, see `open_video`; None for a stream
                 whose frames are handed to the model one by one.
-            inference_device: where the model runs.
+            inference_device: where the model runs; where it is when it first uses the session by default.
             inference_state_device: where memories and masks are kept; `inference_device` by default.
             processing_device: where frames are resized; where they come from by default.
             video_storage_device: where the pixels of a stream are kept; `inference_device` by default.
             max_vision_features_cache_size: how many frames' features are kept for further prompts on them.
-            dtype: of the pixels; the model computes in its own.
+            dtype: of the pixels; by default the model's.
             torch_dtype: the former name of `dtype`.
             retention: "everything" or "readable", see `Sam2VideoInferenceSession`.
 
@@ -55,7 +56,7 @@ class Sam2VideoProcessor(Sam2Processor):
             inference_state_device=inference_state_device,
             processing_device=processing_device,
             video_storage_device=video_storage_device,
-            dtype=_as_dtype(dtype if torch_dtype is None else torch_dtype),
+            dtype=dtype if torch_dtype is None else torch_dtype,
             max_vision_features_cache_size=max_vision_features_cache_size,
             image_processor=self.image_processor,
             retention=retention,
@@ -128,13 +129,6 @@ class Sam2VideoProcessor(Sam2Processor):
         """Build from loaded parts and the fields of a JSON file; clips are resized as images are."""
         fields = {name: value for name, value in processor_dict.items() if name != "video_processor"}
         return super().from_args_and_dict(args, fields, **kwargs)
-
-
-def _as_dtype(dtype: torch.dtype | str) -> torch.dtype:
-    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype):
-        raise ValueError(f'dtype must be a dtype of torch or its name, such as "bfloat16", got {dtype!r}')
-    return found
 
 
 def _read_ids(obj_ids: Any) -> list[Hashable]:

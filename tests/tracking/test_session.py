@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import pickle
 from collections.abc import Iterator
 
@@ -73,8 +72,8 @@ class TestOpening:
         "settings, message",
         [
             ({"retention": "some"}, 'retention must be "everything" or "readable", got \'some\''),
-            ({"dtype": torch.uint8}, "dtype must be that of floating-point pixels"),
-            ({"dtype": "float32"}, "dtype must be that of floating-point pixels"),
+            ({"dtype": torch.uint8}, "dtype must be a floating-point dtype"),
+            ({"dtype": "int32"}, "dtype must be a floating-point dtype"),
             ({"max_vision_features_cache_size": 0}, "max_vision_features_cache_size must be at least 1, got 0"),
         ],
     )
@@ -86,10 +85,9 @@ class TestOpening:
         with pytest.raises(ValueError, match=r"image_processor; use Sam2VideoProcessor\.init_video_session"):
             Sam2VideoInferenceSession(open_video(frames()))
 
-    @pytest.mark.parametrize("copier", [pickle.dumps, copy.deepcopy])
-    def test_it_is_saved_and_not_pickled(self, copier) -> None:
+    def test_it_is_saved_and_not_pickled(self) -> None:
         with pytest.raises(TypeError, match=r"use session\.save\(directory\)"):
-            copier(clip())
+            pickle.dumps(clip())
 
     def test_its_repr_names_source_objects_and_retention(self) -> None:
         session = streamed()

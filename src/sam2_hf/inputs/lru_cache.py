@@ -44,6 +44,13 @@ class LruCache(Generic[Key, Value]):
             while len(self._entries) > self.size:
                 self._entries.popitem(last=False)
 
+    def copy(self) -> LruCache[Key, Value]:
+        """Copy the cache; the entries are shared."""
+        copied = LruCache[Key, Value](self.size)
+        with self._lock:
+            copied._entries = self._entries.copy()
+        return copied
+
     def clear(self) -> None:
         """Drop all entries."""
         with self._lock:

@@ -28,7 +28,7 @@ class SessionFrames:
 
     def __init__(
         self,
-        video: VideoSource | None,
+        video: VideoSource | Tensor | None,
         image_processor: Sam2ImageProcessor | None,
         dtype: torch.dtype,
         inference_device: torch.device,
@@ -38,20 +38,25 @@ class SessionFrames:
         """Start before the first frame.
 
         Args:
-            video: the clip or live source; None for a stream whose frames are handed over.
+            video: the clip or live source; or a clip's frames as the model's input, (T, 3, H, W); None for a stream
+                whose frames are handed over.
             image_processor: turns a frame of `video` into the model's input.
             dtype: of the model's input.
             inference_device: where the model computes.
             storage_device: where pixels are kept while they are needed.
             processing_device: where frames of `video` are resized; where they come from by default.
         """
-        self.video = video
+        self.video = None if isinstance(video, Tensor) else video
+        self.processed = video.to(storage_device, dtype) if isinstance(video, Tensor) else None
+        """The frames of a clip that was given as the model's input."""
         self.image_processor = image_processor
         self.dtype = dtype
         self.inference_device = inference_device
         self.storage_device = storage_device
         self.processing_device = processing_device
-        self.is_seekable = video is not None and video.seekable
+        self.is_handed_over = video is None
+        """Whether this is a stream whose frames the caller hands over one by one."""
+        self.is_seekable = self.processed is not None or (self.video is not None and self.video.seekable)
         self.newest_pixels: Tensor | None = None
         self.num_streamed = 0
         """Frames of a stream that have come so far, handed over or read."""
@@ -59,6 +64,8 @@ class SessionFrames:
     @property
     def total(self) -> int | None:
         """Number of frames of the clip; None for a stream or a source without a known end."""
+        if self.processed is not None:
+            return len(self.processed)
         return self.video.num_frames if self.video is not None else None
 
     @property
@@ -97,7 +104,7 @@ class SessionFrames:
                 finite floating-point numbers.
             IndexError: if the stream has gone past the index.
         """
-        if self.video is not None:
+        if not self.is_handed_over:
             raise ValueError(
                 "this session reads its frames from a video; call the model with frame_idx instead of frame"
             )
@@ -156,6 +163,8 @@ class SessionFrames:
         Raises:
             IndexError: if a stream has passed the frame, or ended before it.
         """
+        if self.processed is not None:
+            return self.processed[frame_idx : frame_idx + 1].to(self.inference_device)
         if self.video is None:
             if self.newest_pixels is None or frame_idx != self.newest:
                 raise self.gone_error(frame_idx)

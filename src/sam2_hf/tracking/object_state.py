@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from .frame_result import FrameMemory, FrameResult
@@ -46,6 +47,19 @@ class ObjectState:
         for entry in (*self.prompts.values(), *self.results.values(), *self.superseded.values()):
             if entry is not None:
                 yield from entry.tensors()
+
+    def copy(self) -> ObjectState:
+        """Copy the object; tensors are shared, as nothing ever writes to them."""
+        return ObjectState(dict(self.prompts), self.results.copy(), set(self.pending), dict(self.superseded))
+
+    def move_to(self, device: torch.device) -> None:
+        """Move everything that is stored of the object."""
+        self.prompts = {frame: prompt.stored_on(device) for frame, prompt in self.prompts.items()}
+        for frame, result in self.results.items():
+            self.results[frame] = result.stored_on(device)
+        self.superseded = {
+            frame: None if old is None else old.stored_on(device) for frame, old in self.superseded.items()
+        }
 
     def before_prompts(self) -> SupersededHistory:
         """The results as they were when the object was last tracked, which is what prompts read."""

@@ -40,7 +40,7 @@ def plan_passes(
     """The passes that `Sam2VideoModel.propagate_in_video_iterator` describes; a pass may be empty."""
     if direction not in ("forward", "backward", "both"):
         raise ValueError(f'direction must be "forward", "backward" or "both", got {direction!r}')
-    if session.video is None:
+    if session.frames.is_handed_over:
         raise ValueError("a stream has no clip to propagate through: call the model with each frame as it comes")
     firsts = [min(track.prompted_frames()) for track in session.tracks.values() if track.prompted_frames()]
     if not firsts:

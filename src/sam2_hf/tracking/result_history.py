@@ -58,6 +58,13 @@ class ResultHistory(MutableMapping[int, FrameResult]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(frames={list(self._results)}, conditioning={self.conditioning})"
 
+    def copy(self) -> ResultHistory:
+        """Copy the history; the results are shared."""
+        copied = ResultHistory()
+        copied._results, copied._conditioning = dict(self._results), dict(self._conditioning)
+        copied._promoted, copied._runs, copied._unread = set(self._promoted), self._runs.copy(), set(self._unread)
+        return copied
+
     @property
     def conditioning(self) -> list[int]:
         """Indices of the conditioning frames, in the order in which they came to be so."""

@@ -1,291 +1,21 @@
-"""The state of tracking through one clip or stream: the objects, their prompts, and what is stored of them.
-
-Everything is keyed by the caller's object id, so that removing an object is deleting one entry. The model reads the
-state and hands back results; only the session changes it. Pixels are the matter of `frames`, files of
-`session_storage`.
-"""
+"""The session that a processor opens, a model fills and a user holds: its state, and what is done with it whole."""
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from ..inputs.lru_cache import LruCache
-from ..network.features import FrameFeatures
-from .frame_result import FrameResult
-from .frames import SessionFrames
-from .memory.policy import MemoryPolicy
-from .object_state import ObjectState
-from .prompts import Prompt
-
-if TYPE_CHECKING:
-    from ..image_processing_sam2 import Sam2ImageProcessor
-    from ..video_io.source import VideoSource
-
-Retention = Literal["everything", "readable"]
+from .transformers_names import TransformersNames
 
 
-class Sam2VideoInferenceSession:
-    """Everything that is known while one clip or stream is tracked.
+class Sam2VideoInferenceSession(TransformersNames):
+    """Everything that is known while one clip or stream is tracked. `SessionState` has the state and its invariants.
 
-    Invariants: `tracks` holds the objects in the order in which their ids were first given. Every pending frame has a
-    prompt. Every tensor of an object lies on `inference_state_device`, shares its memory with nothing else, and
-    memory features are bfloat16. Pixels are held by `frames` alone.
+    A session belongs to one thread at a time; models serve any number of sessions at once.
     """
-
-    def __init__(
-        self,
-        video: VideoSource | None = None,
-        video_height: int | None = None,
-        video_width: int | None = None,
-        inference_device: torch.device | str = "cpu",
-        inference_state_device: torch.device | str | None = None,
-        video_storage_device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
-        max_vision_features_cache_size: int = 1,
-        image_processor: Sam2ImageProcessor | None = None,
-        processing_device: torch.device | str | None = None,
-        retention: Retention | None = None,
-    ):
-        """Start without objects. `Sam2VideoProcessor.init_video_session` is the usual way here.
-
-        Args:
-            video: where frames come from; None for a stream, whose frames are handed to the model one by one.
-            video_height: the height of the original frames in pixels; taken from `video` if there is one.
-            video_width: likewise.
-            inference_device: where frames are computed.
-            inference_state_device: where memories, masks and scores are kept.
-            video_storage_device: where pixels are kept while they are needed.
-            dtype: of the pixels handed to the model, which computes in its own.
-            max_vision_features_cache_size: how many frames' features are kept for prompts on the same frame.
-            image_processor: turns a frame of `video` into the model's input; needed with `video`.
-            processing_device: where frames of `video` are resized; where they come from by default.
-            retention: "everything" keeps all results, so that going back and correcting stay exact; "readable" keeps
-                what a later frame can still read, a constant amount an object, and only goes onward. By default
-                "everything" for a clip that can be sought in, else "readable".
-        """
-        if retention not in (None, "everything", "readable"):
-            raise ValueError(f'retention must be "everything" or "readable", got {retention!r}')
-        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-            raise ValueError(f"dtype must be that of floating-point pixels, such as torch.float32, got {dtype!r}")
-        if video is not None and image_processor is None:
-            raise ValueError(
-                "a session over a video needs an image_processor; use Sam2VideoProcessor.init_video_session"
-            )
-        self.frames = SessionFrames(
-            video,
-            image_processor,
-            dtype,
-            torch.device(inference_device),
-            torch.device(video_storage_device or inference_device),
-            processing_device,
-        )
-        self.video_height = video.height if video is not None else video_height
-        self.video_width = video.width if video is not None else video_width
-        self.inference_state_device = torch.device(inference_state_device or inference_device)
-        self.retention: Retention = retention or ("everything" if self.is_seekable else "readable")
-        self.tracks: dict[Hashable, ObjectState] = {}
-        self.feature_cache = LruCache[int, FrameFeatures](
-            max_vision_features_cache_size, "max_vision_features_cache_size"
-        )
-        self._next_version = 1
-
-    # Frames
-
-    @property
-    def video(self) -> VideoSource | None:
-        """Where frames come from; None for a stream whose frames are handed over."""
-        return self.frames.video
-
-    @property
-    def image_processor(self) -> Sam2ImageProcessor | None:
-        """What turns frames of `video` into the model's input."""
-        return self.frames.image_processor
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the pixels handed to the model."""
-        return self.frames.dtype
-
-    @property
-    def inference_device(self) -> torch.device:
-        """Where frames are computed."""
-        return self.frames.inference_device
-
-    @property
-    def video_storage_device(self) -> torch.device:
-        """Where pixels are kept while they are needed."""
-        return self.frames.storage_device
-
-    @property
-    def processing_device(self) -> torch.device | str | None:
-        """Where frames of `video` are resized; None for where they come from."""
-        return self.frames.processing_device
-
-    @property
-    def is_seekable(self) -> bool:
-        """Whether any frame can be read at any time."""
-        return self.frames.is_seekable
-
-    @property
-    def num_frames(self) -> int | None:
-        """Number of frames of the clip, None if its end is not known; of a stream, the frames so far."""
-        return self.frames.num_streamed if self.video is None else self.frames.total
-
-    @property
-    def num_frames_total(self) -> int | None:
-        """Number of frames of the clip, None for a stream or a source without a known end."""
-        return self.frames.total
-
-    @property
-    def newest_streamed(self) -> int | None:
-        """Index of the last frame of a stream that has come, None before the first and for clips."""
-        return self.frames.newest
-
-    def check_frame_idx(self, frame_idx: SupportsIndex) -> int:
-        """Return the index as an int.
-
-        Raises:
-            TypeError: if it is no integer.
-            IndexError: if the clip has no such frame.
-        """
-        return self.frames.check_index(frame_idx)
-
-    def check_next_frame(self, pixel_values: Tensor, frame_idx: SupportsIndex | None, size: tuple[int, int]) -> int:
-        """Return the index that `add_frame` will give; see `SessionFrames.check_next`.
-
-        Raises:
-            ValueError: for pixels that are none of the next frame.
-            IndexError: for an index that the stream has passed, or that would pass over pending prompts.
-        """
-        index = self.frames.check_next(pixel_values, frame_idx, size)
-        passed_over = [frame for frame in self.pending_frames() if self.frames.num_streamed <= frame < index]
-        if passed_over:
-            raise IndexError(f"frame_idx {index} would pass over frame {passed_over[0]}, on which prompts wait")
-        return index
-
-    def add_frame(self, pixel_values: Tensor, frame_idx: int) -> None:
-        """Take the next frame of a stream, checked by `check_next_frame`."""
-        self.frames.add(pixel_values, frame_idx)
-
-    def pixel_values(self, frame_idx: int) -> Tensor:
-        """Read a frame as the model's input (1, 3, H, W)."""
-        return self.frames.pixel_values(frame_idx)
-
-    def is_gone(self, frame_idx: int) -> bool:
-        """Whether a stream has passed the frame, so that nothing can be computed there any more. Reads nothing."""
-        return frame_idx not in self.feature_cache and self.frames.is_gone(frame_idx)
-
-    def check_not_gone(self, frame_idx: int) -> None:
-        """Check that a frame can be visited.
-
-        Raises:
-            IndexError: for a frame of a stream that has passed, or that only the caller can give.
-        """
-        if self.video is None and frame_idx >= self.frames.num_streamed:
-            raise IndexError(f"frame {frame_idx} of the stream has not come yet: hand it over as frame")
-        if self.is_gone(frame_idx) and not self._holds_masks(frame_idx):
-            raise self.frames.gone_error(frame_idx)
-
-    def _holds_masks(self, frame_idx: int) -> bool:
-        results = (track.results.get(frame_idx) for track in self.tracks.values())
-        return any(result is not None and result.mask_logits is not None for result in results)
-
-    # Objects and prompts
-
-    @property
-    def obj_ids(self) -> list[Hashable]:
-        """The ids of the objects, in the order of the outputs' rows; a list of the caller's own."""
-        return list(self.tracks)
-
-    @property
-    def state_nbytes(self) -> int:
-        """Bytes of all that is stored of the objects: prompts, masks, scores and memories."""
-        return sum(tensor.nbytes for track in self.tracks.values() for tensor in track.tensors())
-
-    def add_prompts(self, frame_idx: int, prompts: Mapping[Hashable, Prompt], keep_old_points: bool = False) -> None:
-        """Gives objects, known or new, prompts on a frame, in the place of those they had there.
-
-        `keep_old_points` adds points to the points already there. The prompts are segmented when the model is next
-        called.
-        """
-        frame_idx = self.check_frame_idx(frame_idx)
-        if self.is_gone(frame_idx):
-            raise self.frames.gone_error(frame_idx)
-        stored = {obj_id: prompt.stored_on(self.inference_state_device) for obj_id, prompt in prompts.items()}
-        for obj_id, prompt in stored.items():
-            self.tracks.setdefault(obj_id, ObjectState()).add_prompt(frame_idx, prompt, keep_old_points)
-
-    def clear_prompts(self, frame_idx: int, obj_id: Hashable) -> None:
-        """Takes back an object's prompts on a frame, as if they had never been given.
-
-        Their result is dropped, and what was tracked from it alone. Raises a `KeyError` for an unknown object. A frame
-        without prompts is left as it is.
-        """
-        self._track(obj_id).take_back_prompt(self.check_frame_idx(frame_idx))
-
-    def remove_object(self, obj_id: Hashable) -> None:
-        """Forgets an object; the others are not touched. Raises a `KeyError` for an unknown one."""
-        self._track(obj_id)
-        del self.tracks[obj_id]
-
-    def pending_frames(self) -> list[int]:
-        """Frames with prompts that are not yet segmented, in order."""
-        return sorted({frame for track in self.tracks.values() for frame in track.pending})
-
-    def waiting_frames(self, next_frame: int) -> list[int]:
-        """Pending frames that can be segmented before `next_frame` is visited: all; of a stream, those up to it."""
-        pending = self.pending_frames()
-        if self.is_seekable:
-            return pending
-        return [frame for frame in pending if frame < max(next_frame, self.frames.num_streamed)]
-
-    def reset_tracking_data(self) -> None:
-        """Forgets all objects, prompts and results; the video stays open and its newest features are kept."""
-        self.tracks.clear()
-
-    def reset_inference_session(self) -> None:
-        """Forgets all objects, prompts, results and features; the video stays open."""
-        self.reset_tracking_data()
-        self.feature_cache.clear()
-
-    def _track(self, obj_id: Hashable) -> ObjectState:
-        if obj_id not in self.tracks:
-            raise KeyError(f"obj_id {obj_id!r} is not in this session, which has {self.obj_ids}")
-        return self.tracks[obj_id]
-
-    # Results
-
-    def store(self, frame_idx: int, results: Mapping[Hashable, FrameResult]) -> None:
-        """Keeps a frame's results: the one place where they change device and dtype."""
-        # All copies are made before the first is kept: memory may run out.
-        stored = {obj_id: result.stored_on(self.inference_state_device) for obj_id, result in results.items()}
-        for obj_id, result in stored.items():
-            self.tracks[obj_id].add_result(frame_idx, replace(result, version=self._next_version))
-            self._next_version += 1
-
-    def prune(self, policy: MemoryPolicy, frame_idx: int, reverse: bool) -> None:
-        """Forgets what tracking from here onward cannot read, if that is what the session retains."""
-        if self.retention == "readable":
-            for track in self.tracks.values():
-                track.forget_unreadable(policy, frame_idx, reverse, keep_prompted=self.is_seekable)
-
-    def settle_prompts(self) -> None:
-        """Notes that tracking sets out, from the prompts segmented so far: from now on prompts read them, too."""
-        for track in self.tracks.values():
-            track.superseded.clear()
-
-    def mark_tracked(self, frame_idx: int, obj_ids: Iterable[Hashable], reverse: bool) -> None:
-        """Notes that tracking passed a frame; a prompt that comes later then corrects these objects there."""
-        for obj_id in obj_ids:
-            results = self.tracks[obj_id].results
-            if results[frame_idx].tracked_in_reverse != reverse:
-                results[frame_idx] = replace(results[frame_idx], tracked_in_reverse=reverse)
 
     # On disk
 
@@ -304,7 +34,7 @@ class Sam2VideoInferenceSession:
         cls,
         directory: str | os.PathLike[str],
         video: Any = None,
-        inference_device: torch.device | str = "cpu",
+        inference_device: torch.device | str | None = None,
         inference_state_device: torch.device | str | None = None,
         video_storage_device: torch.device | str | None = None,
         processing_device: torch.device | str | None = None,
@@ -327,18 +57,29 @@ class Sam2VideoInferenceSession:
             processing_device=processing_device,
         )
 
-    def stream_state(self) -> tuple[int, Tensor | None, int]:
-        """For saving: the number of frames streamed, the newest one's pixels, and the version to be given next."""
-        return self.frames.num_streamed, self.frames.newest_pixels, self._next_version
+    def fork(self) -> Sam2VideoInferenceSession:
+        """Copy the session, to try something and throw it away.
 
-    def restore_stream(self, num_streamed: int, newest: Tensor | None, next_version: int) -> None:
-        """For loading: take up what `stream_state` gave."""
-        self.frames.num_streamed, self.frames.newest_pixels = num_streamed, newest
-        self._next_version = next_version
+        Tensors and the video are shared, so this is cheap in time and memory. Changes of one do not reach the other;
+        a live source is one and the same for both. `copy.deepcopy` does this.
+        """
+        forked = copy.copy(self)
+        forked.frames = copy.copy(self.frames)
+        forked.tracks = {obj_id: track.copy() for obj_id, track in self.tracks.items()}
+        forked.feature_cache = self.feature_cache.copy()
+        return forked
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Sam2VideoInferenceSession:
+        return self.fork()
 
     def __repr__(self) -> str:
         source = "stream" if self.video is None else repr(self.video)
         return f"{type(self).__name__}({source}, objects={self.obj_ids}, retention={self.retention!r})"
 
-    def __getstate__(self) -> Any:
+    def __reduce__(self) -> Any:
         raise TypeError("a session is not pickled; use session.save(directory)")
+
+    def __copy__(self) -> Sam2VideoInferenceSession:
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied

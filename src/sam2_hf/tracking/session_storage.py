@@ -107,6 +107,10 @@ def _replace_text(path: Path, text: str) -> None:
 
 def _describe(session: Sam2VideoInferenceSession, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """What goes into the JSON file; the tensors go into `tensors`."""
+    if session.frames.processed is not None:
+        raise TypeError(
+            "a session over pixel values cannot be saved: open the video with Sam2VideoProcessor.init_video_session"
+        )
     num_streamed, newest, next_version = session.stream_state()
     if newest is not None:
         tensors["newest_streamed"] = newest

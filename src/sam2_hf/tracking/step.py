@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from transformers.utils.generic import maybe_autocast
 
 from ..fast.array_ops import send
 from ..masks.connected_components import fill_holes
@@ -53,6 +54,7 @@ class FrameStep:
         self.model = model
         self.policy = policy
         self.session = session
+        session.follow(model.device, model.dtype)
 
     def run(
         self,
@@ -87,8 +89,17 @@ class FrameStep:
         reverse: bool = False,
         scope: Scope = "all",
         encode: Callable[[int], FrameFeatures] | None = None,
+        remember: bool = True,
     ) -> ComputedStep:
-        """Plan and compute a frame; the arguments are those of `run`. The session is read and not written."""
+        """Plan and compute a frame; the session is read and not written.
+
+        Args:
+            frame_idx: as for `run`, like the next three.
+            reverse: see there.
+            scope: see there.
+            encode: see there.
+            remember: whether memories are encoded; if not, the results are to be shown and not kept.
+        """
         tasks, tracked = self.plan(frame_idx, reverse, scope)
         if not tasks:
             return ComputedStep(None, {}, tracked)
@@ -96,7 +107,7 @@ class FrameStep:
         if features is None:
             features = (encode or self._encode)(frame_idx)
         masks = self._segment(features, tasks)
-        return ComputedStep(features, self._remember(frame_idx, features, tasks, masks), tracked)
+        return ComputedStep(features, self._remember(frame_idx, features, tasks, masks, remember), tracked)
 
     def keep(self, frame_idx: int, step: ComputedStep, reverse: bool = False, scope: Scope = "all") -> None:
         """Store what was computed, and forget what the session need not retain."""
@@ -112,8 +123,14 @@ class FrameStep:
         for frame_idx in frames:
             self.run(frame_idx, scope="prompts")
 
-    def outputs(self, frame_idx: int) -> tuple[Tensor, Tensor, Tensor]:
+    def outputs(
+        self, frame_idx: int, computed: Mapping[Hashable, FrameResult] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Collect all objects' results in a frame; an object without one there has an empty mask.
+
+        Args:
+            frame_idx: the index of the frame.
+            computed: results that the session does not hold, by object.
 
         Returns:
             Mask logits (N, 1, h, w), object scores (N, 1) and IoU scores (N, 1), on the model's device.
@@ -123,8 +140,8 @@ class FrameStep:
         masks = torch.full((count, 1, *model.prompt_encoder.mask_input_size), NO_OBJECT_LOGIT, device=device)
         scores = torch.full((count, 1), NO_OBJECT_LOGIT, device=device)
         ious = torch.zeros((count, 1), device=device)
-        for row, track in enumerate(tracks.values()):
-            result = track.results.get(frame_idx)
+        for row, (obj_id, track) in enumerate(tracks.items()):
+            result = (computed or {}).get(obj_id) or track.results.get(frame_idx)
             if result is not None and result.mask_logits is not None:
                 masks[row] = result.mask_logits
                 scores[row] = result.object_score
@@ -164,6 +181,13 @@ class FrameStep:
     def _gather(self, group: Sequence[tuple[Mapping[int, FrameResult], MemorySelection]]) -> StoredMemories:
         """The memories and pointers that objects' selections name, equally many for each."""
         device = self.model.device
+        # Autocast has no common dtype for memories in bfloat16 and a model in float16; nothing is computed here.
+        with maybe_autocast(self.session.inference_state_device.type, enabled=False):
+            return self._stack(group, device)
+
+    def _stack(
+        self, group: Sequence[tuple[Mapping[int, FrameResult], MemorySelection]], device: torch.device
+    ) -> StoredMemories:
         maps = [
             torch.stack([features_of(history[slot.frame]) for slot in chosen.memories]) for history, chosen in group
         ]
@@ -208,7 +232,12 @@ class FrameStep:
         return config.multimask_output_in_sam and allowed and in_range
 
     def _remember(
-        self, frame_idx: int, features: FrameFeatures, tasks: list[Task], masks: dict[Hashable, ObjectMasks]
+        self,
+        frame_idx: int,
+        features: FrameFeatures,
+        tasks: list[Task],
+        masks: dict[Hashable, ObjectMasks],
+        remember: bool,
     ) -> dict[Hashable, FrameResult]:
         """Third phase: the memories of all objects, in one batch, and the finished results."""
         model = self.model
@@ -218,13 +247,13 @@ class FrameStep:
         filled = fill_holes(logits, model.config.fill_hole_area) if model.config.fill_hole_area > 0 else logits
         # What the user has confirmed is remembered as shown; a tracked mask as the decoder gave it.
         to_encode = torch.where(prompted[:, None, None, None], filled, logits)
-        memories = model.encode_memory(features, to_encode, scores, binarize=prompted)
+        memories = model.encode_memory(features, to_encode, scores, binarize=prompted) if remember else None
         results = {
             task.obj_id: FrameResult(
                 mask_logits=filled[row],
                 object_score=scores[row],
                 iou=masks[task.obj_id].iou,
-                memory=FrameMemory(memories[row], masks[task.obj_id].pointer),
+                memory=FrameMemory(None if memories is None else memories[row], masks[task.obj_id].pointer),
                 is_conditioning=task.is_conditioning,
                 tracked_in_reverse=task.tracked_in_reverse,
                 provenance=task.provenance,

@@ -44,6 +44,12 @@ class FrameRuns:
         self._starts: list[int] = []
         self._stops: list[int] = []
 
+    def copy(self) -> FrameRuns:
+        """Copy the set."""
+        copied = FrameRuns()
+        copied._starts, copied._stops = list(self._starts), list(self._stops)
+        return copied
+
     def add(self, frame: int) -> None:
         """Insert a frame."""
         after = bisect_right(self._starts, frame)
