@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from official_goldens import disc, draw_clip
+from official_goldens import IMAGE_SIZE, disc, draw_clip, to_pixels
 from PIL import Image
 
 HEIGHT, WIDTH, NUM_FRAMES = 96, 128, 8
@@ -130,3 +130,92 @@ def as_mask(segmentation: Any) -> np.ndarray:
     height, width = segmentation["size"]
     is_set = np.arange(len(segmentation["counts"])) % 2 == 1
     return np.repeat(is_set, segmentation["counts"]).reshape(width, height).T
+
+
+def as_input(index: int) -> torch.Tensor:
+    """A frame of the clip as the model's input (1, 3, 128, 128), resized by Pillow."""
+    frame = Image.fromarray(draw_clip(NUM_FRAMES)[index][:HEIGHT])
+    return to_pixels(np.array(frame.resize((IMAGE_SIZE, IMAGE_SIZE))))[None]
+
+
+@torch.inference_mode()
+def run_lower_calls(predictor: Any, case: Case) -> Answers:
+    """The calls of a program that keeps the memories itself, as CVAT's tracking function does, frame by frame.
+
+    `case["start"]` is a mask or points; a correction by points follows on the fourth frame, and another direction.
+    """
+    answers: Answers = {}
+    outputs: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
+
+    def step(frame: int, kind: str, **inputs: Any) -> None:
+        encoded = predictor.forward_image(as_input(frame))
+        features, encodings, sizes = predictor._prepare_backbone_features(encoded)[1:]
+        given = {"point_inputs": None, "mask_inputs": None, "is_init_cond_frame": False, **inputs}
+        out = predictor.track_step(
+            frame_idx=frame,
+            current_vision_feats=features,
+            current_vision_pos_embeds=encodings,
+            feat_sizes=sizes,
+            output_dict=outputs,
+            num_frames=NUM_FRAMES,
+            **given,
+        )
+        outputs[kind][frame] = {name: out[name] for name in ("maskmem_features", "maskmem_pos_enc", "obj_ptr")}
+        for name in ("pred_masks", "obj_ptr", "object_score_logits", "maskmem_features"):
+            answers[f"{len(answers) // 4}/{frame}/{name}"] = out[name].float().numpy()
+
+    if case["start"] == "mask":
+        drawn = torch.from_numpy(disc(40, 52, 22))[None, None].float()
+        step(0, "cond_frame_outputs", mask_inputs=drawn, is_init_cond_frame=True)
+    else:
+        step(0, "cond_frame_outputs", point_inputs=as_points([[36, 52], [60, 60]], [1, 0]), is_init_cond_frame=True)
+    for frame in (1, 2, 3):
+        step(frame, "non_cond_frame_outputs")
+    previous = torch.from_numpy(answers["3/3/pred_masks"]).clamp(-32, 32)
+    step(3, "non_cond_frame_outputs", point_inputs=as_points([[70, 60]], [0]), prev_sam_mask_logits=previous)
+    step(4, "non_cond_frame_outputs")
+    step(1, "non_cond_frame_outputs", track_in_reverse=True)
+    return answers
+
+
+def as_points(coordinates: list, labels: list) -> dict[str, torch.Tensor]:
+    return {
+        "point_coords": torch.tensor([coordinates], dtype=torch.float32),
+        "point_labels": torch.tensor([labels], dtype=torch.int32),
+    }
+
+
+@torch.no_grad()
+def run_head_calls(model: Any) -> Answers:
+    """The calls of a program that trains the prompt encoder and the mask decoder."""
+    answers: Answers = {}
+    encoded = model._prepare_backbone_features(model.forward_image(as_input(0)))
+    maps = [level.permute(1, 2, 0).reshape(1, -1, *size) for level, size in zip(encoded[1], encoded[3], strict=True)]
+    points = torch.tensor([[[36.0, 52.0], [60.0, 60.0]], [[96.0, 90.0], [20.0, 20.0]]])
+    prompts = {
+        "points": {"points": (points, torch.tensor([[1, 0], [1, 1]], dtype=torch.int32))},
+        "boxes": {"boxes": torch.tensor([[16.0, 24.0, 58.0, 66.0], [80.0, 70.0, 110.0, 120.0]])},
+        "both": {
+            "points": (points[:, :1], torch.tensor([[1], [0]], dtype=torch.int32)),
+            "boxes": torch.tensor([[16.0, 24.0, 58.0, 66.0], [80.0, 70.0, 110.0, 120.0]]),
+        },
+        "masks": {"masks": torch.from_numpy(disc(40, 52, 22)[::4, ::4])[None, None].float() * 12 - 6},
+        "nothing": {},
+    }
+    for name, given in prompts.items():
+        sparse, dense = model.sam_prompt_encoder(**{"points": None, "boxes": None, "masks": None, **given})
+        answers[f"{name}/sparse"], answers[f"{name}/dense"] = sparse.numpy(), dense.numpy()
+        if name == "nothing":
+            continue
+        fields = model.sam_mask_decoder(
+            image_embeddings=maps[-1],
+            image_pe=model.sam_prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,
+            repeat_image=True,
+            high_res_features=maps[:-1],
+        )
+        for part, field in zip(("masks", "scores", "tokens", "object_scores"), fields, strict=True):
+            answers[f"{name}/{part}"] = field.numpy()
+    return answers

@@ -15,9 +15,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from goldens.official_api_cases import API_GENERATOR_CASES, API_IMAGE_CASES, API_VIDEO_CASES
+from goldens.official_api_cases import (
+    API_GENERATOR_CASES,
+    API_HEAD_CASES,
+    API_IMAGE_CASES,
+    API_LOWER_CASES,
+    API_VIDEO_CASES,
+)
 from official_api import official_image_predictor, official_mask_generator, official_model
-from official_api_runs import Answers, run_generator_calls, run_image_calls, run_video_calls, write_frames
+from official_api_runs import (
+    Answers,
+    run_generator_calls,
+    run_head_calls,
+    run_image_calls,
+    run_lower_calls,
+    run_video_calls,
+    write_frames,
+)
 from safetensors.numpy import save_file
 
 HERE = Path(__file__).resolve().parent
@@ -55,3 +69,7 @@ if __name__ == "__main__":
             name: run_generator_calls(official_mask_generator(case), case) for name, case in API_GENERATOR_CASES.items()
         }
         write("generator", API_GENERATOR_CASES, records)
+        lower = {name: run_lower_calls(official_model(case), case) for name, case in API_LOWER_CASES.items()}
+        write("lower", API_LOWER_CASES, lower)
+        heads = {name: run_head_calls(official_model(case)) for name, case in API_HEAD_CASES.items()}
+        write("head", API_HEAD_CASES, heads)

@@ -228,3 +228,13 @@ API_GENERATOR_CASES: dict[str, Case] = {
     "cleaned_2.0": case([GENERATE], "sam2", arguments={**LOOSE, "min_mask_region_area": 6}),
     "single": case([GENERATE], arguments={**LOOSE, "multimask_output": False, "output_mode": "uncompressed_rle"}),
 }
+
+
+# The lower calls that a program makes which keeps the memories itself. `start` is the first prompt.
+
+API_LOWER_CASES: dict[str, Case] = {
+    f"{start}_{version}": {**case([], version), "start": start}
+    for start in ("mask", "points")
+    for version in ("sam2", "sam2.1")
+}
+API_HEAD_CASES: dict[str, Case] = {"heads": case([])}

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ...configuration_sam2 import as_pair
 from ...image_processing_sam2 import Sam2ImageProcessor
@@ -119,14 +120,10 @@ class SAM2Transforms(nn.Module):
             orig_hw: (height, width) of the image.
 
         Returns:
-            Logits (B, C, height, width), float32.
+            Logits (B, C, height, width), float32, with gradients.
         """
-        return self._restore(masks, orig_hw, binarize=False)
+        return F.interpolate(self.clean_masks(masks), tuple(orig_hw), mode="bilinear", align_corners=False)
 
     def binarize_masks(self, masks: Tensor, orig_hw: tuple[int, int]) -> Tensor:
         """What `postprocess_masks` gives, cut at the threshold: (B, C, height, width) bool, in less memory."""
-        return self._restore(masks, orig_hw, binarize=True)
-
-    def _restore(self, masks: Tensor, orig_hw: tuple[int, int], binarize: bool) -> Tensor:
-        restorer = MaskRestorer(self.mask_threshold, binarize=binarize)
-        return restorer([self.clean_masks(masks)], [tuple(orig_hw)])[0]
+        return MaskRestorer(self.mask_threshold)([self.clean_masks(masks)], [tuple(orig_hw)])[0]

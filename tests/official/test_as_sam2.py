@@ -1,0 +1,129 @@
+"""Programs written for `sam2`, run as they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from official_api_ours import checkpoint, load_cases
+from official_api_runs import HEIGHT, NUM_FRAMES, picture, write_frames
+from official_goldens import draw_clip
+from PIL import Image
+
+import sam2_hf
+from sam2_hf.video_io.write_video import write_video
+
+CARD = (Path(__file__).parents[1] / "data" / "model_card.md").read_text(encoding="utf-8")
+SOURCE = Path(sam2_hf.__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoint(load_cases("video")["notebook"], tmp_path_factory.mktemp("official"))
+
+
+def card_blocks() -> tuple[str, str]:
+    """The model card's two blocks for `sam2`."""
+    blocks = [block.split("```")[0] for block in CARD.split("```python\n")[1:]]
+    return next(block for block in blocks if "SAM2ImagePredictor" in block), next(
+        block for block in blocks if "SAM2VideoPredictor" in block
+    )
+
+
+def run(arguments: list[str], folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "sam2_hf.as_sam2", *arguments],
+        cwd=folder,
+        env={"PYTHONPATH": str(SOURCE), "PATH": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def filled_in(block: str, checkpoint_folder: Path, **values: str) -> str:
+    """A block of the card with its placeholders filled in, on the CPU; its stray colon after a call removed."""
+    block = block.replace("facebook/sam2-hiera-large", str(checkpoint_folder)).replace(
+        "<your_prompts>):", "<your_prompts>)"
+    )
+    for name, value in values.items():
+        block = block.replace(f"<{name}>", value)
+    return block.replace('"cuda"', '"cpu"')
+
+
+def test_the_cards_image_block(folder: Path, tmp_path: Path) -> None:
+    Image.fromarray(picture()).save(tmp_path / "image.png")
+    block = filled_in(
+        card_blocks()[0],
+        folder,
+        your_image='Image.open("image.png")',
+        input_prompts="point_coords=np.array([[36, 40]]), point_labels=np.array([1])",
+    )
+    script = f"import numpy as np\nfrom PIL import Image\n{block}\nprint(masks.shape, masks.dtype)\n"
+    (tmp_path / "card.py").write_text(script, encoding="utf-8")
+    assert run(["card.py"], tmp_path) == "(3, 96, 128) float32\n"
+
+
+@pytest.mark.parametrize("kind", ["folder", "mp4"])
+def test_the_cards_video_block(folder: Path, kind: str, tmp_path: Path) -> None:
+    if kind == "folder":
+        write_frames(tmp_path / "clip")
+    else:
+        write_video(tmp_path / "clip.mp4", [frame[:HEIGHT] for frame in draw_clip(NUM_FRAMES)], fps=10)
+    block = filled_in(
+        card_blocks()[1],
+        folder,
+        your_video='"clip"' if kind == "folder" else '"clip.mp4"',
+        your_prompts="frame_idx=0, obj_id=1, points=[[36, 40]], labels=[1]",
+    )
+    script = block.replace("        ...", "        print(frame_idx, object_ids, tuple(masks.shape))")
+    (tmp_path / "card.py").write_text(script, encoding="utf-8")
+    lines = run(["card.py"], tmp_path).splitlines()
+    assert lines == [f"{frame} [1] (1, 1, 96, 128)" for frame in range(NUM_FRAMES)]
+
+
+def test_every_module_is_there_under_its_name(tmp_path: Path) -> None:
+    (tmp_path / "names.py").write_text(
+        "import sys\n"
+        "import sam2, sam2.utils.amg, sam2.utils.misc as misc\n"
+        "from sam2 import build_sam\n"
+        "from sam2.build_sam import build_sam2, build_sam2_hf, build_sam2_video_predictor\n"
+        "from sam2.build_sam import build_sam2_camera_predictor\n"
+        "from sam2.sam2_camera_predictor import SAM2CameraPredictor\n"
+        "from sam2.modeling.sam2_base import SAM2Base\n"
+        "from sam2.utils.transforms import SAM2Transforms\n"
+        "from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator\n"
+        "assert sys.modules['sam2.utils.misc'] is misc and build_sam.build_sam2 is build_sam2\n"
+        "assert __name__ == '__main__' and sys.path[0]\n"
+        "print(sys.argv[1:], SAM2CameraPredictor.__mro__[2] is SAM2Base, sam2.__name__)\n",
+        encoding="utf-8",
+    )
+    assert run(["names.py", "--size", "3"], tmp_path) == "['--size', '3'] True sam2_hf.official\n"
+    assert run(["-m", "names", "x"], tmp_path) == "['x'] True sam2_hf.official\n"
+
+
+def test_metas_own_package_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "sam2.py").write_text("", encoding="utf-8")
+    code = "import sam2\ntry:\n    import sam2_hf.as_sam2\nexcept ImportError as error:\n    print(error)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": f"{tmp_path}:{SOURCE}", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "another package is imported as 'sam2' already" in done.stdout and "sam2.py" in done.stdout
+
+
+def test_without_a_program_the_usage_is_said(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sam2_hf.as_sam2"],
+        env={"PYTHONPATH": str(SOURCE), "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0 and "usage: python -m sam2_hf.as_sam2" in done.stderr
