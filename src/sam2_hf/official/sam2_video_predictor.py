@@ -15,7 +15,7 @@ from ..outputs import Sam2VideoSegmentationOutput
 from ..processing_sam2_video import Sam2VideoProcessor
 from ..tracking.object_state import ObjectState
 from ..tracking.prompts import MaskPrompt, PointPrompt
-from ..tracking.session import Retention
+from ..tracking.session_state import Retention
 from .frames import LoadedFrames, unchanging_processor
 from .inference_state import InferenceState
 from .loading import build
