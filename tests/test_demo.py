@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,7 +28,9 @@ def photo(tmp_path):
     return str(path)
 
 
-def test_without_arguments_the_bundled_checkpoint_finds_what_the_demo_draws(tmp_path, capsys):
+def test_without_arguments_the_bundled_checkpoint_finds_what_the_demo_draws(tmp_path, capsys, monkeypatch):
+    for extra in ("matplotlib", "pydantic", "scipy", "scipy.ndimage"):  # `make demo` installs no extras
+        monkeypatch.setitem(sys.modules, extra, None)
     output = tmp_path / "new" / "folder"
     assert main(["--output", str(output)]) == 0
     printed = capsys.readouterr().out
@@ -44,6 +48,16 @@ def test_what_the_demo_draws_has_an_object_under_every_click():
     for drawn in (draw_image(), draw_clip()):
         assert len(drawn.points) >= 2
         assert drawn.frames.shape[1:3] == SIZE
+
+
+def test_a_click_is_in_the_middle_of_its_object():
+    for drawn, objects, moving, number in (
+        (draw_image(), (7, 9), False, world.IMAGE),
+        (draw_clip(), (3, 4), True, world.CLIP),
+    ):
+        rendered = world.videos(objects, moving)[number].render([0])
+        for (x, y), mask in zip(drawn.points, rendered.masks[0][rendered.visible[0]], strict=True):
+            assert mask[y, x] and mask[max(0, y - 3) : y + 4, max(0, x - 3) : x + 4].all()
 
 
 def test_the_clip_that_the_demo_draws_hides_objects_and_shows_them_again():

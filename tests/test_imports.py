@@ -71,7 +71,6 @@ KNOWN: set[tuple[str, str]] = {
     ("network.video_network", "fast.array_ops"),
     ("network.video_network", "fast.compilation"),
     ("network.video_network", "modeling_sam2"),
-    ("network.video_network", "tracking.memory_bank"),
     ("tracking.session", "tracking.session_storage"),
     ("training.models.candidates", "_pointer"),
 }
