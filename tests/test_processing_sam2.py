@@ -11,15 +11,19 @@ import numpy as np
 import pytest
 import torch
 from fresh_python import WITHOUT_PACKAGE, run_fresh
+from PIL import Image
 from processor_cases import GOLDENS, OLDER_LAYOUT, draw, label_map, prompt_cases, prompt_images
 from safetensors.torch import load_file
 from tiny import tiny_image_model
+from torch.nn import functional as F
 
 from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
 from sam2_hf.processing_sam2 import Sam2Processor
 
 PROMPTS = prompt_cases()
 POINT, LABEL, BOX = [[[[10, 20]]]], [[[1]]], [[[1, 2, 60, 40]]]
+MASK = np.zeros((45, 70), bool)
+MASK[10:30, 20:50] = True
 LAYOUTS = ["older", "image", "video"]
 
 
@@ -68,13 +72,14 @@ def test_prompts_are_those_of_transformers_now(name):
 
 
 def test_a_call_gives_everything_the_model_takes():
-    inputs = processor()(draw(), None, POINT, LABEL, BOX, return_tensors="pt")
+    inputs = processor()(draw(), None, POINT, LABEL, BOX, return_tensors="pt", input_masks=MASK)
     assert {name: (tuple(value.shape), value.dtype) for name, value in inputs.items()} == {
         "pixel_values": ((1, 3, 128, 128), torch.float32),
         "original_sizes": ((1, 2), torch.int64),
         "input_points": ((1, 1, 1, 2), torch.float32),
         "input_labels": ((1, 1, 1), torch.int64),
         "input_boxes": ((1, 1, 4), torch.float32),
+        "input_masks": ((1, 1, 32, 32), torch.float32),
     }
     assert set(inputs) == set(processor().model_input_names)
     assert inputs.original_sizes is inputs["original_sizes"]
@@ -274,3 +279,42 @@ def test_code_saved_with_it_needs_no_package(tmp_path):
         """
     found = run_fresh(load.replace("FOLDER", repr(str(folder))), HF_MODULES_CACHE=str(tmp_path / "modules"))
     assert found == [["transformers_modules"] * 2, [[[[48, 48]]]]]
+
+
+def test_masks_become_logits_of_the_models_prompt_size():
+    inputs = processor(size=(64, 128))(draw(45, 70), input_masks=[[MASK, ~MASK]], return_tensors="pt")
+    assert inputs.input_masks.shape == (1, 2, 16, 32) and inputs.input_masks.dtype == torch.float32
+    assert inputs.input_masks.amax() == 10 and inputs.input_masks.amin() == -10
+    low = F.interpolate(torch.from_numpy(MASK)[None, None].float(), (16, 32), mode="bilinear", antialias=True)[0, 0]
+    inside, outside = low > 0.99, low < 0.01
+    assert (inputs.input_masks[0, 0][inside] > 9).all() and (inputs.input_masks[0, 0][outside] < -9).all()
+    torch.testing.assert_close(inputs.input_masks[0, 1], -inputs.input_masks[0, 0])
+
+
+@pytest.mark.parametrize(
+    "mask", [MASK.astype(np.uint8) * 255, MASK.astype(float), Image.fromarray(MASK), MASK[::2, ::2]]
+)
+def test_masks_of_any_kind_may_go_with_points(mask):
+    prepare = processor(size=64)
+    inputs = prepare(draw(45, 70), input_points=POINT, input_masks=mask, return_tensors="pt")
+    expected = prepare(draw(45, 70), input_points=POINT, input_masks=MASK, return_tensors="pt")
+    if np.shape(mask) == MASK.shape or isinstance(mask, Image.Image):
+        assert torch.equal(inputs.input_masks, expected.input_masks)
+    else:
+        assert ((inputs.input_masks > 0) == (expected.input_masks > 0)).float().mean() > 0.9
+    assert "input_masks" in prepare.model_input_names
+
+
+def test_masks_that_do_not_go_with_the_other_prompts_are_refused():
+    with refused("input_masks must hold a mask for each of the 1 objects of input_points, got 2"):
+        processor(size=64)(draw(45, 70), input_points=POINT, input_masks=[[MASK, MASK]])
+    with refused("input_masks must hold masks for as many images as there are: expected 1, got 2"):
+        processor(size=64)(draw(45, 70), input_masks=[[MASK], [MASK]])
+
+
+def test_corners_of_a_box_are_scaled_as_points():
+    inputs = processor(size=64)(
+        draw(32, 32), input_points=[[[[4, 8], [16, 24], [9, 9]]]], input_labels=[[[2, 3, 1]]], return_tensors="pt"
+    )
+    assert inputs.input_points.tolist() == [[[[8, 16], [32, 48], [18, 18]]]]
+    assert inputs.input_labels.tolist() == [[[2, 3, 1]]]

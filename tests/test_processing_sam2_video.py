@@ -9,6 +9,7 @@ import pytest
 import torch
 from official_goldens import IMAGE_SIZE, disc
 from PIL import Image
+from torch.nn import functional as F
 from video_scenes import PROCESSOR, PROMPTS, clip, give, open_session, scene_model, snapshot, stream, tiny_model, track
 
 from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
@@ -101,6 +102,7 @@ class TestIds:
             ([], ValueError, r"at least one object, and each once, got \[\]"),
             ([1, 1], ValueError, r"each once, got \[1, 1\]"),
             ([1, True], ValueError, "each once"),
+            ([1, float("nan")], ValueError, "obj_ids must be equal to themselves, got nan"),
             ([[1, 2]], TypeError, r"obj_ids must be hashable, got \[1, 2\]"),
             ({1, 2}, TypeError, "obj_ids must be hashable"),
             (([1],), TypeError, "obj_ids must be hashable"),
@@ -127,6 +129,15 @@ class TestPoints:
         session = add(open_session(), 0, 1, **PROMPTS["box_and_click"])
         assert prompt_on(session).points.tolist() == [[80, 74], [112, 106], [96, 90]]
         assert prompt_on(session).labels.tolist() == [2, 3, 1]
+
+    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (0, 2, 1)])
+    def test_a_box_by_the_labels_of_its_corners_is_that_box(self, order) -> None:
+        entries = [([80, 74], 2), ([112, 106], 3), ([96, 90], 1)]
+        points, labels = zip(*(entries[index] for index in order), strict=True)
+        session = add(open_session(), 0, 1, [[list(points)]], [[list(labels)]])
+        same = add(open_session(), 0, 1, **PROMPTS["box_and_click"])
+        for mine, theirs in zip(prompt_on(session).tensors(), prompt_on(same).tensors(), strict=True):
+            assert mine.equal(theirs)
 
     def test_ragged_prompts_are_not_padded(self) -> None:
         points, labels = [[[[1, 2], [3, 4], [5, 6]], [[7, 8]]]], [[[1, 1, 0], [1]]]
@@ -216,6 +227,31 @@ class TestMasks:
         expected = torch.zeros(SIZE, dtype=torch.bool)
         expected[32:64, 32:64] = True
         assert prompt_on(session).mask[:, :64].equal(expected[:, :64]) and not prompt_on(session).mask[:, 65:].any()
+
+    @pytest.mark.parametrize("factor", [2, 4])
+    def test_a_mask_of_another_size_is_resized(self, factor) -> None:
+        """A half-size annotation, or an earlier low-resolution mask."""
+        small = MASK[::factor, ::factor]
+        session = add(open_session(), 0, 1, input_masks=small)
+        expected = F.interpolate(
+            torch.from_numpy(small)[None, None].float(), size=SIZE, mode="bilinear", antialias=True
+        )[0, 0]
+        assert prompt_on(session).mask.equal(expected >= 0.5)
+
+    def test_an_earlier_prediction_is_a_mask(self) -> None:
+        logits = torch.randn(32, 32, generator=torch.Generator().manual_seed(0))
+        session = add(open_session(), 0, 1, input_masks=logits)
+        expected = F.interpolate(logits[None, None], size=SIZE, mode="bilinear", antialias=True)[0, 0]
+        assert prompt_on(session).mask.equal(expected > 0)
+
+    @pytest.mark.parametrize("size", [SIZE, (60, 90)])
+    def test_a_float_mask_to_255_is_the_same_as_a_bool_one(self, size) -> None:
+        grey = np.zeros(size, np.float32)
+        grey[10:33, 21:52] = 255
+        kept = [
+            prompt_on(add(open_session(), 0, 1, input_masks=mask)).mask for mask in (grey, grey > 0, grey.astype("u1"))
+        ]
+        assert kept[0].equal(kept[1]) and kept[0].equal(kept[2])
 
     def test_a_mask_of_the_models_size_is_taken_as_it_is(self) -> None:
         session = PROCESSOR.init_video_session([np.zeros((60, 90, 3), np.uint8)])
@@ -329,15 +365,20 @@ class TestRefusals:
             ),
             ({"input_points": [[[[1, 2]], None]], "obj_ids": [1, 2]}, ValueError, "there is none for obj_id 2"),
             ({"input_points": [[[]]]}, ValueError, "input_points"),
-            ({"input_masks": MASK[:64]}, ValueError, r"size of the frames, \(128, 128\), .* got \(64, 128\)"),
-            ({"input_masks": MASK[0]}, ValueError, r"input_masks must be \(height, width\) an object, got \(128,\)"),
-            ({"input_masks": MASK[None, None, None]}, ValueError, r"input_masks must be \(height, width\) an object"),
-            ({"input_masks": MASK[:0]}, ValueError, r"input_masks must be \(height, width\) an object"),
+            ({"input_masks": MASK * 300.0}, ValueError, "input_masks must hold numbers from 0 to 1 or from 0 to 255"),
+            ({"input_masks": MASK[0]}, ValueError, r"input_masks must be \(height, width\), .*got shape \(128,\)"),
+            ({"input_masks": MASK[None, None, None]}, ValueError, r"input_masks must be \(height, width\), "),
+            ({"input_masks": MASK[:0]}, ValueError, r"input_masks must be \(height, width\), "),
+            ({"input_points": [[[[1, 2]]]], "input_labels": [[[2]]]}, ValueError, "corners of a box as one pair"),
             ({"input_masks": np.stack([MASK, MASK])}, ValueError, "a mask for each of the 1 obj_ids, got 2"),
             ({"input_masks": MASK, "obj_ids": [1, 2]}, ValueError, "a mask for each of the 2 obj_ids, got 1"),
             ({"input_masks": np.full(SIZE, np.nan)}, ValueError, "input_masks must be finite"),
-            ({"input_masks": "mask.png"}, TypeError, "input_masks must be arrays of numbers or bool, got str"),
-            ({"input_masks": [None]}, TypeError, "input_masks must be arrays of numbers or bool, got NoneType"),
+            ({"input_masks": "mask.png"}, TypeError, "input_masks must be an array, a tensor or an image, got str"),
+            (
+                {"input_masks": [None]},
+                TypeError,
+                r"input_masks\[0\] must be an array, a tensor or an image, got NoneType",
+            ),
         ],
     )
     def test_a_mistake_is_named_and_changes_nothing(self, arguments, error, message) -> None:
@@ -351,8 +392,8 @@ class TestRefusals:
     def test_one_bad_object_among_many_changes_none(self) -> None:
         session = give(open_session(), 0, "a")
         before = snapshot(session)
-        with pytest.raises(ValueError, match="input_masks must have the size"):
-            add(session, 1, ["a", "b"], input_masks=[MASK, MASK[:5]])
+        with pytest.raises(ValueError, match=r"input_masks\[1\] must be \(height, width\)"):
+            add(session, 1, ["a", "b"], input_masks=[MASK, MASK[:0]])
         assert snapshot(session) == before
 
 

@@ -11,6 +11,7 @@ from transformers.processing_utils import ProcessorMixin
 
 from .hub.remote_code import SavesItsCode
 from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor
+from .inputs.mask_prompts import mask_prompts, read_batch_of_masks
 from .inputs.prompts import read_prompts, scale_prompts
 from .prompt_values import PAD_VALUE
 from .sizes import Size, read_size, read_sizes
@@ -78,6 +79,7 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
             "input_points",
             "input_labels",
             "input_boxes",
+            "input_masks",
         ]
 
     def __call__(
@@ -89,6 +91,7 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
         input_boxes: Any = None,
         original_sizes: Any = None,
         return_tensors: str | None = None,
+        input_masks: Any = None,
         **kwargs: Any,
     ) -> Sam2Inputs:
         """Prepare images, prompts or both for the model.
@@ -100,17 +103,22 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
             images: one image, several or nested; see `Sam2ImageProcessor`.
             segmentation_maps: for training, a map (height, width) for each image.
             input_points: nested images, objects, points, (x, y).
-            input_labels: nested images, objects, labels: 1 object, 0 background, -1 not a point, -10 padding.
+            input_labels: nested images, objects, labels: 1 object, 0 background, 2 and 3 (as a pair) the upper left and
+                lower right corner of a box, -1 not a point, -10 padding.
             input_boxes: nested images, objects, (x0, y0, x1, y1).
             original_sizes: (height, width) of each image, for prompts without `images`.
             return_tensors: "pt" or "np".
+            input_masks: a mask of each object to start from, nested images, objects, (height, width); equally many for
+                every image. Arrays, tensors or images of any size, which are resized to that of their image; see
+                `inputs.mask_prompts` for what their values mean.
             kwargs: settings of the image processor for this call, `device=` among them.
 
         Returns:
             `pixel_values` (images, 3, height, width) and `labels`, where images and maps were given;
             `original_sizes` (images, 2), (height, width); `input_points` (images, objects, points, 2) float32,
             `input_labels` (images, objects, points) int64 and `input_boxes` (images, objects, 4) float32 in pixels
-            of the model's input, where given, padded with -10.
+            of the model's input, where given, padded with -10; `input_masks` (images, objects, height / 4, width / 4)
+            float32, logits, with the height and width of the model's input.
 
         Raises:
             TypeError, ValueError: naming the argument, what was expected and what came.
@@ -127,7 +135,12 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
         else:
             sizes = read_sizes(original_sizes)
             data = {"original_sizes": sizes}
-        for name, tensor in scale_prompts(prompts, sizes, self._frames(sizes, options)).named().items():
+        frames = self._frames(sizes, options)
+        tensors = scale_prompts(prompts, sizes, frames).named()
+        if input_masks is not None:
+            tensors["input_masks"] = mask_prompts(read_batch_of_masks(input_masks, len(sizes)), frames)
+            _check_same_count(tensors)
+        for name, tensor in tensors.items():
             data[name] = tensor if options.device is None else tensor.to(options.device)
         return Sam2Inputs(data, tensor_type=return_tensors)
 
@@ -170,6 +183,16 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
         checkpoint. The image processor's file is found in either layout by its own `from_pretrained`.
         """
         return [Sam2ImageProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs)]
+
+
+def _check_same_count(prompts: dict[str, torch.Tensor]) -> None:
+    """Masks must be as many as the other prompts."""
+    count = prompts["input_masks"].shape[1]
+    for name in ("input_points", "input_boxes"):
+        if name in prompts and prompts[name].shape[1] != count:
+            raise ValueError(
+                f"input_masks must hold a mask for each of the {prompts[name].shape[1]} objects of {name}, got {count}"
+            )
 
 
 def _shortest(size: Size) -> int | Size:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
+from .inputs.mask_prompts import GivenMask, read_masks
 from .inputs.prompts import Prompts, read_prompts, scale_prompts
 from .processing_sam2 import Sam2Processor
-from .prompt_values import BOX_CORNER_LABELS, PAD_VALUE
+from .prompt_values import BOX_CORNER_LABELS, FOREGROUND_LABEL, PAD_VALUE
 from .sizes import Size, read_size, read_sizes
 from .tracking.prompts import MaskPrompt, PointPrompt, Prompt
 from .tracking.session import Sam2VideoInferenceSession
@@ -81,9 +81,11 @@ class Sam2VideoProcessor(Sam2Processor):
             frame_idx: the frame; of a stream, the newest one or one to come.
             obj_ids: a list with an id for each object, or one id alone. Any hashable is an id; a tuple is one.
             input_points: nested images (one), objects, points, (x, y) in pixels of the original frame.
-            input_labels: nested images, objects, labels, 1 for the object and 0 for the background.
+            input_labels: nested images, objects, labels: 1 for the object, 0 for the background; 2 and 3, as a pair,
+                for the upper left and lower right corner of a box.
             input_boxes: nested images, objects, (x0, y0, x1, y1). A box goes before the object's points.
-            input_masks: a mask (height, width) of the original frame for each object, instead of points and boxes.
+            input_masks: a mask (height, width) for each object, instead of points and boxes; of any size, which is
+                resized to that of the frames. See `inputs.mask_prompts` for what its values mean.
             original_size: (height, width) of a stream's frames in pixels, once.
             clear_old_inputs: whether the objects' former points on the frame are replaced; else points are added.
 
@@ -96,13 +98,13 @@ class Sam2VideoProcessor(Sam2Processor):
             given = "both" if has_points else "neither"
             raise ValueError(f"expected either points and boxes, or input_masks; got {given}")
         masks = None if input_masks is None else _read_masks(input_masks, len(ids))
-        size = _agree_on_size(session, original_size) or (None if masks is None else _size_of(masks[0]))
+        size = _agree_on_size(session, original_size) or (None if masks is None else masks[0].size)
         if size is None:
             raise ValueError("original_size (height, width) must be given with the first prompts of a stream")
         model_size = read_size(self.target_size, "target_size")
         prompts: list[Prompt]
         if masks is not None:
-            prompts = [_mask_prompt(mask, size, model_size) for mask in masks]
+            prompts = [MaskPrompt(mask.resize(model_size)) for mask in masks]
         else:
             points = scale_prompts(read_prompts(input_points, input_labels, input_boxes), [size], [model_size])
             prompts = [*_point_prompts(points, ids)]
@@ -142,6 +144,8 @@ def _read_ids(obj_ids: Any) -> list[Hashable]:
             hash(obj_id)
         except TypeError:
             raise TypeError(f"obj_ids must be hashable, got {obj_id!r}") from None
+        if obj_id != obj_id:
+            raise ValueError(f"obj_ids must be equal to themselves, got {obj_id!r}")
     if not ids or len(set(ids)) != len(ids):
         raise ValueError(f"obj_ids must name at least one object, and each once, got {ids}")
     return ids
@@ -172,9 +176,11 @@ def _point_prompts(prompts: Prompts, ids: list[Hashable]) -> list[PointPrompt]:
             points = prompts.boxes[0, row].view(2, 2)
             labels = torch.tensor(BOX_CORNER_LABELS)
         if prompts.points is not None and prompts.labels is not None:
-            real = prompts.labels[0, row] != PAD_VALUE
-            points = torch.cat((points, prompts.points[0, row][real]))
-            labels = torch.cat((labels, prompts.labels[0, row][real]))
+            given = prompts.labels[0, row]
+            # The corners of a box come first, as the session stores it.
+            for chosen in (given > FOREGROUND_LABEL, (given <= FOREGROUND_LABEL) & (given != PAD_VALUE)):
+                points = torch.cat((points, prompts.points[0, row][chosen]))
+                labels = torch.cat((labels, given[chosen]))
         if len(labels) == 0:
             raise ValueError(f"every object needs a point or a box, but there is none for obj_id {obj_id!r}")
         result.append(PointPrompt(points, labels))
@@ -194,47 +200,9 @@ def _check_boxes_come_first(
             )
 
 
-def _size_of(mask: torch.Tensor) -> Size:
-    return mask.shape[0], mask.shape[1]
-
-
-def _read_masks(input_masks: Any, count: int) -> list[torch.Tensor]:
-    """One mask (height, width) for each of `count` objects, from a mask, a list or an array of masks."""
-    given = input_masks if isinstance(input_masks, (list, tuple)) else [input_masks]
-    masks = []
-    for mask in map(_as_mask_tensor, given):
-        if mask.ndim not in (2, 3, 4) or mask.numel() == 0:
-            raise ValueError(f"input_masks must be (height, width) an object, got {tuple(mask.shape)}")
-        masks += list(mask.reshape(-1, *mask.shape[-2:]))
+def _read_masks(input_masks: Any, count: int) -> list[GivenMask]:
+    """One mask for each of `count` objects."""
+    masks = read_masks(input_masks)
     if len(masks) != count:
         raise ValueError(f"input_masks must hold a mask for each of the {count} obj_ids, got {len(masks)}")
     return masks
-
-
-def _as_mask_tensor(mask: Any) -> torch.Tensor:
-    """bool, or floating for masks that are partly covered; any other number but 0 is the object."""
-    tensor = mask if isinstance(mask, torch.Tensor) else None
-    if tensor is None:
-        array = np.asarray(mask)
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"input_masks must be arrays of numbers or bool, got {type(mask).__name__}")
-        # Torch knows unsigned integers in part only.
-        tensor = torch.from_numpy(np.ascontiguousarray(array if array.dtype.kind == "f" else array != 0))
-    if not tensor.is_floating_point():
-        return tensor != 0
-    if not bool(tensor.isfinite().all()):
-        raise ValueError("input_masks must be finite, got NaN or infinite values")
-    return tensor.float()
-
-
-def _mask_prompt(mask: torch.Tensor, size: Size, model_size: Size) -> MaskPrompt:
-    """The mask at the model's input size: resized with antialiasing, and what is covered by half belongs to it."""
-    if tuple(mask.shape) not in (tuple(size), tuple(model_size)):
-        raise ValueError(
-            f"input_masks must have the size of the frames, {tuple(size)}, or of the model's input, "
-            f"{tuple(model_size)}; got {tuple(mask.shape)}"
-        )
-    values = mask.float()
-    if tuple(values.shape) != tuple(model_size):
-        values = F.interpolate(values[None, None], size=tuple(model_size), mode="bilinear", antialias=True)[0, 0]
-    return MaskPrompt(values >= 0.5)

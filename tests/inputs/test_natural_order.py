@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sam2_hf.training.data.videos import pictures_in
 
 from sam2_hf.inputs.natural_order import natural_order
+from sam2_hf.training.data.annotated_video import images_in
 
 IN_ORDER = ["7", "10", "a", "a009", "a9", "a9b2", "A9B10", "a10", "b1"]
 
@@ -26,4 +26,4 @@ def test_images_of_a_training_folder_are_in_the_order_of_their_numbers(tmp_path,
     """By text, frame10 would come between frame1 and frame2."""
     for index in range(1, 12):
         (tmp_path / f"{stem.format(index)}.png").touch()
-    assert [Path(path).name for path in pictures_in(tmp_path)] == [f"{stem.format(i)}.png" for i in range(1, 12)]
+    assert [Path(path).name for path in images_in(tmp_path)] == [f"{stem.format(i)}.png" for i in range(1, 12)]

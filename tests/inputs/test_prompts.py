@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -190,7 +191,10 @@ def refused(message: str, error: type[Exception] = ValueError) -> Any:
 
 
 NESTED = "must be nested 4 deep (images, objects, points, (x, y)), for example [[[[500, 375]]]]; got"
-MEANINGS = "1 (object), 0 (background), -1 (not a point), -10 (padding)"
+MEANINGS = (
+    "1 (object), 0 (background), 2 (upper left corner of a box), 3 (lower right corner of a box), -1 (not a point), "
+    "-10 (padding)"
+)
 POINT_HERE = [[[[1, 2]]]]
 MISTAKES = {
     "too shallow": ({"input_points": [[500, 375]]}, f"input_points {NESTED} 2 deep"),
@@ -249,8 +253,8 @@ MISTAKES = {
         "input_labels[0][1] must hold one label for every point: expected 2, got 1",
     ),
     "unknown label": (
-        {"input_points": [[[[1, 2], [3, 4]]]], "input_labels": [[[1, 3]]]},
-        f"input_labels[0][0][1] must be one of {MEANINGS}; got 3",
+        {"input_points": [[[[1, 2], [3, 4]]]], "input_labels": [[[1, 4]]]},
+        f"input_labels[0][0][1] must be one of {MEANINGS}; got 4",
     ),
     "fractional label": (
         {"input_points": POINT_HERE, "input_labels": [[[0.5]]]},
@@ -376,3 +380,89 @@ def test_object_arrays_are_read_as_the_lists_they_hold():
     rows = np.empty(2, dtype=object)
     rows[:] = [[[1, 2]], [[3, 4], [5, 6]]]
     assert read_prompts([rows]).labels.tolist() == [[[1, -10], [1, 1]]]
+
+
+def test_a_box_may_be_given_as_its_corners():
+    """Labels 2 and 3, as programs send them that have clicks and a box in one list of points."""
+    points, labels = [[[[5, 6], [10, 20], [30, 50]], [[1, 2]]]], [[[1, 2, 3], [0]]]
+    prompts = read_prompts(points, labels)
+    assert prompts.labels.tolist() == [[[1, 2, 3], [0, PAD_VALUE, PAD_VALUE]]]
+    assert prompts.points[0, 0].tolist() == points[0][0]
+
+
+CORNERS = {
+    "one corner": (
+        [[[10, 20]]],
+        [[2]],
+        "must have the corners of a box as one pair of the labels 2 and 3, got 1 and 0",
+    ),
+    "two boxes": (
+        [[[1, 2], [3, 4], [5, 6], [7, 8]]],
+        [[2, 3, 2, 3]],
+        "must have the corners of a box as one pair of the labels 2 and 3, got 2 and 2",
+    ),
+    "upside down": (
+        [[[10, 20], [5, 30]]],
+        [[2, 3]],
+        "has a box upside down: expected label 2 at its upper left and 3 at its lower right corner, "
+        "got (10, 20, 5, 30)",
+    ),
+}
+
+
+@pytest.mark.parametrize("points, labels, message", CORNERS.values(), ids=CORNERS)
+def test_corners_that_are_no_box_are_refused(points, labels, message):
+    with refused(f"input_labels[0][0] {message}"):
+        read_prompts([points], [labels])
+
+
+def test_a_box_by_labels_and_another_are_refused():
+    with refused("input_labels[0][0] must not have a box by the labels 2 and 3 beside that of input_boxes"):
+        read_prompts([[[[1, 2], [3, 4]]]], [[[2, 3]]], [[[1, 2, 3, 4]]])
+    read_prompts([[[[1, 2], [3, 4]], [[1, 2]]]], [[[2, 3], [1]]], [[None, [1, 2, 3, 4]]])
+
+
+def itself() -> list[Any]:
+    nested: list[Any] = []
+    nested.append(nested)
+    return nested
+
+
+NO_NUMBERS = {
+    "bools": ([[[[True, False]]]], TypeError, "got bools?|got True"),
+    "a bool among numbers": ([[[[1.5, True]]]], TypeError, "got True"),
+    "array of bools": (np.ones((1, 1, 1, 2), bool), TypeError, "got bools"),
+    "tensor of bools": (torch.ones(1, 1, 1, 2, dtype=torch.bool), TypeError, "got bools"),
+    "complex": ([[[[1j, 2]]]], TypeError, "got complex"),
+    "complex array": (np.ones((1, 1, 1, 2), complex), TypeError, "must hold real numbers, got an array of complex128"),
+    "complex tensor": (torch.ones(1, 1, 1, 2, dtype=torch.complex64), TypeError, "got a complex tensor"),
+    "range": ([[[range(2)]]], TypeError, "got range"),
+    "deque": ([[[deque([1, 2])]]], TypeError, "got deque"),
+    "masked array": (np.ma.masked_array(np.ones((1, 1, 1, 2)), True), TypeError, "got a masked array"),
+    "a masked array in lists": ([[[np.ma.masked_array([1, 2], [True, False])]]], TypeError, "got a masked array"),
+    "an int longer than floats": ([[[[10**400, 2]]]], ValueError, "must be a finite number, got an int of 1329 bits"),
+    "itself": (itself(), ValueError, "got a list that contains itself"),
+    "meta": (torch.ones(1, 1, 1, 2, device="meta"), TypeError, "got a meta tensor"),
+    "sparse": (torch.ones(1, 1, 1, 2).to_sparse(), TypeError, "got a sparse tensor"),
+    "a number and nothing": ([[[[1, []]]]], ValueError, "input_points"),
+}
+
+
+@pytest.mark.parametrize("points, error, message", NO_NUMBERS.values(), ids=NO_NUMBERS)
+def test_what_holds_no_numbers_is_refused_by_name(points, error, message):
+    with pytest.raises(error, match=message) as refused_:
+        read_prompts(points)
+    assert str(refused_.value).startswith("input_points")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.int16])
+def test_tensors_of_every_number_and_with_gradients_are_read(dtype):
+    points = torch.tensor([[[[4.0, 8.0]]]]).to(dtype)
+    if points.dtype in (torch.float16, torch.bfloat16):
+        points.requires_grad_()
+    assert read_prompts(points).points.tolist() == [[[[4, 8]]]]
+    assert read_prompts([[[points[0, 0, 0]]]]).points.tolist() == [[[[4, 8]]]]
+
+
+def test_big_endian_arrays_are_read():
+    assert read_prompts(np.array([[[[4, 8]]]], dtype=">i4")).points.tolist() == [[[[4, 8]]]]

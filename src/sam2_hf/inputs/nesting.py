@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from .plain_values import plain_array, plain_tensor
+
 
 class Layout(NamedTuple):
     """How an argument is nested: images, objects, and entries of `width` numbers (single numbers where None).
@@ -76,21 +78,49 @@ def widen(padded: Padded, objects: int, pad_value: float) -> Padded:
 
 def to_plain(value: Any, name: str) -> Any:
     """Tensors and rectangular lists as arrays, tuples as lists, in new lists; what holds no numbers is refused."""
+    return _to_plain(value, name, ())
+
+
+def _to_plain(value: Any, name: str, around: tuple[int, ...]) -> Any:
+    """`around` are the identities of the lists that the value lies in."""
     if isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
-        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+        value = plain_tensor(value, name).cpu()
+        return _no_bools((value.double() if value.is_floating_point() else value).numpy(), name)
     if isinstance(value, (list, tuple)):
+        if id(value) in around:
+            raise ValueError(f"{name} must be nested numbers, got a list that contains itself")
         rectangle = _as_rectangle(value)
         if rectangle is not None:
-            return rectangle
-        return [to_plain(item, f"{name}[{index}]") for index, item in enumerate(value)]
+            return _no_bools(rectangle, name)
+        return [_to_plain(item, f"{name}[{index}]", (*around, id(value))) for index, item in enumerate(value)]
     if isinstance(value, np.ndarray) and value.dtype == object:
-        return to_plain(value.tolist(), name)
-    if value is None or isinstance(value, (int, float, np.number, np.bool_)):
+        return _to_plain(value.tolist(), name, around)
+    if value is None:
+        return None
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must hold numbers, got {bool(value)}")
+    if isinstance(value, int):
+        return _float_of(value, name)
+    if isinstance(value, (float, np.integer, np.floating)):
         return value
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        return value
+    if isinstance(value, np.ndarray):
+        return _no_bools(plain_array(value, name), name)
     raise TypeError(f"{name} must hold numbers in lists, arrays or tensors, got {type(value).__name__}")
+
+
+def _no_bools(array: np.ndarray, name: str) -> np.ndarray:
+    if array.dtype.kind == "b":
+        raise TypeError(f"{name} must hold numbers, got bools")
+    return array
+
+
+def _float_of(value: int, name: str) -> int | float:
+    """An int of Python, which may be longer than any float."""
+    try:
+        float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be a finite number, got an int of {value.bit_length()} bits") from None
+    return value
 
 
 def _as_rectangle(value: list[Any] | tuple[Any, ...]) -> np.ndarray | None:
@@ -99,7 +129,14 @@ def _as_rectangle(value: list[Any] | tuple[Any, ...]) -> np.ndarray | None:
         array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError):  # uneven; or tensors that numpy cannot see
         return None
-    return array if array.dtype.kind in "biuf" else None
+    return array if array.dtype.kind in "iuf" and _holds_only_numbers(value) else None
+
+
+def _holds_only_numbers(value: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether lists hold nothing but lists and numbers: numpy would take a bool, a range or a masked array for some."""
+    return all(
+        _holds_only_numbers(item) if isinstance(item, (list, tuple)) else type(item) in (int, float) for item in value
+    )
 
 
 def number_depths(value: Any, level: int = 0) -> set[int]:
@@ -169,15 +206,25 @@ def _rows_of_object(entry: Any, layout: Layout, image: int, index: int) -> np.nd
     if len(found) == 0:
         return np.empty((0, layout.width or 1))
     if layout.width is None:
+        if not _are_numbers(found):
+            raise ValueError(f"{spell(layout.name, [image, index])} must hold {layout.levels[-1]} alone, got {found}")
         return np.asarray(found, dtype=np.float64)[:, None]
     rows = [found] if layout.one_entry else found
     for number, row in enumerate(rows):
-        if len(_items(row)) != layout.width:
+        if len(_items(row)) != layout.width or not _are_numbers(row):
             position = [image, index] if layout.one_entry else [image, index, number]
-            got = np.asarray(_items(row)).tolist()
+            got = [_listed(item) for item in _items(row)]
             where = spell(layout.name, position)
             raise ValueError(f"{where} must be {layout.width} numbers {layout.levels[-1]}, got {len(got)}: {got}")
     return np.asarray([np.asarray(row, dtype=np.float64) for row in rows])
+
+
+def _are_numbers(row: Any) -> bool:
+    return all(np.ndim(item) == 0 and item is not None for item in row)
+
+
+def _listed(item: Any) -> Any:
+    return item.tolist() if hasattr(item, "tolist") else item
 
 
 def _pad_rows(rows: list[list[np.ndarray]], layout: Layout, pad_value: float) -> Padded:

@@ -18,11 +18,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ..prompt_values import PAD_VALUE
+from ..prompt_values import BACKGROUND_LABEL, BOX_CORNER_LABELS, FOREGROUND_LABEL, NOT_A_POINT_LABEL, PAD_VALUE
 from ..sizes import Size
 from .nesting import Layout, Padded, pad_nested, spell, widen
 
-LABEL_MEANINGS = {1: "object", 0: "background", -1: "not a point", PAD_VALUE: "padding"}
+LABEL_MEANINGS = {
+    FOREGROUND_LABEL: "object",
+    BACKGROUND_LABEL: "background",
+    BOX_CORNER_LABELS[0]: "upper left corner of a box",
+    BOX_CORNER_LABELS[1]: "lower right corner of a box",
+    NOT_A_POINT_LABEL: "not a point",
+    PAD_VALUE: "padding",
+}
 
 _POINTS = Layout("input_points", ("images", "objects", "points", "(x, y)"), 2, "[[[[500, 375]]]]")
 _LABELS = Layout("input_labels", ("images", "objects", "labels"), None, "[[[1]]]")
@@ -76,6 +83,7 @@ def read_prompts(input_points: Any = None, input_labels: Any = None, input_boxes
         objects = max(points.values.shape[1], boxes.values.shape[1])
         points, labels, boxes = (widen(argument, objects, PAD_VALUE) for argument in (points, labels, boxes))
     prompts = _to_tensors(points, labels, boxes)
+    _check_corners(prompts)
     named = prompts.named()
     if named and all((tensor == PAD_VALUE).all() for tensor in named.values()):
         raise ValueError(f"{' and '.join(named)} hold no prompt: expected a point or a box for some object")
@@ -171,6 +179,33 @@ def _to_tensors(points: Padded | None, labels: Padded | None, boxes: Padded | No
     if boxes is not None:
         corners = torch.from_numpy(boxes.values[:, :, 0]).float()
     return Prompts(coordinates, marks, corners)
+
+
+def _check_corners(prompts: Prompts) -> None:
+    """Refuse corners that are no pair, and a box beside another box of the same object."""
+    if prompts.labels is None or prompts.points is None:
+        return
+    upper_left, lower_right = ((prompts.labels == label) for label in BOX_CORNER_LABELS)
+    counts = torch.stack((upper_left.sum(-1), lower_right.sum(-1)), dim=-1)
+    if not counts.any():
+        return
+    for image, index in (counts.amax(-1) > 0).nonzero().tolist():
+        where = spell(_LABELS.name, [image, index])
+        first, second = counts[image, index].tolist()
+        if (first, second) != (1, 1):
+            raise ValueError(
+                f"{where} must have the corners of a box as one pair of the labels 2 and 3, got {first} and {second}"
+            )
+        if prompts.boxes is not None and bool((prompts.boxes[image, index] != PAD_VALUE).any()):
+            raise ValueError(f"{where} must not have a box by the labels 2 and 3 beside that of input_boxes")
+        points = prompts.points[image, index]
+        corners = torch.cat((points[upper_left[image, index]], points[lower_right[image, index]]))
+        if bool((corners[0] > corners[1]).any()):
+            got = ", ".join(f"{value:g}" for value in corners.flatten().tolist())
+            raise ValueError(
+                f"{where} has a box upside down: expected label 2 at its upper left and 3 at its lower right corner, "
+                f"got ({got})"
+            )
 
 
 def _check_near(coordinates: torch.Tensor, padding: torch.Tensor, size_xy: torch.Tensor, layout: Layout) -> None:

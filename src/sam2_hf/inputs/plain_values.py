@@ -1,0 +1,59 @@
+"""Arrays and tensors of every kind, refused or made plain: dense, real numbers, native byte order, no gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def plain_tensor(tensor: torch.Tensor, name: str) -> torch.Tensor:
+    """Detach a tensor from its gradients.
+
+    Args:
+        tensor: of any device and dtype.
+        name: what an error calls it.
+
+    Raises:
+        TypeError: a tensor that is not dense, has no values, or does not hold real numbers.
+    """
+    kind = None
+    if tensor.is_nested:
+        kind = "nested"
+    elif tensor.layout != torch.strided:
+        kind = "sparse"
+    elif tensor.is_quantized:
+        kind = "quantised"
+    elif tensor.is_meta:
+        kind = "meta"
+    elif tensor.is_complex():
+        kind = "complex"
+    if kind is not None:
+        raise TypeError(f"{name} must be a dense tensor of real numbers, got a {kind} tensor")
+    return tensor.detach()
+
+
+def plain_array(value: Any, name: str) -> np.ndarray:
+    """Read an array, or what can be made one, for `torch.from_numpy`.
+
+    Args:
+        value: an array, an image, or anything with `__array__`.
+        name: what an error calls it.
+
+    Returns:
+        The array, or a copy of it where torch could not share its memory.
+
+    Raises:
+        TypeError: a masked array, or values that are not real numbers.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, got a masked array: give its filled() values")
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got an array of {array.dtype}")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()  # torch takes neither a frozen buffer nor a reversed axis
+    return array
