@@ -20,10 +20,17 @@ class Sam2VideoInferenceSession(TransformersNames):
     # On disk
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes the session into a folder as safetensors and JSON, in the place of one that is there already.
+        """Write the session into a folder as safetensors and JSON, in the place of one that is there already.
 
-        A save that is cut short leaves the earlier one readable. The video itself is not written. Raises a
-        `TypeError` for an object id that JSON cannot hold.
+        A save that is cut short leaves the earlier one readable, and several savers wait for each other. The video
+        itself is not written.
+
+        Args:
+            directory: the folder, made if need be.
+
+        Raises:
+            TypeError: for an object id that JSON cannot hold, or a session over pixel values.
+            OSError: if the folder cannot be written, as on a full disk.
         """
         from .session_storage import save_session
 
@@ -39,16 +46,27 @@ class Sam2VideoInferenceSession(TransformersNames):
         video_storage_device: torch.device | str | None = None,
         processing_device: torch.device | str | None = None,
     ) -> Sam2VideoInferenceSession:
-        """Reads a session back; going on from there gives what going on without a break would have given.
+        """Read a session back; going on from there gives what going on without a break would have given.
 
-        `video` is the clip that the session was opened on, in any of the forms of
-        `Sam2VideoProcessor.init_video_session`; None for a stream. The devices may be others than before. Raises a
-        `FileNotFoundError` or `ValueError` for a folder that holds no session, or a video that is not the session's.
+        Args:
+            directory: the folder.
+            video: the clip that the session was opened on, in any of the forms of
+                `Sam2VideoProcessor.init_video_session`; None for a stream.
+            inference_device: where frames are computed; where the model is by default. It may be another than before,
+                like the next three.
+            inference_state_device: where memories, masks and scores are kept.
+            video_storage_device: where pixels are kept while they are needed.
+            processing_device: where frames are resized.
+
+        Raises:
+            FileNotFoundError: for a folder that holds no session.
+            ValueError: for files that are damaged, or a video that is not the session's.
         """
         from ..video_io.open_video import open_video
         from .session_storage import load_session
 
         return load_session(
+            cls,
             directory,
             None if video is None else open_video(video),
             inference_device=inference_device,

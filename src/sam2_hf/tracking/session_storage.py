@@ -1,23 +1,14 @@
-"""Sessions on disk: tensors as safetensors, everything else as JSON; nothing that could be executed.
-
-A folder holds one `session.json`, which names its file of tensors. The tensors are written first, under a new name,
-and `session.json` takes the place of the earlier one in a single step: a save that is cut short leaves the earlier
-one readable.
-"""
+"""Sessions on disk: what of a session goes into JSON, what into tensors, and how both become a session again."""
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Hashable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,85 +18,46 @@ from .frame_result import FrameMemory, FrameResult, Provenance
 from .memory.policy import PolicyState
 from .object_state import ObjectState
 from .prompts import MaskPrompt, PointPrompt, Prompt
-from .session import Sam2VideoInferenceSession
+from .session_files import SESSION_FILE, naming_the_file, read_folder, write_folder
+from .session_state import SessionState
 
 if TYPE_CHECKING:
     from ..video_io.source import VideoSource
 
+SessionT = TypeVar("SessionT", bound=SessionState)
+
 FORMAT = 1
-SESSION_FILE = "session.json"
-TENSORS_PATTERN = "tensors-*.safetensors"
-# First frames whose grey levels, averaged over a sixteenth of the picture, are further apart belong to two clips.
+# First frames whose grey levels, averaged over a sixteenth of the image, are further apart belong to two clips.
 LEVELS_APART = 16
 
 
-def save_session(session: Sam2VideoInferenceSession, directory: str | os.PathLike[str]) -> None:
-    """Writes a session into a folder, made if need be; see `Sam2VideoInferenceSession.save`."""
+def save_session(session: SessionState, directory: str | os.PathLike[str]) -> None:
+    """Write a session into a folder, made if need be; see `Sam2VideoInferenceSession.save`."""
     tensors: dict[str, Tensor] = {}
     # Described before anything is written: an id that cannot be written must not cost the earlier save.
     description = _describe(session, tensors)
-    folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / TENSORS_PATTERN.replace("*", secrets.token_hex(8))
-    try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-        _flush(path)
-        _replace_text(folder / SESSION_FILE, json.dumps({**description, "tensors": path.name}))
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    for other in folder.glob(TENSORS_PATTERN):
-        if other != path:
-            other.unlink()
+    write_folder(Path(directory), description, tensors)
 
 
 def load_session(
-    directory: str | os.PathLike[str], video: VideoSource | None, **settings: Any
-) -> Sam2VideoInferenceSession:
-    """Reads a session back; see `Sam2VideoInferenceSession.load`."""
+    session_class: type[SessionT], directory: str | os.PathLike[str], video: VideoSource | None, **settings: Any
+) -> SessionT:
+    """Read a session back; see `Sam2VideoInferenceSession.load`."""
     path = Path(directory) / SESSION_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"no session in {path.parent}: there is no {SESSION_FILE}")
-    with _naming_the_file(path):
-        description = json.loads(path.read_text(encoding="utf-8"))
+    description, tensors = read_folder(Path(directory))
+    with naming_the_file(path):
         if description["format"] != FORMAT:
             raise ValueError(f"its format is {description['format']!r}, expected {FORMAT}")
-        name, stored_video = description["tensors"], _read_video(description["video"])
-        if Path(name).name != name:
-            raise ValueError(f"it names tensors outside its folder: {name!r}")
-        tensors = load_file(path.parent / name)
+        stored_video = _read_video(description["video"])
     _check_video(stored_video, video)
-    with _naming_the_file(path):
-        return _build_session(description, tensors, video, settings)
-
-
-@contextmanager
-def _naming_the_file(path: Path) -> Iterator[None]:
-    """Whatever is wrong with what a file says, the file is at fault."""
-    try:
-        yield
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError, SafetensorError) as error:
-        raise ValueError(f"{path} does not describe a session: {error!r}") from error
-
-
-def _flush(path: Path) -> None:
-    """Waits until a file is on the disk, so that what names it is not there before it."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _replace_text(path: Path, text: str) -> None:
-    """Writes a file so that it is either the old or the new one, whatever happens on the way."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    _flush(partial)
-    partial.replace(path)
+    with naming_the_file(path):
+        return _build_session(session_class, description, tensors, video, settings)
 
 
 # What is written
 
 
-def _describe(session: Sam2VideoInferenceSession, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _describe(session: SessionState, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """What goes into the JSON file; the tensors go into `tensors`."""
     if session.frames.processed is not None:
         raise TypeError(
@@ -198,10 +150,14 @@ def _encode_id(obj_id: Hashable) -> Any:
 
 
 def _build_session(
-    description: dict[str, Any], tensors: dict[str, Tensor], video: VideoSource | None, settings: dict[str, Any]
-) -> Sam2VideoInferenceSession:
+    session_class: type[SessionT],
+    description: dict[str, Any],
+    tensors: dict[str, Tensor],
+    video: VideoSource | None,
+    settings: dict[str, Any],
+) -> SessionT:
     processor = description["image_processor"]
-    session = Sam2VideoInferenceSession(
+    session = session_class(
         video=video,
         video_height=_optional_count(description["height"]),
         video_width=_optional_count(description["width"]),
@@ -264,10 +220,12 @@ def _build_track(entry: dict[str, Any], prefix: str, tensors: dict[str, Tensor])
 
 def _build_result(facts: dict[str, Any], place: str, tensors: dict[str, Tensor]) -> FrameResult:
     return FrameResult(
-        mask_logits=tensors.get(f"{place}.mask_logits"),
-        object_score=tensors[f"{place}.object_score"],
-        iou=tensors[f"{place}.iou"],
-        memory=FrameMemory(tensors.get(f"{place}.features"), tensors[f"{place}.pointer"]),
+        mask_logits=_optional_tensor(tensors, f"{place}.mask_logits", "1hw"),
+        object_score=_tensor(tensors, f"{place}.object_score", "1"),
+        iou=_tensor(tensors, f"{place}.iou", "1"),
+        memory=FrameMemory(
+            _optional_tensor(tensors, f"{place}.features", "dhw"), _tensor(tensors, f"{place}.pointer", "c")
+        ),
         is_conditioning=bool(facts["is_conditioning"]),
         tracked_in_reverse=facts["tracked_in_reverse"],
         provenance=_build_provenance(facts["provenance"]),
@@ -284,8 +242,29 @@ def _build_state(stored: dict[str, Any] | None, place: str, tensors: dict[str, T
 
 def _build_prompt(place: str, tensors: dict[str, Tensor]) -> Prompt:
     if f"{place}.mask" in tensors:
-        return MaskPrompt(tensors[f"{place}.mask"])
-    return PointPrompt(tensors[f"{place}.points"], tensors[f"{place}.labels"])
+        return MaskPrompt(_tensor(tensors, f"{place}.mask", "hw", floating=False))
+    points, labels = _tensor(tensors, f"{place}.points", "n2"), _tensor(tensors, f"{place}.labels", "n", floating=False)
+    if len(points) != len(labels):
+        raise ValueError(f"{place} has {len(points)} points and {len(labels)} labels")
+    return PointPrompt(points, labels)
+
+
+def _tensor(tensors: dict[str, Tensor], name: str, axes: str, floating: bool = True) -> Tensor:
+    """A tensor that was stored, with as many axes as there are letters; a digit is the length of its axis."""
+    tensor = tensors[name]
+    fits = tensor.ndim == len(axes) and all(
+        not axis.isdigit() or int(axis) == length for axis, length in zip(axes, tensor.shape, strict=True)
+    )
+    if not fits or tensor.is_floating_point() != floating:
+        kind = "floating-point" if floating else "integer or bool"
+        raise ValueError(
+            f"{name} must be {kind} with the axes ({', '.join(axes)}), got {tensor.dtype} {tuple(tensor.shape)}"
+        )
+    return tensor
+
+
+def _optional_tensor(tensors: dict[str, Tensor], name: str, axes: str) -> Tensor | None:
+    return _tensor(tensors, name, axes) if name in tensors else None
 
 
 def _build_provenance(stored: list | None) -> Provenance | None:

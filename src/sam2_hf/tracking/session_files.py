@@ -1,0 +1,155 @@
+"""A folder with one JSON file and the tensors that it names, replaced in a single step.
+
+The tensors are written first, under a new name, and `session.json` takes the place of the earlier one in a single
+rename: a save that is cut short leaves the earlier one readable. Savers wait for each other on a lock file. Nothing in
+such a folder is ever executed.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
+from torch import Tensor
+
+SESSION_FILE = "session.json"
+LOCK_FILE = ".session.lock"
+PARTIAL = ".saving-"
+FORMER_PARTIAL = "session.partial"  # of version 0.1
+TENSORS_NAME = re.compile(r"tensors-[0-9a-f]{16}\.safetensors")
+# How long a saver waits for another one, in seconds.
+LOCK_TIMEOUT = 600
+
+
+def write_folder(folder: Path, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write a description and its tensors, in the place of those in the folder.
+
+    Args:
+        folder: made if need be.
+        description: what JSON can hold; the name and the checksum of the tensors' file are added.
+        tensors: on any device.
+
+    Raises:
+        OSError: if the disk is full or the folder cannot be written. What was there is then as it was.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK_FILE, timeout=LOCK_TIMEOUT):
+        token = secrets.token_hex(8)
+        partial = folder / f"{PARTIAL}{token}"
+        path = folder / f"tensors-{token}.safetensors"
+        try:
+            partial.mkdir()
+            _write_tensors(partial / path.name, tensors)
+            stored = {**description, "tensors": path.name, "sha256": _checksum(partial / path.name)}
+            (partial / SESSION_FILE).write_text(json.dumps(stored), encoding="utf-8")
+            _flush(partial / path.name)
+            _flush(partial / SESSION_FILE)
+            (partial / path.name).replace(path)
+            (partial / SESSION_FILE).replace(folder / SESSION_FILE)
+        except BaseException:
+            if _named_tensors(folder) != path.name:
+                path.unlink(missing_ok=True)
+            raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        _remove_leftovers(folder, keep=path)
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a description and its tensors, which share no memory with the file.
+
+    Raises:
+        FileNotFoundError: if there is no `session.json`.
+        ValueError: if the files are damaged, or the description names a file outside the folder.
+    """
+    path = folder / SESSION_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"no session in {folder}: there is no {SESSION_FILE}")
+    with naming_the_file(path):
+        try:
+            return _read_once(path)
+        except FileNotFoundError:
+            # Somebody saved in between and removed what the description named. Now nobody can.
+            with FileLock(folder / LOCK_FILE, timeout=LOCK_TIMEOUT):
+                return _read_once(path)
+
+
+@contextmanager
+def naming_the_file(path: Path) -> Iterator[None]:
+    """Raise a `ValueError` that names the file for whatever is wrong with what it says."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError, SafetensorError) as error:
+        raise ValueError(f"{path} does not describe a session: {error!r}") from error
+
+
+def _read_once(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    description = json.loads(path.read_text(encoding="utf-8"))
+    name = description["tensors"]
+    if Path(name).name != name:
+        raise ValueError(f"it names tensors outside its folder: {name!r}")
+    # Not memory-mapped: a file that is cut short later would take the process with it.
+    content = (path.parent / name).read_bytes()
+    expected = description.get("sha256")  # earlier versions wrote none
+    if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+        raise ValueError(f"the checksum of {name} is not {expected}: the file was changed or damaged")
+    return description, load(content)
+
+
+def _remove_leftovers(folder: Path, keep: Path) -> None:
+    """Remove what earlier saves wrote, and what killed ones left. The lock is held, so nobody else is saving now.
+
+    Only names that are given here are touched, so that other files of the user stay.
+    """
+    for path in folder.iterdir():
+        if path.name.startswith(PARTIAL) and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != keep and (TENSORS_NAME.fullmatch(path.name) or path.name == FORMER_PARTIAL):
+            path.unlink(missing_ok=True)
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, f"the tensors cannot be written: {error}", str(path)) from error
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file: Any) -> str:
+    """The same on Python 3.10."""
+    digest = hashlib.sha256()
+    while chunk := file.read(2**20):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _named_tensors(folder: Path) -> str | None:
+    """The tensors' file of the session that is there; None if there is none, or it is no name of ours."""
+    try:
+        name = json.loads((folder / SESSION_FILE).read_text(encoding="utf-8"))["tensors"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return name if isinstance(name, str) and TENSORS_NAME.fullmatch(name) else None
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file is on the disk, so that what names it is not there before it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
