@@ -7,7 +7,9 @@ state and hands back results; only the session changes it. Pixels are the matter
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+import threading
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, SupportsIndex
 
@@ -112,6 +114,23 @@ class SessionState:
             max_vision_features_cache_size, "max_vision_features_cache_size"
         )
         self._next_version = 1
+        self._user = threading.RLock()
+
+    @contextmanager
+    def used_by_this_thread(self) -> Iterator[None]:
+        """Keep other threads out while a step is computed or the objects change.
+
+        Raises:
+            RuntimeError: if another thread is inside.
+        """
+        if not self._user.acquire(blocking=False):
+            raise RuntimeError(
+                "the session is used by another thread: give every thread a session of its own, or let them take turns"
+            )
+        try:
+            yield
+        finally:
+            self._user.release()
 
     # Frames
 
@@ -241,30 +260,55 @@ class SessionState:
         return sum(tensor.nbytes for track in self.tracks.values() for tensor in track.tensors())
 
     def add_prompts(self, frame_idx: int, prompts: Mapping[Hashable, Prompt], keep_old_points: bool = False) -> None:
-        """Gives objects, known or new, prompts on a frame, in the place of those they had there.
+        """Give objects, known or new, prompts on a frame, in the place of those they had there.
 
-        `keep_old_points` adds points to the points already there. The prompts are segmented when the model is next
-        called.
+        The prompts are segmented when the model is next called.
+
+        Args:
+            frame_idx: the index of the frame.
+            prompts: by object id.
+            keep_old_points: add points to the points already there.
+
+        Raises:
+            TypeError: for an index that is no integer.
+            IndexError: for a frame that the clip does not have, or a stream has passed.
+            ValueError: for an id that is not equal to itself, such as NaN.
         """
         frame_idx = self.check_frame_idx(frame_idx)
         if self.is_gone(frame_idx):
             raise self.frames.gone_error(frame_idx)
+        for obj_id in prompts:
+            if obj_id != obj_id:
+                raise ValueError(f"obj_ids must be equal to themselves to be found again, got {obj_id!r}")
         stored = {obj_id: prompt.stored_on(self.inference_state_device) for obj_id, prompt in prompts.items()}
-        for obj_id, prompt in stored.items():
-            self.tracks.setdefault(obj_id, ObjectState()).add_prompt(frame_idx, prompt, keep_old_points)
+        with self.used_by_this_thread():
+            for obj_id, prompt in stored.items():
+                self.tracks.setdefault(obj_id, ObjectState()).add_prompt(frame_idx, prompt, keep_old_points)
 
     def clear_prompts(self, frame_idx: int, obj_id: Hashable) -> None:
-        """Takes back an object's prompts on a frame, as if they had never been given.
+        """Take back an object's prompts on a frame, as if they had never been given.
 
-        Their result is dropped, and what was tracked from it alone. Raises a `KeyError` for an unknown object. A frame
-        without prompts is left as it is.
+        Their result is dropped, and what was tracked from it alone. A frame without prompts is left as it is.
+
+        Args:
+            frame_idx: the index of the frame.
+            obj_id: the object.
+
+        Raises:
+            KeyError: for an unknown object.
         """
-        self._track(obj_id).take_back_prompt(self.check_frame_idx(frame_idx))
+        with self.used_by_this_thread():
+            self._track(obj_id).take_back_prompt(self.check_frame_idx(frame_idx))
 
     def remove_object(self, obj_id: Hashable) -> None:
-        """Forgets an object; the others are not touched. Raises a `KeyError` for an unknown one."""
-        self._track(obj_id)
-        del self.tracks[obj_id]
+        """Forget an object; the others are not touched.
+
+        Raises:
+            KeyError: for an unknown object.
+        """
+        with self.used_by_this_thread():
+            self._track(obj_id)
+            del self.tracks[obj_id]
 
     def pending_frames(self) -> list[int]:
         """Frames with prompts that are not yet segmented, in order."""
@@ -278,11 +322,12 @@ class SessionState:
         return [frame for frame in pending if frame < max(next_frame, self.frames.num_streamed)]
 
     def reset_tracking_data(self) -> None:
-        """Forgets all objects, prompts and results; the video stays open and its newest features are kept."""
-        self.tracks.clear()
+        """Forget all objects, prompts and results; the video stays open and its newest features are kept."""
+        with self.used_by_this_thread():
+            self.tracks.clear()
 
     def reset_inference_session(self) -> None:
-        """Forgets all objects, prompts, results and features; the video stays open."""
+        """Forget all objects, prompts, results and features; the video stays open."""
         self.reset_tracking_data()
         self.feature_cache.clear()
 
@@ -294,7 +339,7 @@ class SessionState:
     # Results
 
     def store(self, frame_idx: int, results: Mapping[Hashable, FrameResult]) -> None:
-        """Keeps a frame's results: the one place where they change device and dtype."""
+        """Keep a frame's results: the one place where they change device and dtype."""
         # All copies are made before the first is kept: memory may run out.
         stored = {obj_id: result.stored_on(self.inference_state_device) for obj_id, result in results.items()}
         for obj_id, result in stored.items():
@@ -302,18 +347,18 @@ class SessionState:
             self._next_version += 1
 
     def prune(self, policy: MemoryPolicy, frame_idx: int, reverse: bool) -> None:
-        """Forgets what tracking from here onward cannot read, if that is what the session retains."""
+        """Forget what tracking from here onward cannot read, if that is what the session retains."""
         if self.retention == "readable":
             for track in self.tracks.values():
                 track.forget_unreadable(policy, frame_idx, reverse, keep_prompted=self.is_seekable)
 
     def settle_prompts(self) -> None:
-        """Notes that tracking sets out, from the prompts segmented so far: from now on prompts read them, too."""
+        """Note that tracking sets out, from the prompts segmented so far: from now on prompts read them, too."""
         for track in self.tracks.values():
             track.superseded.clear()
 
     def mark_tracked(self, frame_idx: int, obj_ids: Iterable[Hashable], reverse: bool) -> None:
-        """Notes that tracking passed a frame; a prompt that comes later then corrects these objects there."""
+        """Note that tracking passed a frame; a prompt that comes later then corrects these objects there."""
         for obj_id in obj_ids:
             results = self.tracks[obj_id].results
             if results[frame_idx].tracked_in_reverse != reverse:

@@ -75,8 +75,9 @@ class FrameStep:
         Returns:
             The ids of the objects that tracking has now passed here.
         """
-        step = self.compute(frame_idx, reverse, scope, encode)
-        self.keep(frame_idx, step, reverse, scope)
+        with self.session.used_by_this_thread():
+            step = self.compute(frame_idx, reverse, scope, encode)
+            self.keep(frame_idx, step, reverse, scope)
         return step.tracked
 
     def plan(self, frame_idx: int, reverse: bool = False, scope: Scope = "all") -> StepPlan:
