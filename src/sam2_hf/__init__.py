@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .processing_sam2 import Sam2Processor
     from .processing_sam2_video import Sam2VideoProcessor
     from .tracking.session import Sam2VideoInferenceSession
+    from .video_processing_sam2 import Sam2VideoVideoProcessor
 
 _NAMES = {
     "hub.bundled": ("bundled_checkpoint",),
@@ -56,6 +57,7 @@ _NAMES = {
     "presets": ("PRESETS",),
     "processing_sam2": ("Sam2Processor",),
     "processing_sam2_video": ("Sam2VideoProcessor",),
+    "video_processing_sam2": ("Sam2VideoVideoProcessor",),
     "tracking.session": ("Sam2VideoInferenceSession",),
 }
 """What each module gives to the package: at run time what the imports above are for type checkers."""
