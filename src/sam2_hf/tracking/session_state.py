@@ -19,6 +19,7 @@ from torch import Tensor
 from ..inputs.dtypes import read_dtype
 from ..inputs.lru_cache import LruCache
 from ..network.features import FrameFeatures
+from .frame_attributes import FrameAttributes
 from .frame_result import FrameResult
 from .frames import SessionFrames
 from .memory.policy import MemoryPolicy
@@ -41,7 +42,7 @@ class Follows(NamedTuple):
     dtype: bool
 
 
-class SessionState:
+class SessionState(FrameAttributes):
     """Everything that is known while one clip or stream is tracked.
 
     Invariants: `tracks` holds the objects in the order in which their ids were first given. Every pending frame has a
@@ -134,65 +135,6 @@ class SessionState:
 
     # Frames
 
-    @property
-    def video(self) -> VideoSource | None:
-        """Where frames come from; None for a stream whose frames are handed over."""
-        return self.frames.video
-
-    @property
-    def image_processor(self) -> Sam2ImageProcessor | None:
-        """What turns frames of `video` into the model's input."""
-        return self.frames.image_processor
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the pixels handed to the model."""
-        return self.frames.dtype
-
-    @property
-    def inference_device(self) -> torch.device:
-        """Where frames are computed."""
-        return self.frames.inference_device
-
-    @property
-    def video_storage_device(self) -> torch.device:
-        """Where pixels are kept while they are needed."""
-        return self.frames.storage_device
-
-    @property
-    def processing_device(self) -> torch.device | str | None:
-        """Where frames of `video` are resized; None for where they come from."""
-        return self.frames.processing_device
-
-    @property
-    def is_seekable(self) -> bool:
-        """Whether any frame can be read at any time."""
-        return self.frames.is_seekable
-
-    @property
-    def num_frames(self) -> int | None:
-        """Number of frames of the clip, None if its end is not known; of a stream, the frames so far."""
-        return self.frames.num_streamed if self.frames.is_handed_over else self.frames.total
-
-    @property
-    def num_frames_total(self) -> int | None:
-        """Number of frames of the clip, None for a stream or a source without a known end."""
-        return self.frames.total
-
-    @property
-    def newest_streamed(self) -> int | None:
-        """Index of the last frame of a stream that has come, None before the first and for clips."""
-        return self.frames.newest
-
-    def check_frame_idx(self, frame_idx: SupportsIndex) -> int:
-        """Return the index as an int.
-
-        Raises:
-            TypeError: if it is no integer.
-            IndexError: if the clip has no such frame.
-        """
-        return self.frames.check_index(frame_idx)
-
     def check_next_frame(self, pixel_values: Tensor, frame_idx: SupportsIndex | None, size: tuple[int, int]) -> int:
         """Return the index that `add_frame` will give; see `SessionFrames.check_next`.
 
@@ -205,14 +147,6 @@ class SessionState:
         if passed_over:
             raise IndexError(f"frame_idx {index} would pass over frame {passed_over[0]}, on which prompts wait")
         return index
-
-    def add_frame(self, pixel_values: Tensor, frame_idx: int) -> None:
-        """Take the next frame of a stream, checked by `check_next_frame`."""
-        self.frames.add(pixel_values, frame_idx)
-
-    def pixel_values(self, frame_idx: int) -> Tensor:
-        """Read a frame as the model's input (1, 3, H, W)."""
-        return self.frames.pixel_values(frame_idx)
 
     def is_gone(self, frame_idx: int) -> bool:
         """Whether a stream has passed the frame, so that nothing can be computed there any more. Reads nothing."""
