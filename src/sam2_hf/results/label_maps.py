@@ -1,0 +1,74 @@
+"""Label maps as palette PNGs, the format of DAVIS and MOSE: one file a frame, pixel value 0 for the background."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from .records import ObjectMask
+
+if TYPE_CHECKING:
+    from .image_result import ImageResult
+
+_MOST_LABELS = 254  # 255 is what annotators could not decide upon
+
+
+def label_map(objects: Sequence[ObjectMask], size: tuple[int, int], names: Sequence[Hashable]) -> np.ndarray:
+    """Write which object each pixel belongs to.
+
+    Args:
+        objects: their masks may overlap; smaller ones are written over larger ones.
+        size: (height, width).
+        names: the label of an object is its position in them, from 1.
+
+    Returns:
+        uint8 (height, width), 0 where no object is.
+
+    Raises:
+        ValueError: more than 254 names.
+    """
+    if len(names) > _MOST_LABELS:
+        raise ValueError(f"a label map holds at most {_MOST_LABELS} objects, got {len(names)}")
+    labels = np.zeros(size, np.uint8)
+    for item in sorted(objects, key=lambda item: -item.area):
+        labels[item.mask] = list(names).index(item.name) + 1
+    return labels
+
+
+def davis_palette() -> list[int]:
+    """List the 256 colours of PASCAL VOC and DAVIS, as Pillow takes them: red, green, blue, red, ..."""
+    colours = []
+    for label in range(256):
+        for channel in range(3):
+            colours.append(sum((label >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8)))
+    return colours
+
+
+def write_label_map(path: str | os.PathLike[str], labels: np.ndarray) -> None:
+    """Write a label map (height, width), uint8, as a PNG with DAVIS's palette."""
+    image = Image.fromarray(labels)
+    image.putpalette(davis_palette())
+    image.save(path)
+
+
+def write_label_maps(
+    folder: str | os.PathLike[str], results: Iterable[ImageResult], names: Sequence[Hashable]
+) -> list[Path]:
+    """Write the label maps of a clip as 00000.png, 00001.png, ..., by the numbers of its frames, one at a time.
+
+    Returns:
+        The files that were written.
+    """
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, result in enumerate(results):
+        path = root / f"{number if result.frame is None else result.frame:05d}.png"
+        write_label_map(path, label_map(result.objects, result.size, names))
+        written.append(path)
+    return written

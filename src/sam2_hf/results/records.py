@@ -1,0 +1,88 @@
+"""One object's mask in one image, with what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ..masks.rle import Rle, compress_rle, mask_run_lengths, rle_area, rle_to_box, rle_to_mask
+from .polygons import Polygon, mask_to_polygons
+
+Box = tuple[int, int, int, int]
+
+
+class ShownPrompt(NamedTuple):
+    """What an object was prompted with, in pixels: points (x, y) with labels, and a box (x0, y0, x1, y1)."""
+
+    points: tuple[tuple[float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class ObjectMask:
+    """The mask of one object in one image. Only its run lengths are kept.
+
+    Attributes:
+        name: the caller's name of the object, or its number from 1.
+        rle: COCO run lengths, {"size": [height, width], "counts": int32 (runs,)}.
+        score: predicted IoU of the mask with the object, about 0 to 1; None where nothing predicts it.
+        object_score: logit of the object being visible; None for images, where it is taken to be.
+        prompt: what the object was prompted with in this image.
+        extra: further facts by name, which tables and JSON files show.
+    """
+
+    name: Hashable
+    rle: Rle
+    score: float | None = None
+    object_score: float | None = None
+    prompt: ShownPrompt | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the image."""
+        height, width = self.rle["size"]
+        return height, width
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The mask, (height, width) bool. Decoded anew by each use."""
+        return rle_to_mask(self.rle).numpy()
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return rle_area(self.rle)
+
+    @property
+    def visible(self) -> bool:
+        """Whether the object is in sight: its object score is positive and its mask is not empty."""
+        return (self.object_score is None or self.object_score > 0) and self.area > 0
+
+    @property
+    def box(self) -> Box:
+        """(x0, y0, x1, y1) around the mask in pixels: x1 and y1 are the first column and row beyond it. Zeros for an
+        empty mask."""
+        if not self.area:
+            return 0, 0, 0, 0
+        left, top, right, bottom = rle_to_box(self.rle)
+        return left, top, right + 1, bottom + 1
+
+    def polygons(self, tolerance: float = 1.0) -> list[Polygon]:
+        """Trace the mask; see `mask_to_polygons`."""
+        return mask_to_polygons(self.mask, tolerance)
+
+    def compressed_rle(self) -> Rle:
+        """Encode the run lengths as a string, as pycocotools and JSON files have them."""
+        return compress_rle(self.rle)
+
+
+def encode_masks(masks: torch.Tensor) -> list[Rle]:
+    """Encode masks (N, height, width), bool, as run lengths in arrays."""
+    size = list(masks.shape[-2:])
+    return [{"size": size, "counts": counts} for counts in mask_run_lengths(masks)]
