@@ -31,11 +31,17 @@ if TYPE_CHECKING:
     from .modeling_sam2 import Sam2Model, Sam2PreTrainedModel, Sam2VisionModel
     from .modeling_sam2_video import Sam2VideoModel
     from .outputs import Sam2ImageSegmentationOutput, Sam2VideoSegmentationOutput, Sam2VisionEncoderOutput
+    from .predictors.loaded_models import release_models
+    from .predictors.segmenter import Segmentation, Segmenter, segment, segment_everything
+    from .predictors.tracker import Tracker, Tracks, track
     from .presets import PRESETS
     from .processing_sam2 import Sam2Processor
     from .processing_sam2_video import Sam2VideoProcessor
+    from .results.clip_result import ClipResult
+    from .results.image_result import ImageResult
+    from .results.overlay import OverlayStyle
+    from .results.polygons import mask_to_polygons
     from .tracking.session import Sam2VideoInferenceSession
-    from .video_processing_sam2 import Sam2VideoVideoProcessor
 
 _NAMES = {
     "hub.bundled": ("bundled_checkpoint",),
@@ -54,10 +60,16 @@ _NAMES = {
     "modeling_sam2": ("Sam2Model", "Sam2PreTrainedModel", "Sam2VisionModel"),
     "modeling_sam2_video": ("Sam2VideoModel",),
     "outputs": ("Sam2ImageSegmentationOutput", "Sam2VideoSegmentationOutput", "Sam2VisionEncoderOutput"),
+    "predictors.loaded_models": ("release_models",),
+    "predictors.segmenter": ("Segmentation", "Segmenter", "segment", "segment_everything"),
+    "predictors.tracker": ("Tracker", "Tracks", "track"),
     "presets": ("PRESETS",),
     "processing_sam2": ("Sam2Processor",),
     "processing_sam2_video": ("Sam2VideoProcessor",),
-    "video_processing_sam2": ("Sam2VideoVideoProcessor",),
+    "results.clip_result": ("ClipResult",),
+    "results.image_result": ("ImageResult",),
+    "results.overlay": ("OverlayStyle",),
+    "results.polygons": ("mask_to_polygons",),
     "tracking.session": ("Sam2VideoInferenceSession",),
 }
 """What each module gives to the package: at run time what the imports above are for type checkers."""

@@ -1,0 +1,104 @@
+"""Checkpoints, loaded once and kept: a model and its processor for each checkpoint, device and dtype."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import Any, NamedTuple
+
+import torch
+
+from ..hub.bundled import bundled_checkpoint
+from ..inputs.lru_cache import LruCache
+from ..modeling_sam2 import Sam2Model
+from ..modeling_sam2_video import Sam2VideoModel
+from ..processing_sam2 import Sam2Processor
+from ..processing_sam2_video import Sam2VideoProcessor
+
+logger = logging.getLogger(__name__)
+
+_MOST_MODELS = 4  # that are kept loaded
+_DEFAULT_NOTICE = (
+    "no checkpoint was named: using the bundled one, which knows a synthetic world and no photographs; "
+    "name another with checkpoint='facebook/sam2.1-hiera-tiny'"
+)
+
+
+class LoadedModel(NamedTuple):
+    """A model in evaluation mode and its processor."""
+
+    checkpoint: str
+    model: Any
+    processor: Any
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether it is the checkpoint that comes with the package."""
+        return self.checkpoint == bundled_checkpoint()
+
+
+_models: LruCache[tuple[bool, str, str, str], LoadedModel] = LruCache(_MOST_MODELS)
+_lock = threading.Lock()
+_noticed = False
+
+
+def load_model(
+    checkpoint: str | os.PathLike[str] | None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    *,
+    video: bool,
+) -> LoadedModel:
+    """Load a checkpoint, or take it where it is loaded already.
+
+    Args:
+        checkpoint: a folder or a name on the Hub; None for the bundled one, which is said once in one line.
+        device: where it runs; None for a GPU where there is one, else the CPU.
+        dtype: of its weights; None for that of the checkpoint.
+        video: whether it is to track, or to segment images.
+
+    Returns:
+        The model in evaluation mode, and its processor.
+
+    Raises:
+        OSError, ValueError: as `from_pretrained`.
+    """
+    global _noticed
+    name = bundled_checkpoint() if checkpoint is None else os.fspath(checkpoint)
+    where = torch.device(device or best_device())
+    kind = dtype if isinstance(dtype, torch.dtype) or dtype is None else getattr(torch, dtype, None)
+    if dtype is not None and not isinstance(kind, torch.dtype):
+        raise ValueError(f"dtype must be a torch dtype or its name, such as 'bfloat16', got {dtype!r}")
+    key = (video, name, str(where), str(kind))
+    with _lock:
+        if checkpoint is None and not _noticed:
+            _noticed = True
+            logger.warning(_DEFAULT_NOTICE)
+        loaded = _models.get(key)
+        if loaded is None:
+            loaded = _load(name, where, kind, video)
+            _models.put(key, loaded)
+    return loaded
+
+
+def release_models() -> None:
+    """Forget all models that are kept loaded; memory is free when the last result that holds one is gone."""
+    _models.clear()
+
+
+def best_device() -> str:
+    """Name the device that a model runs on unless told otherwise: a GPU where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _load(name: str, device: torch.device, dtype: torch.dtype | None, video: bool) -> LoadedModel:
+    options: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
+    if video:
+        model: Any = Sam2VideoModel.from_pretrained(name, **options)
+        processor: Any = Sam2VideoProcessor.from_pretrained(name)
+    else:
+        model, processor = Sam2Model.from_pretrained(name, **options), Sam2Processor.from_pretrained(name)
+    return LoadedModel(name, model.to(device).eval(), processor)

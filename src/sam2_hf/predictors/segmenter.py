@@ -1,0 +1,361 @@
+"""Images in one call: the objects that prompts mean, or everything there is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..inputs.images import LoadedImage, read_images
+from ..mask_generation.pipeline import Sam2MaskGenerationPipeline
+from ..results.image_result import ImageResult
+from ..results.records import ObjectMask, encode_masks
+from .loaded_models import LoadedModel, load_model
+from .object_prompts import ObjectPrompt, read_object_prompt, read_object_prompts
+
+_BUNDLED_THRESHOLDS = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7}  # its good masks score lower than Meta's
+
+
+class Segmenter:
+    """Segments images with one model, which stays loaded.
+
+    Args:
+        checkpoint: a folder or a name on the Hub; the bundled one by default.
+        device: where the model runs; a GPU where there is one, else the CPU.
+        dtype: of its weights, such as "bfloat16"; that of the checkpoint by default.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | os.PathLike[str] | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+    ):
+        self.loaded: LoadedModel = load_model(checkpoint, device, dtype, video=False)
+
+    @property
+    def model(self) -> Any:
+        """The `Sam2Model`."""
+        return self.loaded.model
+
+    @property
+    def processor(self) -> Any:
+        """The `Sam2Processor`."""
+        return self.loaded.processor
+
+    def encode(self, image: Any) -> EncodedImage:
+        """Encode an image, for any number of prompts.
+
+        Args:
+            image: a PIL image, path, URL, array or tensor.
+
+        Raises:
+            TypeError, ValueError: it cannot be read.
+        """
+        return EncodedImage(self, image)
+
+    def segment(self, image: Any, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None) -> Any:
+        """Segment the objects that prompts mean; see `segment`."""
+        if not isinstance(image, (list, tuple)):
+            return self.encode(image).segment(points, labels, boxes, masks)
+        given = {"points": points, "labels": labels, "boxes": boxes, "masks": masks}
+        for name, values in given.items():
+            if values is not None and (not hasattr(values, "__len__") or len(values) != len(image)):
+                raise ValueError(f"{name} must be a list with those of each of the {len(image)} images, got {values!r}")
+        return [
+            self.encode(one).segment(**{name: None if values is None else values[i] for name, values in given.items()})
+            for i, one in enumerate(image)
+        ]
+
+    def segment_everything(self, image: Any, **settings: Any) -> Any:
+        """Segment everything in an image; see `segment_everything`."""
+        if isinstance(image, (list, tuple)):
+            return [self.segment_everything(one, **settings) for one in image]
+        generator = Sam2MaskGenerationPipeline(model=self.model, image_processor=self.processor.image_processor)
+        defaults = _BUNDLED_THRESHOLDS if self.loaded.is_bundled else {}
+        pixels = _as_bytes(_read(image))
+        records = generator(Image.fromarray(pixels), output_mode="uncompressed_rle", **{**defaults, **settings})
+        objects = [_everything_object(number, record) for number, record in enumerate(records, start=1)]
+        return ImageResult(objects, pixels, pixels.shape[:2], _file_name(image))
+
+
+class EncodedImage:
+    """An image that is encoded once, for any number of prompts.
+
+    Args:
+        segmenter: encodes it.
+        image: a PIL image, path, URL, array or tensor.
+    """
+
+    def __init__(self, segmenter: Segmenter, image: Any):
+        loaded = _read(image)
+        self.segmenter = segmenter
+        self.pixels = _as_bytes(loaded)
+        self.size: tuple[int, int] = (self.pixels.shape[0], self.pixels.shape[1])
+        self.file_name = _file_name(image)
+        is_bytes = loaded.pixels.dtype == torch.uint8
+        given = {"images": loaded.pixels, "input_data_format": "channels_first"} if is_bytes else {"images": image}
+        inputs = segmenter.processor(**given, return_tensors="pt")
+        pixel_values = inputs["pixel_values"].to(segmenter.model.device, segmenter.model.dtype)
+        with torch.inference_mode():
+            self.embeddings: list[Tensor] = segmenter.model.get_image_embeddings(pixel_values)
+
+    def segment(self, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None) -> Segmentation:
+        """Segment the objects that prompts mean; the forms of the prompts are those of `segment`."""
+        prompts = read_object_prompts(points, labels, boxes, masks)
+        return Segmentation(self, prompts, self.predict(prompts, [None] * len(prompts)))
+
+    def predict(self, prompts: Sequence[ObjectPrompt], starts: Sequence[Tensor | None]) -> list[ObjectPrediction]:
+        """Decode prompts.
+
+        Args:
+            prompts: one an object.
+            starts: logits (h, w) of an earlier prediction to start from, or None, for each; a prompt's own mask gives
+                way to them.
+
+        Returns:
+            What the model says of each object, as it would say it of that object alone.
+        """
+        completed = [_with_box_of_mask(prompt, self.size) for prompt in prompts]
+        groups: dict[tuple[bool, bool, bool], list[int]] = {}
+        for index, (prompt, start) in enumerate(zip(completed, starts, strict=True)):
+            kind = (prompt.is_ambiguous and start is None, start is not None, start is None and prompt.mask is not None)
+            groups.setdefault(kind, []).append(index)
+        predictions: dict[int, ObjectPrediction] = {}
+        for (is_ambiguous, _, has_masks), members in groups.items():
+            logits = [start for index in members if (start := starts[index]) is not None]
+            found = self._decode([completed[index] for index in members], logits, is_ambiguous, has_masks)
+            predictions.update(zip(members, found, strict=True))
+        return [predictions[index] for index in range(len(prompts))]
+
+    @torch.inference_mode()
+    def _decode(
+        self, prompts: Sequence[ObjectPrompt], logits: Sequence[Tensor], is_ambiguous: bool, has_masks: bool
+    ) -> list[ObjectPrediction]:
+        model, processor = self.segmenter.model, self.segmenter.processor
+        given: dict[str, Any] = {}
+        if any(prompt.points for prompt in prompts):
+            given["input_points"] = [[[list(point) for point in prompt.points] for prompt in prompts]]
+            given["input_labels"] = [[list(prompt.labels) for prompt in prompts]]
+        if any(prompt.box is not None for prompt in prompts):
+            given["input_boxes"] = [[None if prompt.box is None else list(prompt.box) for prompt in prompts]]
+        if has_masks:
+            given["input_masks"] = [[prompt.mask for prompt in prompts]]
+        inputs = processor(original_sizes=[list(self.size)], return_tensors="pt", **given).to(model.device)
+        if logits:
+            inputs["input_masks"] = torch.stack(list(logits))[None]
+        if "input_masks" in inputs:
+            inputs["input_masks"] = inputs["input_masks"].to(model.device, model.dtype)
+        outputs = model(**inputs, image_embeddings=self.embeddings, multimask_output=is_ambiguous)
+        found, scores = outputs.pred_masks[0].float().cpu(), outputs.iou_scores[0].float().cpu()
+        return [ObjectPrediction(found[row], scores[row]) for row in range(len(prompts))]
+
+    def masks_of(self, logits: Tensor) -> Tensor:
+        """Bring logits (objects, h, w) to masks of the image's size, bool (objects, height, width)."""
+        post_process = self.segmenter.processor.post_process_masks
+        return post_process(logits[None, :, None], [list(self.size)])[0][:, 0]
+
+
+class ObjectPrediction:
+    """What the model says of one object.
+
+    Args:
+        logits: (candidates, h, w) of the masks, three for a single point and one for everything else.
+        scores: (candidates,), their predicted IoU.
+        chosen: which of them is the object's mask; by default the one with the best score.
+    """
+
+    def __init__(self, logits: Tensor, scores: Tensor, chosen: int | None = None):
+        self.logits = logits
+        self.scores = scores
+        self.chosen = int(scores.argmax()) if chosen is None else chosen
+
+
+class Segmentation(ImageResult):
+    """The objects of an image, which can be refined.
+
+    Args:
+        encoded: the image.
+        prompts: one an object.
+        predictions: what the model said of each.
+    """
+
+    def __init__(self, encoded: EncodedImage, prompts: Sequence[ObjectPrompt], predictions: Sequence[ObjectPrediction]):
+        self.encoded = encoded
+        self.prompts = list(prompts)
+        self.predictions = list(predictions)
+        chosen = torch.stack([found.logits[found.chosen] for found in self.predictions])
+        rles = encode_masks(encoded.masks_of(chosen))
+        objects = [
+            ObjectMask(prompt.name, rle, float(found.scores[found.chosen]), prompt=prompt.shown())
+            for prompt, found, rle in zip(self.prompts, self.predictions, rles, strict=True)
+        ]
+        super().__init__(objects, encoded.pixels, encoded.size, encoded.file_name)
+
+    def refine(
+        self, name: Hashable | None = None, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None
+    ) -> Segmentation:
+        """Add to the prompts of one object, starting from its mask.
+
+        Args:
+            name: the object; may be left out where there is one.
+            points: further points (x, y) or [(x, y), ...], beside those given before.
+            labels: of the further points, 1 on the object and 0 on the background; 1 by default.
+            boxes: a box (x0, y0, x1, y1) instead of the one before.
+            masks: a mask (height, width) to start from instead of the one found.
+
+        Returns:
+            All objects, this one with its new mask. The result before is not changed.
+
+        Raises:
+            KeyError: there is no object of that name.
+            ValueError, TypeError: naming the argument.
+        """
+        index = self._index(name)
+        before, found = self.prompts[index], self.predictions[index]
+        further = read_object_prompt(before.name, points, labels, boxes, masks)
+        prompt = ObjectPrompt(
+            before.name,
+            before.points + further.points,
+            before.labels + further.labels,
+            before.box if further.box is None else further.box,
+            before.mask if further.mask is None else further.mask,
+        )
+        start = found.logits[found.chosen] if further.mask is None else None
+        (new,) = self.encoded.predict([prompt], [start])
+        return self._with(index, prompt, new)
+
+    def candidates(self, name: Hashable | None = None) -> list[tuple[np.ndarray, float]]:
+        """List the masks (height, width), bool, that the model offers for an object, with their predicted IoU."""
+        found = self.predictions[self._index(name)]
+        masks = self.encoded.masks_of(found.logits).numpy()
+        return [(mask, float(score)) for mask, score in zip(masks, found.scores, strict=True)]
+
+    def choose(self, candidate: int, name: Hashable | None = None) -> Segmentation:
+        """Take another candidate as an object's mask, by its number in `candidates`.
+
+        Raises:
+            IndexError: there is no such candidate.
+        """
+        index = self._index(name)
+        found = self.predictions[index]
+        if not 0 <= candidate < len(found.scores):
+            raise IndexError(f"candidate must be 0 to {len(found.scores) - 1}, got {candidate}")
+        return self._with(index, self.prompts[index], ObjectPrediction(found.logits, found.scores, candidate))
+
+    def _with(self, index: int, prompt: ObjectPrompt, prediction: ObjectPrediction) -> Segmentation:
+        prompts, predictions = list(self.prompts), list(self.predictions)
+        prompts[index], predictions[index] = prompt, prediction
+        return Segmentation(self.encoded, prompts, predictions)
+
+    def _index(self, name: Hashable | None) -> int:
+        names = [prompt.name for prompt in self.prompts]
+        if name is None and len(names) == 1:
+            return 0
+        if name not in names:
+            raise KeyError(f"name must be one of {names}, got {name!r}")
+        return names.index(name)
+
+
+def segment(
+    image: Any,
+    points: Any = None,
+    labels: Any = None,
+    boxes: Any = None,
+    masks: Any = None,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> Any:
+    """Segment the objects of an image that prompts mean.
+
+    Prompts are in pixels of the image, flat for one object, a list for several, or a dictionary by name. The model
+    stays loaded for the next call. A single point may mean several things: of three masks the one with the best score
+    is taken, and `candidates()` has them all. A mask alone stands for itself and the box around it.
+
+    Args:
+        image: a PIL image, path, URL, array or tensor; or a list of images, and then each prompt is a list with those
+            of each image.
+        points: (x, y) or [(x, y), ...] for one object, [[(x, y), ...], ...] for several, {name: [(x, y), ...]}.
+        labels: as `points`, with 1 (on the object) or 0 (on the background) instead of (x, y); 1 by default.
+        boxes: (x0, y0, x1, y1) for one object, a list of them for several, {name: (x0, y0, x1, y1)}.
+        masks: rough masks (height, width) to start from, of any size: one, a list of them, or {name: mask}.
+        checkpoint: a folder or a name on the Hub; the bundled one by default.
+        device: where the model runs; a GPU where there is one, else the CPU.
+        dtype: of the model's weights, such as "bfloat16"; that of the checkpoint by default.
+
+    Returns:
+        A `Segmentation` with `masks`, `boxes`, `scores`, `polygons()`, `save(path)`, `refine(...)`; a list of them
+        for a list of images.
+
+    Raises:
+        ValueError, TypeError: naming the argument, what was expected and what came.
+        OSError: the checkpoint cannot be found.
+    """
+    return Segmenter(checkpoint, device, dtype).segment(image, points, labels, boxes, masks)
+
+
+def segment_everything(
+    image: Any,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    **settings: Any,
+) -> Any:
+    """Segment everything in an image, by a grid of points.
+
+    Args:
+        image: a PIL image, path, URL, array or tensor; or a list of images.
+        checkpoint: a folder or a name on the Hub; the bundled one by default.
+        device: where the model runs; a GPU where there is one, else the CPU.
+        dtype: of the model's weights; that of the checkpoint by default.
+        settings: of `Sam2MaskGenerationPipeline`, such as `points_per_crop=16` or `pred_iou_thresh=0.8`.
+
+    Returns:
+        An `ImageResult`, its objects numbered from 1 by descending predicted IoU; a list of them for a list of images.
+    """
+    return Segmenter(checkpoint, device, dtype).segment_everything(image, **settings)
+
+
+def _with_box_of_mask(prompt: ObjectPrompt, size: tuple[int, int]) -> ObjectPrompt:
+    """A mask alone tells the decoder little; with the box around it, it gives the object."""
+    if prompt.mask is None or prompt.points or prompt.box is not None:
+        return prompt
+    rows, columns = np.flatnonzero(prompt.mask.any(1)), np.flatnonzero(prompt.mask.any(0))
+    down, across = size[0] / prompt.mask.shape[0], size[1] / prompt.mask.shape[1]
+    corners = (columns[0] * across, rows[0] * down, (columns[-1] + 1) * across, (rows[-1] + 1) * down)
+    x0, y0, x1, y1 = map(float, corners)
+    return replace(prompt, box=(x0, y0, x1, y1))
+
+
+def _read(image: Any) -> LoadedImage:
+    found = read_images(image)
+    if len(found) != 1:
+        raise ValueError(f"image must be one image, or a list of images, got a batch of {len(found)}")
+    return found[0]
+
+
+def _as_bytes(loaded: LoadedImage) -> np.ndarray:
+    """An image as uint8 (height, width, 3)."""
+    pixels = loaded.pixels.cpu()
+    if pixels.dtype != torch.uint8:
+        pixels = (pixels * (255 / loaded.white)).round().clamp(0, 255).to(torch.uint8)
+    return pixels.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
+
+
+def _file_name(image: Any) -> str:
+    return os.fspath(image) if isinstance(image, (str, os.PathLike)) else getattr(image, "filename", "") or ""
+
+
+def _everything_object(number: int, record: dict[str, Any]) -> ObjectMask:
+    rle = record["segmentation"]
+    counts = {"size": rle["size"], "counts": np.asarray(rle["counts"], np.int32)}
+    return ObjectMask(number, counts, record["predicted_iou"], extra={"stability_score": record["stability_score"]})

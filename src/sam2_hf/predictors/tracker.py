@@ -1,0 +1,276 @@
+"""Clips in one call: objects tracked from prompts on any frames, corrected afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..results.clip_result import ClipResult
+from ..results.image_result import ImageResult
+from ..results.records import ObjectMask, ShownPrompt, encode_masks
+from ..video_io.open_video import VideoSource, open_video
+from .loaded_models import LoadedModel, load_model
+from .object_prompts import ObjectPrompt, read_object_prompt
+
+_PROMPT_KEYS = ("frame", "points", "labels", "box", "mask")
+
+
+class Tracker:
+    """Tracks objects through clips with one model, which stays loaded.
+
+    Args:
+        checkpoint: a folder or a name on the Hub; the bundled one by default.
+        device: where the model runs; a GPU where there is one, else the CPU.
+        dtype: of its weights, such as "bfloat16"; that of the checkpoint by default.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | os.PathLike[str] | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+    ):
+        self.loaded: LoadedModel = load_model(checkpoint, device, dtype, video=True)
+
+    @property
+    def model(self) -> Any:
+        """The `Sam2VideoModel`."""
+        return self.loaded.model
+
+    @property
+    def processor(self) -> Any:
+        """The `Sam2VideoProcessor`."""
+        return self.loaded.processor
+
+    def track(self, clip: Any, prompts: Mapping[Hashable, Any], progress: bool = False) -> Tracks:
+        """Track objects through a clip; see `track`."""
+        tracks = Tracks(self, _open(clip), _clip_name(clip))
+        tracks.add(prompts)
+        return tracks.run(progress=progress)
+
+    def stream(self, video: Any, prompts: Mapping[Hashable, Any]) -> Iterator[ImageResult]:
+        """Track through a clip or stream of any length in constant memory.
+
+        Args:
+            video: anything that `open_video` takes: a file, a camera, a generator, an address.
+            prompts: as those of `track`; of a stream, on frames that have not passed.
+
+        Returns:
+            Each frame as it is tracked, with its objects and its image.
+        """
+        source = _open(video)
+        session = self.processor.init_video_session(source, inference_device=self.model.device, retention="readable")
+        shown = add_prompts(self.processor, session, read_clip_prompts(prompts))
+        for output in self.model.propagate_in_video_iterator(session):
+            objects = _objects(self.processor, output, source.size, shown.get(output.frame_idx, {}))
+            pixels = source[output.frame_idx].permute(1, 2, 0).cpu().numpy()
+            yield ImageResult(objects, pixels, source.size, frame=output.frame_idx)
+
+
+class Tracks(ClipResult):
+    """The objects of a clip, which can be corrected, added to, renamed and removed.
+
+    Args:
+        tracker: computes them.
+        video: an open source that can be read in any order.
+        name: of the clip.
+
+    Raises:
+        ValueError: the video is a stream.
+    """
+
+    def __init__(self, tracker: Tracker, video: VideoSource, name: str = "clip"):
+        super().__init__(video, name)
+        if not video.seekable:
+            raise ValueError(
+                "a stream cannot be corrected or read again: track it with Tracker().stream(video, prompts)"
+            )
+        self.tracker = tracker
+        self.session = tracker.processor.init_video_session(video, inference_device=tracker.model.device)
+        self._shown: dict[int, dict[Hashable, ShownPrompt]] = {}
+
+    @property
+    def names(self) -> list[Hashable]:
+        """The names of the objects, in the order in which they came."""
+        return list(self.session.obj_ids)
+
+    def add(self, prompts: Mapping[Hashable, Any]) -> None:
+        """Prompt objects, known or new ones, in the form of `track`; `run` computes what that changes.
+
+        Raises:
+            ValueError, TypeError, IndexError: naming what is wrong; nothing is changed then.
+        """
+        for frame, shown in add_prompts(self.tracker.processor, self.session, read_clip_prompts(prompts)).items():
+            self._shown.setdefault(frame, {}).update(shown)
+
+    def run(self, progress: bool = False, backward: bool = True) -> Tracks:
+        """Compute what is not computed yet, over the whole clip.
+
+        Args:
+            progress: whether a bar shows how far it is.
+            backward: whether objects are followed back from their first prompts to the start of the clip as well.
+
+        Returns:
+            These tracks.
+        """
+        model, processor = self.tracker.model, self.tracker.processor
+        needs_to_go_back = backward and any(min(track.prompted_frames()) for track in self.session.tracks.values())
+        direction = "both" if needs_to_go_back else "forward"
+        for output in model.propagate_in_video_iterator(self.session, direction=direction, show_progress_bar=progress):
+            self.put(output.frame_idx, _objects(processor, output, self.size, self._shown.get(output.frame_idx, {})))
+        return self
+
+    def correct(
+        self,
+        name: Hashable,
+        frame: int,
+        points: Any = None,
+        labels: Any = None,
+        box: Any = None,
+        mask: Any = None,
+        progress: bool = False,
+    ) -> Tracks:
+        """Correct an object on a frame, and compute what that changes in the rest of the clip.
+
+        Args:
+            name: the object.
+            frame: the number of the frame.
+            points: (x, y) or [(x, y), ...], which start from the mask that is there.
+            labels: 1 on the object and 0 on the background, one a point; 1 by default.
+            box: (x0, y0, x1, y1).
+            mask: the right mask, (height, width), instead of points and box.
+            progress: whether a bar shows how far it is.
+
+        Returns:
+            These tracks.
+
+        Raises:
+            KeyError: there is no object of that name.
+            ValueError, TypeError, IndexError: naming what is wrong; nothing is changed then.
+        """
+        if name not in self.names:
+            raise KeyError(f"name must be one of {self.names}, got {name!r}")
+        given = {"points": points, "labels": labels, "box": box, "mask": mask}
+        prompt = {key: value for key, value in given.items() if value is not None}
+        self.add({name: {"frame": frame, **prompt}})
+        return self.run(progress=progress)
+
+    def remove(self, name: Hashable) -> None:
+        """Forget an object; the others are not touched.
+
+        Raises:
+            KeyError: there is no object of that name.
+        """
+        self.session.remove_object(name)
+        for shown in self._shown.values():
+            shown.pop(name, None)
+        for frame in self.frames:
+            self.put(frame, [item for item in self[frame].objects if item.name != name])
+
+
+def track(
+    clip: Any,
+    prompts: Mapping[Hashable, Any],
+    *,
+    progress: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> Tracks:
+    """Track objects through a clip.
+
+    The model stays loaded for the next call.
+
+    Args:
+        clip: a file, a folder of images, a list, an array, an address of a recording; see `open_video`.
+        prompts: by the objects' names, `{"cup": dict(frame=0, points=[(210, 350)])}`. A prompt has `frame` (0 by
+            default) and any of `points`, `labels` and `box`, or `mask`, in the flat forms of `segment`; a list of
+            points alone is on frame 0; a list of such dictionaries prompts an object on several frames.
+        progress: whether a bar shows how far it is.
+        checkpoint: a folder or a name on the Hub; the bundled one by default.
+        device: where the model runs; a GPU where there is one, else the CPU.
+        dtype: of the model's weights, such as "bfloat16"; that of the checkpoint by default.
+
+    Returns:
+        Tracks: `tracks[frame]` is a frame with its masks, `save("out.mp4")`, `to_csv`, `to_coco`, `correct(...)`.
+
+    Raises:
+        ValueError, TypeError, IndexError: naming what is wrong with the prompts or the clip.
+        OSError: the clip or the checkpoint cannot be found.
+    """
+    return Tracker(checkpoint, device, dtype).track(clip, prompts, progress)
+
+
+def read_clip_prompts(prompts: Mapping[Hashable, Any]) -> dict[int, list[ObjectPrompt]]:
+    """Read the prompts of a clip by their frames.
+
+    Raises:
+        ValueError, TypeError: naming the object.
+    """
+    if not isinstance(prompts, Mapping) or not prompts:
+        raise ValueError(f"prompts must be a dictionary by the objects' names, {{'cup': {{...}}}}, got {prompts!r}")
+    by_frame: dict[int, list[ObjectPrompt]] = {}
+    for name, value in prompts.items():
+        several = isinstance(value, Sequence) and len(value) > 0 and all(isinstance(item, Mapping) for item in value)
+        for item in value if several else [value]:
+            fields = dict(item) if isinstance(item, Mapping) else {"points": item}
+            unknown = [key for key in fields if key not in _PROMPT_KEYS]
+            if unknown:
+                raise ValueError(f"the prompt of {name!r} may have {', '.join(_PROMPT_KEYS)}, got {', '.join(unknown)}")
+            frame = fields.pop("frame", 0)
+            renamed = {{"box": "boxes", "mask": "masks"}.get(key, key): value for key, value in fields.items()}
+            by_frame.setdefault(frame, []).append(read_object_prompt(name, **renamed))
+    return by_frame
+
+
+def add_prompts(
+    processor: Any, session: Any, by_frame: Mapping[int, Sequence[ObjectPrompt]]
+) -> dict[int, dict[Hashable, ShownPrompt]]:
+    """Hand prompts to a session.
+
+    Returns:
+        What to draw, by frame and name.
+    """
+    for frame, prompts in by_frame.items():
+        session.check_frame_idx(frame)
+        for prompt in prompts:
+            if prompt.mask is not None and (prompt.points or prompt.box is not None):
+                raise ValueError(f"the prompt of {prompt.name!r} has a mask: points and box cannot stand beside it")
+    shown: dict[int, dict[Hashable, ShownPrompt]] = {}
+    for frame, prompts in by_frame.items():
+        for prompt in prompts:
+            given: dict[str, Any] = {}
+            if prompt.mask is not None:
+                given["input_masks"] = [prompt.mask]
+            if prompt.points:
+                given["input_points"] = [[[list(point) for point in prompt.points]]]
+                given["input_labels"] = [[list(prompt.labels)]]
+            if prompt.box is not None:
+                given["input_boxes"] = [[list(prompt.box)]]
+            processor.add_inputs_to_inference_session(session, frame, [prompt.name], **given)
+            shown.setdefault(int(frame), {})[prompt.name] = prompt.shown()
+    return shown
+
+
+def _objects(
+    processor: Any, output: Any, size: tuple[int, int], shown: Mapping[Hashable, ShownPrompt]
+) -> list[ObjectMask]:
+    """The objects of a tracked frame."""
+    (masks,) = processor.post_process_masks([output.pred_masks.float().cpu()], [list(size)])
+    visible: Tensor = output.object_score_logits.float().flatten().cpu()
+    scores: Tensor = output.iou_scores.float().flatten().cpu()
+    found = zip(output.object_ids, encode_masks(masks[:, 0]), scores.tolist(), visible.tolist(), strict=True)
+    return [ObjectMask(name, rle, score, presence, shown.get(name)) for name, rle, score, presence in found]
+
+
+def _open(clip: Any) -> VideoSource:
+    return open_video(clip)
+
+
+def _clip_name(clip: Any) -> str:
+    return Path(os.fspath(clip)).stem if isinstance(clip, (str, os.PathLike)) else "clip"
