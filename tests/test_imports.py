@@ -58,22 +58,7 @@ OPTIONAL_LIBRARIES_AT_THE_TOP: dict[str, set[str]] = {"cli": {"typer"}, "app": {
 
 # Files that do not keep the rules yet. This list only gets shorter; when it is empty, it goes.
 KNOWN: set[tuple[str, str]] = {
-    ("network.fpn_neck", "fast.dispatch"),
-    ("network.hiera", "fast.chunking"),
-    ("network.hiera", "fast.dispatch"),
-    ("network.image_attention", "fast.dispatch"),
-    ("network.losses", "fast.chunking"),
-    ("network.mask_decoder", "fast.chunking"),
-    ("network.mask_decoder", "fast.dispatch"),
-    ("network.mask_decoder", "fast.mask_upscaling"),
-    ("network.memory_attention", "fast.chunking"),
-    ("network.memory_attention", "fast.dispatch"),
-    ("network.memory_attention", "fast.narrow_attention"),
-    ("network.video_network", "fast.array_ops"),
-    ("network.video_network", "fast.compilation"),
-    ("network.video_network", "modeling_sam2"),
     ("tracking.session", "tracking.session_storage"),
-    ("training.models.candidates", "_pointer"),
 }
 """Importer and imported module, or importer and private attribute."""
 

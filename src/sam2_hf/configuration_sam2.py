@@ -102,6 +102,11 @@ class Sam2HieraDetConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         self.check()
 
+    @property
+    def channels(self) -> list[int]:
+        """Of every stage's output, from high to low resolution."""
+        return list(self.embed_dim_per_stage)
+
     def feature_sizes(self) -> list[list[int]]:
         """(height, width) of every stage's output, from high to low resolution."""
         sizes = [[side // stride for side, stride in zip(self.image_size, self.patch_stride, strict=True)]]
@@ -172,6 +177,32 @@ class Sam2HieraDetConfig(PreTrainedConfig):
             )
 
 
+_TRUNK_CONFIGS: dict[str, type[PreTrainedConfig]] = {Sam2HieraDetConfig.model_type: Sam2HieraDetConfig}
+
+
+def register_trunk_config(config_class: type[PreTrainedConfig]) -> None:
+    """Makes `Sam2VisionConfig.backbone_config` take a class of configurations; see `network.trunks.register_trunk`.
+
+    Raises:
+        ValueError: if its `model_type` belongs to another class.
+    """
+    known = _TRUNK_CONFIGS.setdefault(config_class.model_type, config_class)
+    if known is not config_class:
+        raise ValueError(f"the model_type {config_class.model_type!r} belongs to {known.__name__} already")
+
+
+def _build_trunk_config(given: Any) -> PreTrainedConfig:
+    """The trunk's configuration from a config, a dict or nothing: Hiera's unless `model_type` names another."""
+    name = given.get("model_type") if isinstance(given, dict) else getattr(given, "model_type", None)
+    return _build(_TRUNK_CONFIGS.get(name or "", Sam2HieraDetConfig), given)
+
+
+def _named_fields(config: PreTrainedConfig, *names: str) -> str:
+    """Fields with their values, as an error names them; of a trunk that has none of them, the whole configuration."""
+    fields = [f"{name} {getattr(config, name)}" for name in names if hasattr(config, name)]
+    return " and ".join(fields) or f"backbone_config ({type(config).__name__})"
+
+
 class Sam2VisionConfig(PreTrainedConfig):
     """Trunk and feature pyramid: `backbone_config` is the trunk, `fpn_hidden_size` the width of the image features.
 
@@ -199,10 +230,10 @@ class Sam2VisionConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self.backbone_config = _build(Sam2HieraDetConfig, self.backbone_config)
+        self.backbone_config = _build_trunk_config(self.backbone_config)
         backbone = self.backbone_config
         if self.backbone_channel_list is None:
-            self.backbone_channel_list = backbone.embed_dim_per_stage[::-1]
+            self.backbone_channel_list = backbone.channels[::-1]
         if self.backbone_feature_sizes is None:
             self.backbone_feature_sizes = backbone.feature_sizes()[: self.num_feature_levels]
         if self.fpn_top_down_levels is None:
@@ -213,11 +244,12 @@ class Sam2VisionConfig(PreTrainedConfig):
     def check(self) -> None:
         """Raises a `ValueError` that names the fields if values contradict each other."""
         backbone = self.backbone_config
-        backbone.check()
+        if hasattr(backbone, "check"):
+            backbone.check()
         _require(
-            list(self.backbone_channel_list) == backbone.embed_dim_per_stage[::-1],
-            f"backbone_channel_list {self.backbone_channel_list} must be embed_dim_per_stage reversed: "
-            f"{backbone.embed_dim_per_stage[::-1]}",
+            list(self.backbone_channel_list) == backbone.channels[::-1],
+            f"backbone_channel_list {self.backbone_channel_list} must be the trunk's channels reversed: "
+            f"{backbone.channels[::-1]}",
         )
         _require(
             self.num_feature_levels == 3,
@@ -235,14 +267,15 @@ class Sam2VisionConfig(PreTrainedConfig):
         sizes = self.backbone_config.feature_sizes()
         _require(
             len(sizes) >= self.num_feature_levels,
-            f"blocks_per_stage {self.backbone_config.blocks_per_stage} needs at least {self.num_feature_levels} stages",
+            f"{_named_fields(self.backbone_config, 'blocks_per_stage')} needs at least {self.num_feature_levels} "
+            "stages",
         )
         # The decoder doubles the coarsest map twice, the top-down path doubles each level that it adds to the next.
         doubled = {*range(1, self.num_feature_levels), *(level + 1 for level in self.fpn_top_down_levels)}
         _require(
             all(sizes[level - 1] == [2 * side for side in sizes[level]] for level in doubled if level < len(sizes)),
-            f"query_stride {self.backbone_config.query_stride} and num_query_pool_stages "
-            f"{self.backbone_config.num_query_pool_stages} must halve the map from stage to stage, got {sizes}",
+            f"{_named_fields(self.backbone_config, 'query_stride', 'num_query_pool_stages')} must halve the map from "
+            f"stage to stage, got {sizes}",
         )
         _require(
             self.fpn_stride == 1 and self.fpn_kernel_size == 2 * self.fpn_padding + 1,

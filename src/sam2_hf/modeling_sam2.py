@@ -6,214 +6,53 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers import initialization as init
 
-from .configuration_sam2 import Sam2Config, Sam2VideoConfig, Sam2VisionConfig
-from .fast.chunking import how_many_fit, keep_freed_memory
-from .fast.compilation import Programs, compilable, points_bucket, runs_compiled
-from .fast.dispatch import suit as fast_paths_suit
+from .configuration_sam2 import Sam2Config
+from .fast.chunking import how_many_fit
+from .fast.compiled_parts import PresetCompilation
+from .fast.dispatch import FORMS, FORMS_ARE_WANTED
 from .hub.loading import LoadsWholeCheckpoints
 from .hub.remote_code import SavesItsCode
 from .inputs.prompt_tensors import PromptTensors, read_prompt_tensors
-from .network.fpn_neck import FpnNeck
-from .network.hiera import Hiera
-from .network.layers import sine_position_encoding
+from .network.layers import enter_forms, is_exported, is_traced
 from .network.losses import segmentation_loss
-from .network.mask_decoder import DecodedPrompts, MaskDecoder, MaskPrediction, join_predictions
-from .network.prompt_encoder import (
-    PositionalEmbedding,
-    PromptEmbeddings,
-    PromptEncoder,
-    fill_up_points,
-    join_points,
-)
+from .network.mask_decoder import DecodedPrompts, MaskPrediction, join_predictions
+from .network.pretrained import PreTrainedNetwork
+from .network.promptable_network import Sam2PromptableNetwork
+from .network.vision_encoder import VisionEncoder
 from .outputs import Sam2ImageSegmentationOutput, Sam2VisionEncoderOutput
-from .prompt_values import NOT_A_POINT_LABEL
 
-_TORCH = "torch"  # in the place of a preset: what `nn.Module.compile` does
+__all__ = ["Sam2Model", "Sam2PreTrainedModel", "Sam2PromptableModel", "Sam2VisionModel"]
 
-
-class Sam2PreTrainedModel(LoadsWholeCheckpoints, SavesItsCode, PreTrainedModel):
-    """What all SAM 2 models share: configuration, initialisation, loading."""
-
-    config_class = Sam2Config
-    base_model_prefix = "sam2"
-    main_input_name = "pixel_values"
-    input_modalities = ("image",)
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_attention_backend = True
-    # A model may be spread over devices between these parts, never within them.
-    _no_split_modules = [  # noqa: RUF012
-        "MultiScaleBlock",
-        "FpnNeck",
-        "PromptEncoder",
-        "MaskDecoder",
-        "MemoryAttention",
-        "MemoryEncoder",
-    ]
-
-    def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any):
-        super().__init__(config, *args, **kwargs)
-        _pass_on_attention_implementation(config)
-        keep_freed_memory()
-
-    def set_attn_implementation(self, attn_implementation: str | dict, *args: Any, **kwargs: Any) -> None:
-        """As in transformers, of which older versions do not reach the trunk, two levels deep in the configuration."""
-        super().set_attn_implementation(attn_implementation, *args, **kwargs)
-        vision = self.config if isinstance(self.config, Sam2VisionConfig) else self.config.vision_config
-        vision.backbone_config._attn_implementation = vision._attn_implementation
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, Hiera):
-            init.zeros_(module.pos_embed)
-            init.zeros_(module.pos_embed_window)
-        elif isinstance(module, PositionalEmbedding):
-            init.normal_(module.positional_embedding, std=module.scale)
-        elif isinstance(module, Sam2PromptableModel):
-            init.zeros_(module.no_memory_embedding)
-            # Prompts find their place in the image by attention, so both must be encoded alike.
-            init.copy_(
-                module.prompt_encoder.shared_embedding.positional_embedding,
-                module.shared_image_embedding.positional_embedding,
-            )
+enter_forms(FORMS, FORMS_ARE_WANTED)
 
 
-def _pass_on_attention_implementation(config: PreTrainedConfig) -> None:
-    """Gives a model's attention implementation to the parts that have none of their own.
-
-    The parts are plain modules, each of which reads it from its own configuration.
-    """
-    for name in config.sub_configs:
-        part = getattr(config, name)
-        if part._attn_implementation is None:
-            part._attn_implementation_internal = config._attn_implementation
-        _pass_on_attention_implementation(part)
+class Sam2PreTrainedModel(LoadsWholeCheckpoints, SavesItsCode, PreTrainedNetwork):
+    """What all SAM 2 models share: configuration, initialisation, loading and saving."""
 
 
-class Sam2VisionModel(Sam2PreTrainedModel):
-    """The image encoder alone: trunk and feature pyramid."""
-
-    config_class = Sam2VisionConfig
-
-    def __init__(self, config: Sam2VisionConfig):
-        super().__init__(config)
-        self.backbone = Hiera(config.backbone_config)
-        self.neck = FpnNeck(config)
-        self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.backbone.patch_embed
-
-    def forward(
-        self,
-        pixel_values: torch.Tensor,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        output_position_encoding: bool = True,
-        return_dict: bool | None = None,
-        narrowing: Sequence[nn.Conv2d] = (),
-    ) -> Sam2VisionEncoderOutput | tuple:
-        """Encodes `pixel_values` (B, 3, H, W), normalised, H and W as configured.
-
-        `output_position_encoding=False` spares callers who read the features alone the sine encodings. `narrowing` are
-        convolutions through which the finest levels go on, one each. Raises a `ValueError` for pictures of another
-        size.
-        """
-        expected = (self.config.backbone_config.num_channels, *self.config.backbone_config.image_size)
-        if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != expected:
-            raise ValueError(
-                f"pixel_values must have the configured shape (batch, {', '.join(map(str, expected))}), "
-                f"got {tuple(pixel_values.shape)}"
-            )
-        trunk = self.backbone(
-            pixel_values,
-            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
-            self.config.output_attentions if output_attentions is None else output_attentions,
-        )
-        maps = self.neck(trunk.stages, narrowing)
-        output = Sam2VisionEncoderOutput(
-            last_hidden_state=trunk.stages[-1],
-            fpn_hidden_states=maps,
-            fpn_position_encoding=self._position_encodings(maps) if output_position_encoding else None,
-            hidden_states=trunk.hidden_states or None,
-            attentions=trunk.attentions or None,
-        )
-        return output if _wants_dict(self.config, return_dict) else output.to_tuple()
-
-    @staticmethod
-    def _position_encodings(maps: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return tuple(
-            sine_position_encoding((level.shape[2], level.shape[3]), level.shape[1], level.device, level.dtype)
-            for level in maps
-        )
+class Sam2VisionModel(Sam2PreTrainedModel, VisionEncoder):
+    """The image encoder alone."""
 
 
-def _wants_dict(config: PreTrainedConfig, return_dict: bool | None) -> bool:
-    return bool(config.return_dict if return_dict is None else return_dict)
+class Sam2PromptableModel(Sam2PreTrainedModel, PresetCompilation, Sam2PromptableNetwork):
+    """What can be asked of image and video models: embeddings of images and prompts, and masks."""
 
-
-class Sam2PromptableModel(Sam2PreTrainedModel):
-    """The parts that the image and the video model share, and what can be done with them."""
-
-    _programs: Programs | None = None
-
-    def __init__(self, config: Sam2Config | Sam2VideoConfig):
-        super().__init__(config)
-        self.shared_image_embedding = PositionalEmbedding(config.prompt_encoder_config)
-        self.vision_encoder = Sam2VisionModel(config.vision_config)
-        self.prompt_encoder = PromptEncoder(config.prompt_encoder_config)
-        self.mask_decoder = MaskDecoder(config.mask_decoder_config)
-        # Stands in for memories where there are none: on pictures, and on the first frame of a clip.
-        self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, config.vision_config.fpn_hidden_size))
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.vision_encoder.get_input_embeddings()
-
-    def compile(self, preset: str | None = _TORCH, **options: Any) -> None:
-        """Compiles the model's parts for inference, by a preset; they are compiled when they are first used.
-
-        Args:
-            preset: "latency" answers one person fast: CUDA graphs. "throughput" is for many pictures, frames or
-                objects: no graphs, and nothing is rounded up. Neither compiles again between clicks or objects: there
-                is a program for one object and one for several. None undoes everything and goes back to the plain
-                form. Without a preset, this is `torch.nn.Module.compile`.
-            options: arguments of `torch.compile` that go before those of the preset.
-
-        With gradients, in `fast_paths.plain_paths` and, of CUDA graphs, on other threads than this one, the plain form
-        is used. Raises a `ValueError` for an unknown preset.
-        """
-        if preset == _TORCH:
-            super().compile(**options)
-            return
-        self._programs = None if preset is None else Programs(preset, **options)
-        self._compiled_call_impl = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Programs are neither copied nor pickled; like those of torch, they are gone in the copy.
-        return {name: value for name, value in super().__getstate__().items() if name != "_programs"}
-
-    def get_image_wide_positional_embeddings(self) -> torch.Tensor:
-        """The encoding of every position of the image embedding, (1, C, h, w)."""
-        return self.shared_image_embedding.grid(self.prompt_encoder.image_embedding_size)
+    vision_encoder_class = Sam2VisionModel
 
     @torch.no_grad()
     def get_image_embeddings(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
-        """Encodes pictures (B, 3, H, W) once, for any number of calls with prompts; without gradients.
+        """Encodes images (B, 3, H, W) once, for any number of calls with prompts; without gradients.
 
-        Returns three maps, from high to low resolution: (B, C/8, 4h, 4w), (B, C/4, 2h, 2w), (B, C, h, w).
+        Returns:
+            Three maps, from high to low resolution: (B, C/8, 4h, 4w), (B, C/4, 2h, 2w), (B, C, h, w).
         """
-        return self._image_embeddings(self._encode_maps(pixel_values))
+        return self.add_no_memory(self.encode_maps(pixel_values))
 
     def get_image_features(self, pixel_values: torch.Tensor, **options: Any) -> Sam2VisionEncoderOutput:
-        """Features of pictures (B, 3, H, W) as transformers lays them out: places first, (h * w, B, C).
+        """Features of images (B, 3, H, W) as transformers lays them out: positions first, (h * w, B, C).
 
-        The two finer maps are narrowed as the mask decoder reads them, and there is no `no_memory_embedding` in the
+        The two finer maps are projected as the mask decoder reads them, and there is no `no_memory_embedding` in the
         coarsest. `options` are those of `Sam2VisionModel.forward`.
         """
         vision = self.vision_encoder(pixel_values, **{**options, "return_dict": True})
@@ -234,11 +73,15 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
     ) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Embeds prompts as `forward` does; without gradients.
 
-        Returns the tokens (B, P, N, C), None if there are neither points nor boxes, and the dense embedding
-        (B, C, h, w); of P masks on an image, (B, P, C, h, w).
+        Returns:
+            The tokens (B, P, N, C), None if there are neither points nor boxes, and the dense embedding (B, C, h, w);
+            of P masks on an image, (B, P, C, h, w).
+
+        Raises:
+            ValueError: for prompts of a wrong shape.
         """
         has_tokens = input_points is not None or input_boxes is not None
-        prompts = self._embed_prompts(self._read_prompts(input_points, input_labels, input_boxes, input_masks))
+        prompts = self.prompt_encoder(*self.read_prompts(input_points, input_labels, input_boxes, input_masks))
         size = self.prompt_encoder.image_embedding_size
         dense = prompts.dense.expand(len(prompts.tokens), -1, -1, *size)
         return prompts.tokens if has_tokens else None, dense.squeeze(1)
@@ -257,22 +100,14 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
         """Scores prompts on encoded images and prepares their masks, none of which is made yet.
 
         Shapes as in `Sam2Model.forward`. Hand the result to `upscale_masks` for the masks that are wanted.
+
+        Raises:
+            ValueError: for embeddings or prompts of a wrong shape.
         """
-        self._check_image_embeddings(image_embeddings)
-        coarsest = image_embeddings[-1]
-        prompts = self._read_prompts(input_points, input_labels, input_boxes, input_masks, len(coarsest))
-        unguided = attention_similarity is None and target_embedding is None
-        if runs_compiled(self) and unguided and not output_attentions:
-            points, labels = self._program_points(prompts, len(coarsest))
-            return self._decode(coarsest, points, labels, prompts.masks)
-        return self.mask_decoder.decode(
-            coarsest,
-            self.get_image_wide_positional_embeddings(),
-            self._embed_prompts(prompts, len(coarsest)),
-            attention_similarity,
-            target_embedding,
-            need_weights=output_attentions,
-        )
+        self.check_image_embeddings(image_embeddings)
+        batch = len(image_embeddings[-1])
+        prompts = self.read_prompts(input_points, input_labels, input_boxes, input_masks, batch)
+        return self.decode(image_embeddings[-1], *prompts, attention_similarity, target_embedding, output_attentions)
 
     def upscale_masks(
         self, decoded: DecodedPrompts, image_embeddings: Sequence[torch.Tensor], selection: torch.Tensor
@@ -281,67 +116,9 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
 
         Of the last axis, 0 is the single-mask output, 1 to 3 are the multimask outputs.
         """
-        return self.mask_decoder.selected_masks(decoded, image_embeddings, selection, self._upscale)
+        return self.mask_decoder.selected_masks(decoded, image_embeddings, selection, self.upscale)
 
-    @compilable("k", hidden="k", mask_tokens="k", fine="k")
-    def _upscale(self, hidden: torch.Tensor, mask_tokens: torch.Tensor, fine: Sequence[torch.Tensor]) -> torch.Tensor:
-        """All masks of K prompts, logits (K, 4, 4h, 4w), from hidden maps (K, h, w, C) and mask tokens (K, 4, C)."""
-        return self.mask_decoder._upscale(hidden, mask_tokens, fine)
-
-    @compilable("b", "p", coarsest="b", points="bp", labels="bp", masks="bp")
-    def _decode(
-        self, coarsest: torch.Tensor, points: torch.Tensor, labels: torch.Tensor, masks: torch.Tensor | None
-    ) -> DecodedPrompts:
-        """Points (B, P, N, 2) and masks after the two-way transformer, before any mask is made."""
-        prompts = self.prompt_encoder(points, labels, None, masks)
-        return self.mask_decoder.decode(coarsest, self.get_image_wide_positional_embeddings(), prompts)
-
-    def _check_image_embeddings(self, maps: Sequence[torch.Tensor]) -> None:
-        height, width = self.prompt_encoder.image_embedding_size
-        channels = self.config.mask_decoder_config.hidden_size
-        expected = [
-            (channels // 8, 4 * height, 4 * width),
-            (channels // 4, 2 * height, 2 * width),
-            (channels, height, width),
-        ]
-        given = [tuple(level.shape) for level in maps]
-        if [shape[1:] for shape in given] != expected:
-            raise ValueError(
-                "image_embeddings must be three maps as get_image_embeddings gives them, with the shapes "
-                f"{', '.join(f'(batch, {c}, {h}, {w})' for c, h, w in expected)}; got {given}"
-            )
-
-    def _encode(
-        self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
-    ) -> Sam2VisionEncoderOutput:
-        """Encodes pictures; the two finer maps are narrowed as the mask decoder reads them."""
-        narrowing = (self.mask_decoder.conv_s0, self.mask_decoder.conv_s1)
-        at_once = (
-            fast_paths_suit(pixel_values, keeps_gradients=True) and narrowing[0].weight.device == pixel_values.device
-        )
-        vision = self.vision_encoder(
-            pixel_values,
-            output_hidden_states=output_hidden_states,
-            output_attentions=output_attentions,
-            output_position_encoding=False,
-            return_dict=True,
-            narrowing=narrowing if at_once else (),
-        )
-        if not at_once:
-            vision.fpn_hidden_states = tuple(self.mask_decoder.project_high_resolution(vision.fpn_hidden_states))
-        return vision
-
-    @compilable("b", pixel_values="b")
-    def _encode_maps(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
-        """The pyramid's maps of pictures, the finer ones narrowed as the decoder reads them."""
-        return list(self._encode(pixel_values).fpn_hidden_states)
-
-    def _image_embeddings(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Maps of `_encode_maps` as the decoder reads them for a picture that has no memories."""
-        *fine, coarsest = maps
-        return [*fine, coarsest + self.no_memory_embedding.view(1, -1, 1, 1).to(coarsest.device)]
-
-    def _read_prompts(
+    def read_prompts(
         self,
         points: torch.Tensor | None,
         labels: torch.Tensor | None,
@@ -349,43 +126,48 @@ class Sam2PromptableModel(Sam2PreTrainedModel):
         masks: torch.Tensor | None,
         batch: int | None = None,
     ) -> PromptTensors:
-        """Checks prompts and brings them to the prompt encoder; `batch` is the number of images they are for."""
+        """Checks prompts and brings them to the prompt encoder, unless the call is recorded for an export.
+
+        Args:
+            points: (B, P, N, 2).
+            labels: (B, P, N).
+            boxes: (B, P, 4).
+            masks: (B, P or 1, h, w).
+            batch: the number of images that they are for, if it is known.
+
+        Raises:
+            ValueError: that names the argument and what was expected.
+        """
+        if is_exported():
+            return PromptTensors(points, labels, boxes, masks)
         device = self.prompt_encoder.not_a_point_embed.weight.device
         return read_prompt_tensors(points, labels, boxes, masks, batch, device)
 
-    def _embed_prompts(self, prompts: PromptTensors, batch: int | None = None) -> PromptEmbeddings:
-        """Embeds prompts; `batch` is the number of images they are for."""
-        may_have_padding = prompts.points is not None or prompts.boxes is not None
-        points, labels = self._complete_points(*prompts, batch)
-        return self.prompt_encoder(points, labels, prompts.boxes, prompts.masks, may_have_padding)
+    def check_image_embeddings(self, image_embeddings: Sequence[torch.Tensor]) -> None:
+        """Checks the shapes of encoded images, unless the call is recorded for an export.
 
-    def _complete_points(
-        self,
-        points: torch.Tensor | None,
-        labels: torch.Tensor | None,
-        boxes: torch.Tensor | None,
-        masks: torch.Tensor | None,
-        batch: int | None = None,
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Points with the labels that they have if none are given; a mask alone, or nothing, is one point that is
-        none."""
-        if points is not None and labels is None:
-            labels = torch.ones(points.shape[:-1], dtype=torch.long, device=points.device)
-        if points is None and boxes is None:
-            shape = (1 if batch is None else batch, 1, 1) if masks is None else (*masks.shape[:2], 1)
-            device = self.no_memory_embedding.device
-            points = torch.zeros((*shape, 2), device=device)
-            labels = torch.full(shape, NOT_A_POINT_LABEL, device=device)
-        return points, labels
-
-    def _program_points(self, prompts: PromptTensors, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Checked prompts as points (B, P, N, 2) with labels (B, P, N), where N is one of a few numbers."""
-        points, labels = join_points(*self._complete_points(*prompts, batch), prompts.boxes)
-        return fill_up_points(points, labels, points_bucket(labels.shape[2]))
+        Raises:
+            ValueError: that says what was expected and what came.
+        """
+        if is_exported():
+            return
+        height, width = self.prompt_encoder.image_embedding_size
+        channels = self.config.mask_decoder_config.hidden_size
+        expected = [
+            (channels // 8, 4 * height, 4 * width),
+            (channels // 4, 2 * height, 2 * width),
+            (channels, height, width),
+        ]
+        if [level.shape[1:] for level in image_embeddings] != expected:
+            raise ValueError(
+                "image_embeddings must be three maps as get_image_embeddings gives them, with the shapes "
+                f"{', '.join(f'(batch, {c}, {h}, {w})' for c, h, w in expected)}; "
+                f"got {[tuple(level.shape) for level in image_embeddings]}"
+            )
 
 
 class Sam2Model(Sam2PromptableModel):
-    """SAM 2 for pictures: masks for points, boxes and masks (arXiv 2408.00714)."""
+    """SAM 2 for images: masks for points, boxes and masks (arXiv 2408.00714)."""
 
     config_class = Sam2Config
     # A video checkpoint holds these beside the image model.
@@ -424,7 +206,7 @@ class Sam2Model(Sam2PromptableModel):
         """Predicts masks for P prompts on each of B images.
 
         Args:
-            pixel_values: normalised pictures (B, 3, H, W) of the configured size.
+            pixel_values: normalised images (B, 3, H, W) of the configured size.
             input_points: points (B, P, N, 2) as (x, y) in pixels of the model's input; the processor brings them there.
             input_labels: (B, P, N): 1 for foreground, 0 for background, -1 for no point, -10 for padding, which is
                 masked out. All foreground if left out.
@@ -438,101 +220,111 @@ class Sam2Model(Sam2PromptableModel):
                 (PerSAM, arXiv 2305.03048).
             target_embedding: added to the tokens, broadcast to (B, P, tokens, C) (PerSAM).
             original_sizes: not read; accepted so that the processor's output can be passed on whole.
+            output_attentions: whether to return weights, by default as the configuration says.
+            output_hidden_states: whether to return the trunk's maps, by default as the configuration says.
+            return_dict: whether to return an output object and not a tuple, by default as the configuration says.
             labels: for training, the true mask of every prompt's object, (B, P, height, width) of any size: above 0
                 is the object, 0 is not, -100 is unknown. Prompts that are padding have labels of -100 alone.
 
-        A prompt that is padding alone gets scores of 0 and logits of -1024. Raises a `ValueError` that names the
-        argument for wrong shapes.
-        """
-        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
-        if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
+        Returns:
+            Masks and scores; a prompt that is padding alone gets scores of 0 and logits of -1024.
 
-        vision = None
-        if pixel_values is not None and image_embeddings is None:
-            if output_hidden_states or output_attentions:
-                vision = self._encode(pixel_values, output_hidden_states, output_attentions)
-                maps = list(vision.fpn_hidden_states)
-            else:
-                maps = self._encode_maps(pixel_values)
-            image_embeddings = self._image_embeddings(maps)
-        elif pixel_values is not None or image_embeddings is None:
+        Raises:
+            ValueError: that names the argument, for wrong shapes.
+        """
+        config = self.config
+        output_attentions = config.output_attentions if output_attentions is None else output_attentions
+        output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        if (pixel_values is None) == (image_embeddings is None):
             given = "neither" if pixel_values is None else "both"
             raise ValueError(f"expected exactly one of pixel_values and image_embeddings, got {given}")
-        self._check_image_embeddings(image_embeddings)
-        predicted = self._answer(
-            image_embeddings,
-            self._read_prompts(input_points, input_labels, input_boxes, input_masks, len(image_embeddings[-1])),
-            multimask_output,
-            (attention_similarity, target_embedding),
-            output_attentions,
-        )
-        masks, scores, presence = predicted.logits, predicted.iou_scores, predicted.object_score_logits
+
+        vision = None
+        if pixel_values is not None and (output_hidden_states or output_attentions):
+            vision = self.encode(pixel_values, output_hidden_states, output_attentions)
+            image_embeddings = self.add_no_memory(vision.fpn_hidden_states)
+        elif pixel_values is not None:
+            image_embeddings = self.add_no_memory(self.encode_maps(pixel_values))
+        assert image_embeddings is not None
+        self.check_image_embeddings(image_embeddings)
+        batch = len(image_embeddings[-1])
+        prompts = self.read_prompts(input_points, input_labels, input_boxes, input_masks, batch)
+        guidance = (attention_similarity, target_embedding)
+        at_once = None if output_attentions or guidance != (None, None) else _how_many_at_once(image_embeddings[-1])
+        options = (multimask_output, *guidance, output_attentions)
+        parts = [self.predict(image_embeddings, *chunk, *options) for chunk in _split(prompts, at_once)]
+        predicted = join_predictions(parts)
+
+        masks, scores, object_scores = predicted.logits, predicted.iou_scores, predicted.object_score_logits
         output = Sam2ImageSegmentationOutput(
-            loss=None if labels is None else _loss(masks, scores, presence, labels),
+            loss=None if labels is None else _loss(masks, scores, object_scores, labels),
             iou_scores=scores,
             pred_masks=masks,
-            object_score_logits=presence,
+            object_score_logits=object_scores,
             image_embeddings=image_embeddings,
-            vision_hidden_states=vision.hidden_states if vision is not None else None,
-            vision_attentions=vision.attentions if vision is not None else None,
+            vision_hidden_states=None if vision is None else vision.hidden_states,
+            vision_attentions=None if vision is None else vision.attentions,
             mask_decoder_attentions=predicted.attentions or None,
         )
-        return output if _wants_dict(self.config, return_dict) else output.to_tuple()
+        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
-    def _answer(
+    def predict(
         self,
         image_embeddings: list[torch.Tensor],
-        prompts: PromptTensors,
-        multimask: bool,
-        guidance: tuple[torch.Tensor | None, torch.Tensor | None],
-        need_weights: bool,
-    ) -> MaskPrediction:
-        """Masks and scores of all prompts."""
-        images = len(image_embeddings[-1])
-        if runs_compiled(self) and all(bias is None for bias in guidance) and not need_weights:
-            points, labels = self._program_points(prompts, images)
-            return self._predict_in_portions(image_embeddings, points, labels, prompts.masks, multimask)
-        positions, embedded = self.get_image_wide_positional_embeddings(), self._embed_prompts(prompts, images)
-        return self.mask_decoder.predict(image_embeddings, positions, embedded, multimask, *guidance, need_weights)
-
-    def _predict_in_portions(
-        self,
-        image_embeddings: list[torch.Tensor],
-        points: torch.Tensor,
-        labels: torch.Tensor,
+        points: torch.Tensor | None,
+        labels: torch.Tensor | None,
+        boxes: torch.Tensor | None,
         masks: torch.Tensor | None,
         multimask: bool,
+        attention_similarity: torch.Tensor | None = None,
+        target_embedding: torch.Tensor | None = None,
+        need_weights: bool = False,
     ) -> MaskPrediction:
-        """Masks and scores of all prompts, as many at once as are fast together."""
-        coarsest, parts = image_embeddings[-1], []
-        at_once = how_many_fit(coarsest.nbytes, coarsest.device)
-        for start in range(0, points.shape[1], at_once):
-            few = slice(start, start + at_once)
-            some_masks = masks if masks is None or masks.shape[1] == 1 else masks[:, few]
-            parts.append(self._predict(image_embeddings, points[:, few], labels[:, few], some_masks, multimask))
-        return join_predictions(parts)
+        """Masks and scores of prompts on encoded images: three a prompt with `multimask`, else one.
 
-    @compilable("b", "p", image_embeddings="b", points="bp", labels="bp", masks="bp")
-    def _predict(
-        self,
-        image_embeddings: list[torch.Tensor],
-        points: torch.Tensor,
-        labels: torch.Tensor,
-        masks: torch.Tensor | None,
-        multimask: bool,
-    ) -> MaskPrediction:
-        """Masks and scores of points (B, P, N, 2) and masks (B, P or 1, h, w)."""
-        decoder, decoded = self.mask_decoder, self._decode(image_embeddings[-1], points, labels, masks)
+        Shapes as in `forward`; they are not checked here.
+        """
+        decoder, coarsest = self.mask_decoder, image_embeddings[-1]
+        decoded = decoder.decode(
+            coarsest,
+            self.shared_image_embedding.grid(self.prompt_encoder.image_embedding_size),
+            self.prompt_encoder(points, labels, boxes, masks, len(coarsest)),
+            attention_similarity,
+            target_embedding,
+            need_weights,
+        )
         logits, scores = (decoder.multimasks if multimask else decoder.single_mask)(decoded, image_embeddings)
-        return MaskPrediction(logits, scores, decoded.object_score_logits, attentions=())
+        return MaskPrediction(logits, scores, decoded.object_score_logits, decoded.attentions)
 
 
-def _loss(masks: torch.Tensor, scores: torch.Tensor, presence: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _how_many_at_once(embedding: torch.Tensor) -> int | None:
+    """How many prompts on images with the embeddings (B, C, h, w) are fast together; all where something is learnt."""
+    if torch.is_grad_enabled() or is_traced():
+        return None
+    return how_many_fit(embedding.nbytes, embedding.device)
+
+
+def _split(prompts: PromptTensors, at_once: int | None) -> list[PromptTensors]:
+    """Prompts a few at a time, `at_once` of each image, for they do not see each other; None leaves them together."""
+    if at_once is None:
+        return [prompts]
+    counts = [tensor.shape[1] for tensor in prompts if tensor is not None]
+    count = max(counts, default=1)
+    if count <= at_once:
+        return [prompts]
+    chunks: list[PromptTensors] = []
+    for start in range(0, count, at_once):
+        few = slice(start, start + at_once)
+        # A single mask is that of all prompts.
+        chunks.append(PromptTensors(*(one if one is None or one.shape[1] == 1 else one[:, few] for one in prompts)))
+    return chunks
+
+
+def _loss(masks: torch.Tensor, scores: torch.Tensor, object_scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     if labels.ndim != 4 or labels.shape[:2] != masks.shape[:2]:
         batch, prompts = masks.shape[:2]
         raise ValueError(
             "labels must hold a mask for each prompt, (batch, prompts, height, width) = "
             f"({batch}, {prompts}, height, width), got {tuple(labels.shape)}"
         )
-    return segmentation_loss(masks, scores, presence, labels.to(masks.device)).total
+    return segmentation_loss(masks, scores, object_scores, labels.to(masks.device)).total

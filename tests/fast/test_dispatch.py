@@ -9,6 +9,7 @@ from tiny import tiny_image_model
 from torch import nn
 
 from sam2_hf.fast import dispatch
+from sam2_hf.fast.conditions import may_read_weights
 
 
 def test_fast_forms_are_on_and_come_back_after_an_error():
@@ -68,6 +69,6 @@ def test_what_adapters_add_is_not_passed_over(name: str):
 
 
 def test_layers_are_plain_or_replaced():
-    assert dispatch.may_read_weights(nn.Linear(2, 2), nn.ConvTranspose2d(2, 2, 2))
-    assert not dispatch.may_read_weights(nn.Linear(2, 2), Adapter(nn.Linear(2, 2)))
-    assert not dispatch.may_read_weights(nn.LazyLinear(2))  # its own class, as those of quantised layers
+    assert may_read_weights(nn.Linear(2, 2), nn.ConvTranspose2d(2, 2, 2))
+    assert not may_read_weights(nn.Linear(2, 2), Adapter(nn.Linear(2, 2)))
+    assert not may_read_weights(nn.LazyLinear(2))  # its own class, as those of quantised layers

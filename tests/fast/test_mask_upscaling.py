@@ -7,8 +7,9 @@ import torch
 from closeness import assert_close_in_scale
 from torch import nn
 
-from sam2_hf.fast import mask_upscaling
-from sam2_hf.fast.mask_upscaling import upscale, upscale_in_blocks
+from sam2_hf.fast import mask_decoder
+from sam2_hf.fast.mask_decoder import upscale_in_blocks
+from sam2_hf.network.mask_decoder import upscale
 
 WIDTH = 16
 
@@ -28,7 +29,7 @@ def layers():
 @pytest.mark.parametrize(("leading", "fine_leading"), [((4,), (1,)), ((4,), (4,)), ((2, 3), (2, 1)), ((2, 3), (1, 1))])
 def test_both_orders_give_the_same_masks(monkeypatch, layers, height, width, leading, fine_leading, bands):
     if bands == "a row each":
-        monkeypatch.setattr(mask_upscaling, "how_many_rows", lambda rows, width: 1)
+        monkeypatch.setattr(mask_decoder, "how_many_rows", lambda rows, width: 1)
     generator = torch.Generator().manual_seed(height * width)
 
     def draw(*shape: int) -> torch.Tensor:

@@ -69,29 +69,29 @@ def test_only_top_down_levels_hear_of_the_level_above():
 
 @pytest.mark.parametrize("top_down", [[2, 3], [1, 2, 3], [0, 1, 2], []])
 @torch.no_grad()
-def test_narrowed_levels_are_those_that_are_narrowed_afterwards(top_down):
+def test_projected_levels_are_those_that_are_projected_afterwards(top_down):
     config = vision_config(fpn_top_down_levels=top_down)
     neck, stages = neck_of(config), stages_for(config)
     generator = torch.Generator().manual_seed(2)
-    narrowing = [randomize_parameters(torch.nn.Conv2d(32, width, 1), generator) for width in (4, 8)]
+    projections = [randomize_parameters(torch.nn.Conv2d(32, width, 1), generator) for width in (4, 8)]
     with plain_paths():
         finest, middle, coarsest = neck(stages)
-        expected = (narrowing[0](finest), narrowing[1](middle), coarsest)
-        plain = neck(stages, narrowing)
-    for level, other, reference in zip(neck(stages, narrowing), plain, expected, strict=True):
+        expected = (projections[0](finest), projections[1](middle), coarsest)
+        plain = neck(stages, projections)
+    for level, other, reference in zip(neck(stages, projections), plain, expected, strict=True):
         assert torch.equal(other, reference)
         assert_close_in_scale(level, reference)
 
 
-def test_narrowed_levels_learn_the_same_merged_or_not():
+def test_projected_levels_learn_the_same_merged_or_not():
     config = vision_config()
     neck, stages = neck_of(config), stages_for(config)
     generator = torch.Generator().manual_seed(2)
-    narrowing = torch.nn.ModuleList(randomize_parameters(torch.nn.Conv2d(32, w, 1), generator) for w in (4, 8))
-    learning = [*neck.convs[1:].parameters(), *narrowing.parameters()]
+    projections = torch.nn.ModuleList(randomize_parameters(torch.nn.Conv2d(32, w, 1), generator) for w in (4, 8))
+    learning = [*neck.convs[1:].parameters(), *projections.parameters()]
 
     def gradients():
-        return torch.autograd.grad(sum(level.square().mean() for level in neck(stages, narrowing)), learning)
+        return torch.autograd.grad(sum(level.square().mean() for level in neck(stages, projections)), learning)
 
     merged = gradients()
     with plain_paths():

@@ -159,7 +159,7 @@ class TestAttention:
         assert not torch.equal(attend(module.train(), *inputs, scaling=0.5, dropout=0.5)[0], plain)
 
     def test_many_scores_stay_with_the_fused_form_even_so(self, monkeypatch):
-        monkeypatch.setattr("sam2_hf.network.layers._MOST_SCORES", 34)
+        monkeypatch.setattr("sam2_hf.fast.attention.MOST_SCORES", 34)
         query, key, value = (x.to(torch.bfloat16).requires_grad_() for x in heads(5, 7, 7))
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
             attend(attention_module("sdpa"), query, key, value, scaling=0.5)

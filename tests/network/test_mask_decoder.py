@@ -158,8 +158,8 @@ class TestSelection:
     def test_prompts_without_a_selected_mask_are_not_upscaled(self):
         decoder, maps = decoder_of(), maps_for()
         decoded = decode(decoder)
-        upscaled, upscale = [], decoder._upscale
-        decoder._upscale = lambda hidden, *rest: upscaled.append(len(hidden)) or upscale(hidden, *rest)
+        upscaled, upscale = [], decoder.upscale
+        decoder.upscale = lambda hidden, *rest: upscaled.append(len(hidden)) or upscale(hidden, *rest)
         selection = torch.zeros(BATCH, PROMPTS, 4, dtype=torch.bool)
         selection[1, 2, 1:] = True
         decoder.selected_masks(decoded, maps, selection)
@@ -279,7 +279,7 @@ class TestDecode:
             assert_close_in_scale(together.mask_tokens[:, prompt], shared.mask_tokens[:, prompt])
 
 
-class TestPortions:
+class TestChunks:
     """Prompts are decoded a few at a time where nothing is learnt, which changes nothing."""
 
     def predict(self, monkeypatch, fitting, **options):
@@ -299,7 +299,7 @@ class TestPortions:
         return model(**inputs, **options), groups
 
     @pytest.mark.parametrize("multimask", [True, False])
-    def test_portions_change_nothing(self, monkeypatch, multimask):
+    def test_chunks_change_nothing(self, monkeypatch, multimask):
         with torch.no_grad():
             whole, groups = self.predict(monkeypatch, fitting=5, multimask_output=multimask)
             parts, smaller_groups = self.predict(monkeypatch, fitting=2, multimask_output=multimask)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from closeness import assert_close_in_scale
@@ -10,12 +12,12 @@ from torch import nn
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoMemoryAttention
 
 from sam2_hf.fast import chunking
+from sam2_hf.fast import memory_attention as fast_forms
 from sam2_hf.fast.dispatch import plain_paths
-from sam2_hf.network import memory_attention
 from sam2_hf.network.memory_attention import MemoryAttention, RotaryTable
 
 RECTANGLE = {"image_size": (64, 96)}  # a map of 4 rows and 6 columns
-PLACES = 24
+POSITIONS = 24
 OFFICIAL_WIDTHS = {
     "memory_attention_hidden_size": 256,
     "memory_attention_feed_forward_hidden_size": 512,
@@ -40,12 +42,12 @@ def attention_of(config, seed=0):
     return randomize_parameters(MemoryAttention(config), torch.Generator().manual_seed(seed)).eval()
 
 
-def inputs_of(config, objects=3, memories=2, pointer_tokens=4, places=PLACES, seed=1):
+def inputs_of(config, objects=3, memories=2, pointer_tokens=4, positions=POSITIONS, seed=1):
     """current (1, L, C) and memory (N, M, D), each with its position."""
     generator = torch.Generator().manual_seed(seed)
     hidden, width = config.memory_attention_hidden_size, config.memory_encoder_output_channels
-    image = (torch.randn(1, places, hidden, generator=generator) for _ in range(2))
-    length = memories * places + pointer_tokens
+    image = (torch.randn(1, positions, hidden, generator=generator) for _ in range(2))
+    length = memories * positions + pointer_tokens
     memory = (torch.randn(objects, length, width, generator=generator) for _ in range(2))
     return (*image, *memory, pointer_tokens)
 
@@ -70,7 +72,7 @@ def test_equals_transformers(implementation, overrides, pointer_tokens):
     config._attn_implementation = implementation
     ours = attention_of(config)
     width, height = config.memory_attention_rope_feat_sizes
-    inputs = inputs_of(config, pointer_tokens=pointer_tokens, places=width * height)
+    inputs = inputs_of(config, pointer_tokens=pointer_tokens, positions=width * height)
     current, current_position, memory, memory_position = (x.transpose(0, 1) for x in inputs[:4])
     expected = transformers_reference(config, ours)(
         current.expand(-1, 3, -1), memory, current_position, memory_position, pointer_tokens
@@ -120,7 +122,7 @@ class TestBatches:
         """The first object has one memory and one pointer less than the second."""
         current, current_position, memory, memory_position, pointers = inputs_of(self.config, objects=2)
         mask = torch.ones(memory.shape[:2], dtype=torch.bool)
-        mask[0, PLACES : 2 * PLACES] = False
+        mask[0, POSITIONS : 2 * POSITIONS] = False
         mask[0, -2:] = False
         padded = memory.masked_fill(~mask[..., None], 1e3)
         together = self.attention(current, current_position, padded, memory_position, pointers, mask)
@@ -133,7 +135,7 @@ class TestBatches:
     def test_flash_attention_leaves_masked_memories_to_sdpa(self):
         """Flash kernels know no mask; here no flash kernel is installed, so being asked would raise."""
         attention, (current, _, memory, _, pointers) = self.attention.layers[0].cross_attn_image, inputs_of(self.config)
-        mask = (torch.arange(memory.shape[1]) >= PLACES).expand(3, 1, 1, -1)
+        mask = (torch.arange(memory.shape[1]) >= POSITIONS).expand(3, 1, 1, -1)
         queries = attention.queries(current, self.attention.rotary)
         keys_and_values = attention.keys_and_values(memory, memory, self.attention.rotary, pointers)
         expected = attention.attend(queries, *keys_and_values, mask=mask)
@@ -167,7 +169,11 @@ class TestBatches:
     def test_the_order_of_whole_memories_and_of_pointers_does_not_matter(self):
         inputs = inputs_of(self.config)
         order = torch.cat(
-            [torch.arange(PLACES, 2 * PLACES), torch.arange(PLACES), 2 * PLACES + torch.tensor([2, 0, 3, 1])]
+            [
+                torch.arange(POSITIONS, 2 * POSITIONS),
+                torch.arange(POSITIONS),
+                2 * POSITIONS + torch.tensor([2, 0, 3, 1]),
+            ]
         )
         shuffled = [x[:, order] for x in inputs[2:4]]
         assert_close_in_scale(self.attention(*inputs[:2], *shuffled, inputs[4]), self.attention(*inputs))
@@ -186,9 +192,9 @@ class TestKeys:
     def test_of_several_memories_are_those_of_each(self):
         keys, values = self.attention.keys_and_values(self.memory + self.position, self.memory, self.rotary)
         for index, (memory, position) in enumerate(
-            zip(self.memory.split(PLACES, 1), self.position.split(PLACES, 1), strict=True)
+            zip(self.memory.split(POSITIONS, 1), self.position.split(POSITIONS, 1), strict=True)
         ):
-            part = slice(index * PLACES, (index + 1) * PLACES)
+            part = slice(index * POSITIONS, (index + 1) * POSITIONS)
             own_keys, own_values = self.attention.keys_and_values(memory + position, memory, self.rotary)
             assert_close_in_scale(own_keys, keys[:, :, part])
             assert_close_in_scale(own_values, values[:, :, part])
@@ -199,25 +205,25 @@ class TestKeys:
         time = torch.randn(1, 1, self.memory.shape[-1], generator=torch.Generator().manual_seed(2))
         whole, _ = self.attention.keys_and_values(self.memory + self.position + time, self.memory, self.rotary)
         timeless, _ = self.attention.keys_and_values(self.memory + self.position, self.memory, self.rotary)
-        turned = self.rotary((time @ self.attention.k_proj.weight.T).expand(1, 2 * PLACES, -1).unsqueeze(2))
+        turned = self.rotary((time @ self.attention.k_proj.weight.T).expand(1, 2 * POSITIONS, -1).unsqueeze(2))
         assert_close_in_scale(timeless + turned.transpose(1, 2), whole)
 
     @torch.no_grad()
     def test_of_pointers_are_not_rotated(self):
-        keys, _ = self.attention.keys_and_values(self.memory, self.memory, self.rotary, num_unplaced=PLACES)
-        assert torch.equal(keys[:, 0, PLACES:], self.attention.k_proj(self.memory)[:, PLACES:])
-        assert not torch.allclose(keys[:, 0, :PLACES], self.attention.k_proj(self.memory)[:, :PLACES])
+        keys, _ = self.attention.keys_and_values(self.memory, self.memory, self.rotary, num_unplaced=POSITIONS)
+        assert torch.equal(keys[:, 0, POSITIONS:], self.attention.k_proj(self.memory)[:, POSITIONS:])
+        assert not torch.allclose(keys[:, 0, :POSITIONS], self.attention.k_proj(self.memory)[:, :POSITIONS])
 
 
 class TestFastForms:
     """What is computed in blocks and portions on a CPU equals the plain form."""
 
-    @pytest.mark.parametrize("at_once", [5, PLACES, 3 * PLACES, 512])
+    @pytest.mark.parametrize("at_once", [5, POSITIONS, 3 * POSITIONS, 512])
     @pytest.mark.parametrize("pointer_tokens", [0, 4])
     @pytest.mark.parametrize("shared_position", [False, True])
     @torch.no_grad()
     def test_of_the_whole(self, monkeypatch, at_once, pointer_tokens, shared_position):
-        monkeypatch.setattr(memory_attention, "_KEYS_AT_ONCE", at_once)
+        monkeypatch.setattr(fast_forms, "KEYS_AT_ONCE", at_once)
         monkeypatch.setattr(chunking, "BYTES_IN_CACHE", 4096)
         monkeypatch.setattr(chunking, "LEAST_ROWS", 1)
         config = config_of()
@@ -234,23 +240,22 @@ class TestFastForms:
     @torch.no_grad()
     def test_of_the_rotation(self, dtype):
         table = RotaryTable(6, 4, 8)
-        tokens = torch.randn(2, 3 * PLACES, 2, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
-        fast = table(tokens)
-        with plain_paths():
-            assert_close_in_scale(fast, table(tokens), 1e-6 if dtype is torch.float32 else 1e-2)
+        tokens = torch.randn(2, 3 * POSITIONS, 2, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+        fast = fast_forms.turned_heads(tokens.flatten(2), SimpleNamespace(num_heads=2), table).transpose(1, 2)
+        assert_close_in_scale(fast, table(tokens), 1e-6 if dtype is torch.float32 else 1e-2)
 
     @pytest.mark.parametrize("reason", ["eager", "heads", "width", "gradients", "autocast", "bfloat16", "training"])
     def test_are_not_used_where_they_would_not_do(self, monkeypatch, reason):
         def fail(*_):
             raise AssertionError("read in blocks")
 
-        monkeypatch.setattr(memory_attention, "attend_in_blocks", fail)
+        monkeypatch.setattr(fast_forms, "attend_in_blocks", fail)
         overrides = {"heads": {"memory_attention_num_attention_heads": 2}}.get(reason, {})
         config = config_of(**overrides)
         attention, inputs = attention_of(config), list(inputs_of(config))
         if reason == "width":  # a memory as wide as what reads it
             attention = attention.layers[0].self_attn
-            assert not attention._gains_from_blocks(inputs[0])
+            assert not fast_forms.gains_from_blocks(attention, inputs[0])
             return
         if reason == "eager":
             config._attn_implementation = "eager"
@@ -265,7 +270,7 @@ class TestFastForms:
 class TestRotaryTable:
     def test_turns_pairs_of_channels_by_column_then_by_row(self):
         """Against the definition with complex numbers: width 6, height 4, heads of 8 channels."""
-        tokens = torch.randn(2, PLACES, 3, 8, generator=torch.Generator().manual_seed(0))
+        tokens = torch.randn(2, POSITIONS, 3, 8, generator=torch.Generator().manual_seed(0))
         turned = RotaryTable(6, 4, 8, theta=100.0)(tokens)
         for row, column in [(0, 0), (0, 5), (3, 0), (2, 4)]:
             angles = torch.tensor([column, column / 10, row, row / 10])
@@ -276,7 +281,7 @@ class TestRotaryTable:
     def test_scores_depend_on_the_displacement_alone(self):
         table = RotaryTable(6, 4, 8)
         query, key = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
-        turned = [table(x.expand(1, PLACES, 1, 8))[0, :, 0].unflatten(0, (4, 6)) for x in (query, key)]
+        turned = [table(x.expand(1, POSITIONS, 1, 8))[0, :, 0].unflatten(0, (4, 6)) for x in (query, key)]
         here, there = (turned[0][0, 1] @ turned[1][2, 3]), (turned[0][1, 3] @ turned[1][3, 5])
         torch.testing.assert_close(here, there)
 
@@ -291,7 +296,7 @@ class TestRotaryTable:
         with torch.device("meta"):
             table = RotaryTable(6, 4, 8)
         table.to_empty(device="cpu")
-        table.reset_buffers()
+        table.initialise()
         assert torch.equal(table.sin, RotaryTable(6, 4, 8).sin)
         assert not table.state_dict()
 
@@ -384,7 +389,7 @@ def test_compiled_to_kernels_gives_the_same():
     config = config_of()
     attention, inputs = attention_of(config), inputs_of(config)
     mask = torch.ones(inputs[2].shape[:2], dtype=torch.bool)
-    mask[1, :PLACES] = False
+    mask[1, :POSITIONS] = False
     compiled = torch.compile(attention, fullgraph=True)
     assert_close_in_scale(compiled(*inputs), attention(*inputs))
     assert_close_in_scale(compiled(*inputs, mask), attention(*inputs, mask))
@@ -393,8 +398,8 @@ def test_compiled_to_kernels_gives_the_same():
 class TestRefusals:
     def test_of_a_map_that_is_not_the_configs(self):
         config = config_of()
-        inputs = inputs_of(config, places=20)
-        with pytest.raises(ValueError, match="current has 20 places, but the config names a map of 6 x 4 = 24"):
+        inputs = inputs_of(config, positions=20)
+        with pytest.raises(ValueError, match="current has 20 positions, but the config names a map of 6 x 4 = 24"):
             attention_of(config)(*inputs)
 
     def test_of_a_memory_that_is_not_whole_maps(self):

@@ -1,14 +1,14 @@
 """The presets of `model.compile`: parts of a model as programs of `torch.compile`, each of which is compiled once.
 
-A *part* is a method that takes and gives tensors, marked with `compilable`, which also names the axes of its arguments
-whose lengths differ from call to call: objects, prompts, memories. For each of these lengths torch distinguishes one
-from several, and so does this file: a part has a program for a single object and one for any larger number of them,
-in which the number is a variable. Whatever else could differ is the same in each call or brought to a few sizes
-before: points are filled up to `points_bucket`.
+A *part* is a method that takes and gives tensors, made one with `compilable`, which also names the axes of its
+arguments whose lengths differ from call to call: objects, prompts, memories. For each of these lengths torch
+distinguishes one from several, and so does this file: a part has a program for a single object and one for any larger
+number of them, in which the number is a variable. Whatever else could differ is the same in each call or brought to a
+few sizes before: points are filled up to `points_bucket`. Which methods of the models are parts is in `compiled_parts`.
 
 CUDA graphs are recorded once for every length, so where they are used, lengths are rounded up to powers of two with
 copies of the last row. Rows never see each other, and those that were added are cut off again. A graph writes its
-results to the same place each time; they are copied, because a session goes on reading what earlier frames gave.
+results to the same memory each time; they are copied, because a session goes on reading what earlier frames gave.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor
 
-from .dispatch import enabled as fast_paths_enabled
+from .conditions import enabled
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -63,10 +63,19 @@ class Part(NamedTuple):
                 yield leaf, self.axes.get(parameter.name, "")
 
 
-def compilable(*result: str, changing: bool = False, **axes: str) -> Callable[[Method], Method]:
-    """Marks a method of a model as a part; the arguments are explained at `Part`.
+Prepare = Callable[[Any, Sequence[Any]], "Sequence[Any] | None"]
+
+
+def compilable(
+    *result: str, changing: bool = False, prepare: Prepare | None = None, **axes: str
+) -> Callable[[Method], Method]:
+    """Makes a part of a method of a model; the arguments are explained at `Part`.
 
     What is called is the plain method, unless the model was given a preset; see `runs_compiled`.
+
+    Args:
+        prepare: is called with the model and the values of all parameters, and gives those that the program is called
+            with, or None if this call has no program.
     """
 
     def decorate(method: Method) -> Method:
@@ -77,7 +86,10 @@ def compilable(*result: str, changing: bool = False, **axes: str) -> Callable[[M
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
             if not runs_compiled(self):
                 return method(self, *args, **kwargs)
-            return self._programs.run(part, self, part.arguments(args, kwargs))
+            arguments: Sequence[Any] | None = part.arguments(args, kwargs)
+            if prepare is not None and arguments is not None:
+                arguments = prepare(self, arguments)
+            return method(self, *args, **kwargs) if arguments is None else self._programs.run(part, self, arguments)
 
         return cast(Method, call)
 
@@ -92,7 +104,7 @@ def runs_compiled(model: Any) -> bool:
     """
     if torch.compiler.is_compiling() or model._programs is None:
         return False
-    return fast_paths_enabled() and not torch.is_grad_enabled() and model._programs.serve(model)
+    return enabled() and not torch.is_grad_enabled() and model._programs.serve(model)
 
 
 def points_bucket(count: int) -> int:

@@ -1,51 +1,47 @@
-"""The switch between fast and plain forms of the same arithmetic.
+"""The table of fast forms, and the switch that turns them off.
 
-Some computations are written twice: as the equations say, and in a faster order that gives the same up to rounding.
-The fast form is a function beside the plain one, and a test shows that they agree. Where results must be compared, or
-a doubt be settled, `plain_paths` turns all fast forms off.
+Some computations are written twice: as the equations say, in `network`, and in a faster order that gives the same up
+to rounding. Here is which function of the network has which other form, and when that form is used. A test for each
+shows that they agree. Where results must be compared, or a doubt be settled, `plain_paths` turns all of them off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
-import torch
-from torch import nn
+from . import attention, fpn_neck, hiera, losses, mask_decoder, memory_attention
+from .conditions import FORMS_ARE_WANTED, enabled
 
-_enabled = True
-
-
-def enabled() -> bool:
-    """Whether fast forms are used."""
-    return _enabled
+__all__ = ["FORMS", "FORMS_ARE_WANTED", "Form", "enabled", "plain_paths"]
 
 
-def may_read_weights(*layers: nn.Module) -> bool:
-    """Whether the layers do no more than their weights say.
+class Form(NamedTuple):
+    """`run` takes the place of a function for those of its arguments that `suits` says True of."""
 
-    Adapters (LoRA) and quantisation put modules of their own in a layer's place, past which no fast form may look.
-    """
-    return all(type(layer) in (nn.Linear, nn.ConvTranspose2d) for layer in layers)
+    suits: Callable[..., bool]
+    run: Callable[..., Any]
 
 
-def suit(tensor: torch.Tensor, keeps_gradients: bool = False) -> bool:
-    """Whether forms that are made for CPUs may work on a tensor: one that lies there, when nothing is recorded, for
-    gradients or by a compiler, and no autocast changes dtypes on the way.
-
-    A form that `keeps_gradients` writes over nothing and builds no tensors of a dtype of its own: it learns as well.
-    """
-    trains = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu")
-    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    return _enabled and tensor.device.type == "cpu" and not recorded and (keeps_gradients or not trains)
+FORMS: dict[str, Form] = {
+    "attend": Form(attention.suits_training, attention.attend_in_half),
+    "Hiera.embed": Form(hiera.suits_embedding, hiera.embed),
+    "MultiScaleBlock.forward": Form(hiera.suits_block, hiera.run_block),
+    "FpnNeck.forward": Form(fpn_neck.suits, fpn_neck.build_pyramid),
+    "TwoWayTransformer.forward": Form(mask_decoder.suits_transformer, mask_decoder.run_transformer),
+    "MaskDecoder.upscale": Form(mask_decoder.suits_upscaling, mask_decoder.upscale),
+    "MemoryAttentionLayer.forward": Form(memory_attention.suits_layer, memory_attention.run_layer),
+    "LossWeights.judge": Form(losses.suits_judging, losses.judge_in_chunks),
+}
+"""By the qualified name of the function in `network` that is marked `replaceable`."""
 
 
 @contextmanager
 def plain_paths() -> Iterator[None]:
-    """Within this context, in all threads, everything is computed in its plain form."""
-    global _enabled
-    before, _enabled = _enabled, False
+    """Within this context, in this thread alone, everything is computed in its plain form."""
+    token = FORMS_ARE_WANTED.set(False)
     try:
         yield
     finally:
-        _enabled = before
+        FORMS_ARE_WANTED.reset(token)

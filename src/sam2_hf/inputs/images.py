@@ -23,8 +23,8 @@ from PIL import Image, ImageOps
 from torch.nn import functional as F
 from transformers.image_utils import ChannelDimension, PILImageResampling, load_image
 
-from ..fast.array_ops import send
 from ..sizes import Size
+from .transfer import send
 
 _MODES = {PILImageResampling.BILINEAR: "bilinear", PILImageResampling.BICUBIC: "bicubic"}
 _OVERSHOOT = 1.5  # how far above white a filter may have taken a floating value

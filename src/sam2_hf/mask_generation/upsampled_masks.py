@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..fast.array_ops import count_pixels, find_set
+from ..masks.array_ops import count_pixels, find_set
 from ..masks.rle import mask_run_lengths, run_lengths
 from ..masks.stability import stability_of_areas
 

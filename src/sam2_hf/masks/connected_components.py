@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from ..fast.array_ops import find_set, repeat_each
+from .array_ops import find_set, repeat_each
 
 
 class _Runs(NamedTuple):

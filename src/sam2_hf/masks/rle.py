@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..fast.array_ops import find_set, sort_ascending
+from .array_ops import find_set, sort_ascending
 
 Rle = dict[str, Any]
 

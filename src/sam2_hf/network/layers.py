@@ -1,4 +1,8 @@
-"""Layers shared by the parts of the model: MLP, norm over channels, attention, sine encodings.
+"""Layers shared by the parts of the model: MLP, norm over channels, attention, sine encodings; and `replaceable`.
+
+A function or method of the network that is marked `replaceable` may be computed in another form: the same arithmetic
+in another order. The network defines no such forms and chooses none; `enter_forms` is told of them. Without that, and
+whenever the network is traced, everything is computed as it is written here.
 
 Axes in docstrings: B images, P prompts (objects) of an image, N tokens, C channels, H and W the map, h heads, d a
 head's width.
@@ -6,8 +10,11 @@ head's width.
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -16,8 +23,55 @@ from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-# Of a head, as far as they are spelled out in training: those of a thousand places with each other.
-_MOST_SCORES = 2**20
+Function = TypeVar("Function", bound=Callable[..., Any])
+# When a form suits, asked with the arguments of the call, and the form itself.
+Form = tuple[Callable[..., bool], Callable[..., Any]]
+
+_forms: dict[str, Form] = {}
+_forms_are_wanted: ContextVar[bool] = ContextVar("no forms are entered", default=False)
+
+
+def enter_forms(forms: Mapping[str, Form], are_wanted: ContextVar[bool]) -> None:
+    """Makes other forms of replaceable functions known.
+
+    Args:
+        forms: by qualified names ("TwoWayTransformer.forward"), each with the condition under which it is used.
+        are_wanted: whether any of them is used, in the context that asks.
+    """
+    global _forms_are_wanted
+    _forms.update(forms)
+    _forms_are_wanted = are_wanted
+
+
+def is_traced() -> bool:
+    """Whether the calls made now are recorded, by `torch.compile`, `torch.export` or `torch.jit.trace`.
+
+    What is recorded is the network as it is written.
+    """
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def is_exported() -> bool:
+    """Whether the calls made now are recorded for use elsewhere, by `torch.export` or `torch.jit.trace`.
+
+    Then sizes are variables, and no arguments are checked.
+    """
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()
+
+
+def replaceable(plain: Function) -> Function:
+    """Marks a function or method that may have another form, which takes the same arguments and gives the same."""
+    name = plain.__qualname__
+
+    @functools.wraps(plain)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not is_traced() and _forms_are_wanted.get() and name in _forms:
+            suits, form = _forms[name]
+            if suits(*args, **kwargs):
+                return form(*args, **kwargs)
+        return plain(*args, **kwargs)
+
+    return cast(Function, call)
 
 
 class FeedForward(nn.Module):
@@ -79,6 +133,7 @@ def eager_attention(
     return (dropped @ value).transpose(1, 2), weights
 
 
+@replaceable
 def attend(
     module: nn.Module,
     query: torch.Tensor,
@@ -101,41 +156,11 @@ def attend(
         mask = mask.to(query.dtype)  # fused kernels insist on it; half precision and autocast change the query's
     if need_weights:
         name = "eager"
-    elif name == "sdpa" and _learns_in_half_on_cpu(query, key):
-        return _attend_in_half(query, key, value, mask, scaling, dropout), None
     elif mask is not None and "flash" in name:
         name = "sdpa"
     function = eager_attention if name == "eager" else ALL_ATTENTION_FUNCTIONS[name]
     result, weights = function(module, query, key, value, mask, scaling=scaling, dropout=dropout, is_causal=False)
     return result, weights if need_weights else None
-
-
-def _learns_in_half_on_cpu(query: torch.Tensor, key: torch.Tensor) -> bool:
-    """Whether sdpa's backward pass would be the slowest part of a training by far, as it is on CPUs in half precision:
-    in a small trunk it took 16 times its forward pass, and more than all other layers together. Scores that would fill
-    the memory are left to it all the same."""
-    is_half = query.dtype in (torch.float16, torch.bfloat16)
-    is_small = query.shape[-2] * key.shape[-2] <= _MOST_SCORES
-    return query.requires_grad and query.device.type == "cpu" and is_half and is_small
-
-
-def _attend_in_half(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float,
-) -> torch.Tensor:
-    """`eager_attention` without its weights in float32, which is twice as fast: softmax adds up in float32 anyhow, and
-    its result is rounded in either case."""
-    key, value = key.to(query.dtype), value.to(query.dtype)
-    with torch.autocast(query.device.type, enabled=False):
-        scores = (query * scaling) @ key.transpose(-2, -1)
-        if mask is not None:
-            scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
-        weights = F.dropout(scores.softmax(dim=-1), p=dropout)
-        return (weights @ value).transpose(1, 2)
 
 
 class PromptAttention(nn.Module):
@@ -175,17 +200,20 @@ class PromptAttention(nn.Module):
             # Prompts that read the same keys are just more queries of one attention: (B, P, N) -> (B, P * N).
             query = query.flatten(1, 2).unsqueeze(1)
         entries = max(query.shape[1], key.shape[1])
-        query, key, value = (self._split_heads(x, entries) for x in (query, key, value))
+        query, key, value = self._split_heads(entries, query, key, value)
         if mask is not None:
             mask = mask.expand(batch, prompts, *mask.shape[2:]).flatten(0, 1).unsqueeze(1)
         result, weights = attend(self, query, key, value, self.scaling, mask, need_weights=need_weights)
         result = self.o_proj(result.reshape(batch, prompts, length, -1))
         return result, None if weights is None else weights.unflatten(0, (batch, prompts))
 
-    def _split_heads(self, x: torch.Tensor, prompts: int) -> torch.Tensor:
-        """(B, P or 1, N, C) to (B * P, h, N, d)."""
-        x = x.expand(-1, prompts, -1, -1).flatten(0, 1)
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+    def _split_heads(self, entries: int, *tensors: torch.Tensor) -> list[torch.Tensor]:
+        """Each of (B, P or 1, N, C) to (B * P, h, N, d)."""
+        heads = []
+        for tensor in tensors:
+            rows = tensor.expand(-1, entries, -1, -1).flatten(0, 1)
+            heads.append(rows.unflatten(-1, (self.num_heads, -1)).transpose(1, 2))
+        return heads
 
 
 def sine_position_encoding(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..fast.chunking import how_many_fit
+from .layers import replaceable
 
 #: The label of a pixel that nobody knows. An object whose pixels are all unknown is not counted: it fills up a batch.
 IGNORED_LABEL = -100
@@ -44,6 +44,17 @@ class LossWeights:
         if not 0 <= self.chosen <= 1:
             raise ValueError(f"chosen must be a share between 0 and 1, got {self.chosen}")
 
+    @replaceable
+    def judge(self, masks: Tensor, truth: Labels) -> tuple[Tensor, Tensor]:
+        """Of masks (K, M, h, w) the number of the one with the lowest loss, (K,), and the true IoU of all, (K, M)."""
+        resized = _resize(masks, truth)
+        ious = mask_iou(resized, truth.foreground, truth.known)
+        if masks.shape[1] == 1:
+            return torch.zeros(len(masks), dtype=torch.long, device=masks.device), ious
+        loss = self.focal * focal_loss(resized, truth.foreground, truth.known)
+        loss = loss + self.dice * dice_loss(resized, truth.foreground, truth.known)
+        return loss.argmin(dim=1), ious
+
 
 class SegmentationLoss(NamedTuple):
     """`total` is the weighted sum of the other terms, which are scalars without their weights."""
@@ -55,7 +66,7 @@ class SegmentationLoss(NamedTuple):
     object_score: Tensor
 
 
-class _Labels(NamedTuple):
+class Labels(NamedTuple):
     """`foreground` and `known` (K, 1, H, W) float32; `counted` and `present` (K,) float32, one or zero."""
 
     foreground: Tensor
@@ -81,7 +92,7 @@ def segmentation_loss(
         masks: logits (..., M, h, w), *before* any of them is blanked because the model thinks the object absent: it
             must still learn what it would have looked like. Resized bilinearly to the labels.
         iou_scores: the model's estimates (..., M), between 0 and 1.
-        object_scores: logits of the object's presence, (..., 1).
+        object_scores: logits that there is an object, (..., 1).
         labels: (..., H, W) of any dtype: above 0 is the object, 0 is not, -100 is unknown.
         weights: of the terms; the paper's by default.
 
@@ -91,7 +102,8 @@ def segmentation_loss(
     weights = weights or LossWeights()
     masks, iou_scores = masks.float().flatten(0, -4), iou_scores.float().flatten(0, -2)
     truth = _read_labels(labels.flatten(0, -3))
-    best, true_ious = _judge(masks.detach(), truth, weights)
+    with torch.no_grad():
+        best, true_ious = weights.judge(masks.detach(), truth)
 
     def mean(values: Tensor, where: Tensor) -> Tensor:
         return (values * where).sum() / truth.counted.sum().clamp(min=1)
@@ -102,10 +114,10 @@ def segmentation_loss(
         focal = focal + share * mean(focal_loss(taught, truth.foreground, truth.known)[:, 0], truth.present)
         dice = dice + share * mean(dice_loss(taught, truth.foreground, truth.known)[:, 0], truth.present)
     iou = mean((iou_scores - true_ious).abs().mean(dim=-1), truth.present)
-    presence = F.binary_cross_entropy_with_logits(object_scores.float().flatten(), truth.present, reduction="none")
-    presence = mean(presence, truth.counted)
-    total = weights.focal * focal + weights.dice * dice + weights.iou * iou + weights.object_score * presence
-    return SegmentationLoss(total, focal, dice, iou, presence)
+    object_score = F.binary_cross_entropy_with_logits(object_scores.float().flatten(), truth.present, reduction="none")
+    object_score = mean(object_score, truth.counted)
+    total = weights.focal * focal + weights.dice * dice + weights.iou * iou + weights.object_score * object_score
+    return SegmentationLoss(total, focal, dice, iou, object_score)
 
 
 def focal_loss(logits: Tensor, foreground: Tensor, known: Tensor) -> Tensor:
@@ -142,39 +154,15 @@ def _taught(best: Tensor, iou_scores: Tensor, chosen: float) -> list[tuple[Tenso
     return [(best, 1 - chosen), (iou_scores.argmax(dim=-1), chosen)]
 
 
-@torch.no_grad()
-def _judge(masks: Tensor, truth: _Labels, weights: LossWeights) -> tuple[Tensor, Tensor]:
-    """Of M masks the number of the one with the lowest loss, (K,), and the true IoU of all, (K, M).
-
-    A few objects at a time: what fits into no cache costs a CPU twice the time.
-    """
-    each = how_many_fit(masks.shape[1] * truth.foreground[0].numel() * masks.element_size(), masks.device)
-    columns = (masks, *truth)
-    parts = zip(*(column.split(each) for column in columns), strict=True)
-    judged = [_judge_portion(portion, _Labels(*labels), weights) for portion, *labels in parts]
-    best, ious = (torch.cat(column) for column in zip(*judged, strict=True))
-    return best, ious
-
-
-def _judge_portion(masks: Tensor, truth: _Labels, weights: LossWeights) -> tuple[Tensor, Tensor]:
-    enlarged = _resize(masks, truth)
-    ious = mask_iou(enlarged, truth.foreground, truth.known)
-    if masks.shape[1] == 1:
-        return torch.zeros(len(masks), dtype=torch.long, device=masks.device), ious
-    loss = weights.focal * focal_loss(enlarged, truth.foreground, truth.known)
-    loss = loss + weights.dice * dice_loss(enlarged, truth.foreground, truth.known)
-    return loss.argmin(dim=1), ious
-
-
-def _resize(masks: Tensor, truth: _Labels) -> Tensor:
+def _resize(masks: Tensor, truth: Labels) -> Tensor:
     size = truth.foreground.shape[-2:]
     return masks if masks.shape[-2:] == size else F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
 
 
-def _read_labels(labels: Tensor) -> _Labels:
+def _read_labels(labels: Tensor) -> Labels:
     known = (labels != IGNORED_LABEL).float() if labels.dtype != torch.bool else torch.ones_like(labels).float()
     foreground = (labels > 0).float()
-    return _Labels(
+    return Labels(
         foreground.unsqueeze(1),
         known.unsqueeze(1),
         known.flatten(1).amax(dim=1),

@@ -14,15 +14,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..configuration_sam2 import Sam2MaskDecoderConfig
-from ..fast.chunking import how_many_fit
-from ..fast.dispatch import enabled as fast_paths_enabled
-from ..fast.dispatch import may_read_weights
-from ..fast.mask_upscaling import upscale, upscale_in_blocks
-from .layers import FeedForward
+from .layers import FeedForward, replaceable
 from .prompt_encoder import PromptEmbeddings
 from .two_way_transformer import TwoWayTransformer
 
-# The logit of a mask, or of an object's presence, where there is nothing.
+# The logit of a mask, and of an object's score, where there is no object.
 NO_OBJECT_LOGIT = -1024.0
 
 
@@ -40,6 +36,30 @@ class DecodedPrompts(NamedTuple):
     image_hidden: torch.Tensor
     is_object: torch.Tensor | None
     attentions: tuple[torch.Tensor, ...]
+
+
+class Candidates(NamedTuple):
+    """All masks that may be taken for K objects, M each.
+
+    `masks` (K, M, h, w) logits; `ious` (K, M), their estimates; `object_score` (K, 1); `tokens` (K, M, C).
+    """
+
+    masks: torch.Tensor
+    ious: torch.Tensor
+    object_score: torch.Tensor
+    tokens: torch.Tensor
+
+
+def best_of(candidates: Candidates) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Takes the candidate with the highest estimated IoU.
+
+    Returns:
+        Its logits (K, 1, h, w) and IoU (K, 1), both float32, and its token (K, C).
+    """
+    best = candidates.ious.argmax(dim=1, keepdim=True)
+    masks = candidates.masks.gather(1, best[..., None, None].expand(-1, -1, *candidates.masks.shape[-2:]))
+    token = candidates.tokens.gather(1, best[..., None].expand(-1, -1, candidates.tokens.shape[-1])).squeeze(1)
+    return masks.float(), candidates.ious.gather(1, best).float(), token
 
 
 def _broadcastable(name: str, tensor: torch.Tensor | None, shape: Sequence[int]) -> torch.Tensor | None:
@@ -66,12 +86,12 @@ def join_predictions(parts: Sequence[MaskPrediction]) -> MaskPrediction:
     """One prediction of several that were made for some of the prompts each; of several, without attentions."""
     if len(parts) == 1:
         return parts[0]
-    logits, ious, presence = (torch.cat(each, dim=1) for each in zip(*(part[:3] for part in parts), strict=True))
-    return MaskPrediction(logits, ious, presence, attentions=())
+    logits, ious, object_score = (torch.cat(each, dim=1) for each in zip(*(part[:3] for part in parts), strict=True))
+    return MaskPrediction(logits, ious, object_score, attentions=())
 
 
 class MaskDecoder(nn.Module):
-    """Predicts masks, their quality and the object's presence from image features and prompt embeddings."""
+    """Predicts masks, their quality and the object score from image features and prompt embeddings."""
 
     def __init__(self, config: Sam2MaskDecoderConfig):
         super().__init__()
@@ -100,36 +120,14 @@ class MaskDecoder(nn.Module):
         self.pred_obj_score_head = FeedForward(width, width, 1, num_layers=3)
 
     def project_high_resolution(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Narrows the two finer maps of the pyramid for `masks`; the coarsest passes. Once an image, not a prompt."""
+        """Projects the two finer maps of the pyramid for `masks`; the coarsest passes. Once an image, not a prompt."""
         finest, middle, coarsest = maps
         return [self.conv_s0(finest), self.conv_s1(middle), coarsest]
 
-    def predict(
-        self,
-        image_embeddings: Sequence[torch.Tensor],
-        image_positions: torch.Tensor,
-        prompts: PromptEmbeddings,
-        multimask: bool,
-        attention_similarity: torch.Tensor | None = None,
-        target_embedding: torch.Tensor | None = None,
-        need_weights: bool = False,
-    ) -> MaskPrediction:
-        """Masks and scores of all prompts: three a prompt with `multimask`, else one.
-
-        Prompts do not see each other, so where nothing is learnt they are taken a few at a time, as many as the
-        caches hold.
-        """
-        coarsest, count = image_embeddings[-1], prompts.tokens.shape[1]
-        whole = torch.is_grad_enabled() or torch.compiler.is_compiling() or need_weights
-        if not whole and attention_similarity is None and target_embedding is None:
-            count = how_many_fit(coarsest.nbytes, coarsest.device)
-        parts = []
-        for group in prompts.split(count):
-            guidance = (attention_similarity, target_embedding, need_weights)
-            decoded = self.decode(coarsest, image_positions, group, *guidance)
-            masks, scores = (self.multimasks if multimask else self.single_mask)(decoded, image_embeddings)
-            parts.append(MaskPrediction(masks, scores, decoded.object_score_logits, decoded.attentions))
-        return join_predictions(parts)
+    @property
+    def projections(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+        """The 1x1 projections of the two finer maps."""
+        return self.conv_s0, self.conv_s1
 
     def decode(
         self,
@@ -143,30 +141,32 @@ class MaskDecoder(nn.Module):
         """`image_embedding` (B, C, h, w), the coarsest map; `image_positions` (1, C, h, w)."""
         height, width = image_embedding.shape[-2:]
         heads = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
-        # The other parts may lie on other devices.
         image_embedding, image_positions = image_embedding.to(heads.device), image_positions.to(heads.device)
-        prompts = prompts.to(heads.device)
+        prompts = prompts.to(heads.device)  # the other parts of a large model may lie elsewhere
         batch, count = prompts.tokens.shape[:2]
         tokens = torch.cat((heads.expand(batch, count, -1, -1), prompts.tokens.to(heads.dtype)), dim=2)
         image = (image_embedding.unsqueeze(1) + prompts.dense).flatten(3).transpose(2, 3)
+        token_mask = None  # (B, P, 1, N), the decoder's own tokens first
+        if prompts.is_token is not None:
+            token_mask = F.pad(prompts.is_token, (len(heads), 0), value=True).unsqueeze(2)
         scores_shape = (*tokens.shape[:3], height * width)
         tokens, image, attentions = self.transformer(
             tokens,
             image,
             image_positions.flatten(2).transpose(1, 2).unsqueeze(1),
-            token_mask=self._token_mask(prompts.is_token, len(heads)),
+            token_mask=token_mask,
             image_bias=_broadcastable("attention_similarity", attention_similarity, scores_shape),
             target_embedding=_broadcastable("target_embedding", target_embedding, tokens.shape),
             need_weights=need_weights,
         )
         scores = self.iou_prediction_head(tokens[:, :, 1])
-        presence = self.pred_obj_score_head(tokens[:, :, 0])
+        object_score = self.pred_obj_score_head(tokens[:, :, 0])
         if prompts.is_object is not None:
             scores = scores * prompts.is_object.unsqueeze(-1)
-            presence = presence.masked_fill(~prompts.is_object.unsqueeze(-1), NO_OBJECT_LOGIT)
+            object_score = object_score.masked_fill(~prompts.is_object.unsqueeze(-1), NO_OBJECT_LOGIT)
         mask_tokens = tokens[:, :, 2 : 2 + self.num_mask_tokens]
         image = image.unflatten(2, (height, width))
-        return DecodedPrompts(scores, presence, mask_tokens, image, prompts.is_object, attentions)
+        return DecodedPrompts(scores, object_score, mask_tokens, image, prompts.is_object, attentions)
 
     def multimasks(
         self, decoded: DecodedPrompts, high_resolution: Sequence[torch.Tensor]
@@ -193,10 +193,19 @@ class MaskDecoder(nn.Module):
             torch.where(stable, single_score, scores.gather(2, best)),
         )
 
+    def candidates(
+        self, decoded: DecodedPrompts, high_resolution: Sequence[torch.Tensor], multimask: bool
+    ) -> Candidates:
+        """All masks that may be taken for the B * P objects: the three multimask outputs, or the single mask."""
+        masks, ious = (self.multimasks if multimask else self.single_mask)(decoded, high_resolution)
+        tokens = decoded.mask_tokens[:, :, 1:] if multimask else decoded.mask_tokens[:, :, :1]
+        fields = (masks, ious, decoded.object_score_logits, tokens)
+        return Candidates(*(field.flatten(0, 1) for field in fields))
+
     def masks(self, decoded: DecodedPrompts, high_resolution: Sequence[torch.Tensor]) -> torch.Tensor:
         """All four masks of every prompt: logits (B, P, 4, 4h, 4w)."""
         fine = [level.unsqueeze(1) for level in high_resolution[:2]]
-        masks = self._upscale(decoded.image_hidden, decoded.mask_tokens, fine)
+        masks = self.upscale(decoded.image_hidden, decoded.mask_tokens, fine)
         if decoded.is_object is not None:
             masks = masks.masked_fill(~decoded.is_object[..., None, None, None], NO_OBJECT_LOGIT)
         return masks
@@ -215,24 +224,24 @@ class MaskDecoder(nn.Module):
         image, prompt = selection.any(dim=-1).nonzero(as_tuple=True)
         fine = [level.to(image.device) for level in high_resolution[:2]]
         fine = [level[image] if len(level) > 1 else level for level in fine]
-        masks = (upscale or self._upscale)(
-            decoded.image_hidden[image, prompt], decoded.mask_tokens[image, prompt], fine
-        )
+        masks = (upscale or self.upscale)(decoded.image_hidden[image, prompt], decoded.mask_tokens[image, prompt], fine)
         return masks[selection[image, prompt]]
 
-    def _upscale(self, hidden: torch.Tensor, mask_tokens: torch.Tensor, fine: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Hidden maps (..., h, w, C) and their tokens (..., 4, C) to logits (..., 4, 4h, 4w)."""
-        kernels = [mlp(mask_tokens[..., index, :]) for index, mlp in enumerate(self.output_hypernetworks_mlps)]
+    @replaceable
+    def upscale(self, hidden: torch.Tensor, mask_tokens: torch.Tensor, fine: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Hidden maps (..., h, w, C) and their tokens (..., 4, C) to logits (..., 4, 4h, 4w).
+
+        `fine` are the projected maps (..., C/8, 4h, 4w) and (..., C/4, 2h, 2w), whose leading axes broadcast.
+        """
         finest, middle = (level.to(hidden.device) for level in fine)
+        kernels = self.mask_kernels(mask_tokens)
         doublings = (self.upscale_conv1, self.upscale_conv2)
-        function = upscale_in_blocks if fast_paths_enabled() and may_read_weights(*doublings) else upscale
-        return function(
-            hidden,
-            (middle, finest),
-            doublings,
-            self.upscale_layer_norm,
-            torch.stack(kernels, dim=-2),
-        )
+        return upscale(hidden, (middle, finest), doublings, self.upscale_layer_norm, kernels)
+
+    def mask_kernels(self, mask_tokens: torch.Tensor) -> torch.Tensor:
+        """The weights (..., 4, C/8) that make masks of the upscaled map, from the tokens (..., 4, C)."""
+        mlps = self.output_hypernetworks_mlps
+        return torch.stack([mlp(mask_tokens[..., index, :]) for index, mlp in enumerate(mlps)], dim=-2)
 
     def _is_stable(self, mask: torch.Tensor) -> torch.Tensor:
         """Whether a mask hardly changes when its threshold moves by delta either way: (..., H, W) to (...)."""
@@ -242,7 +251,31 @@ class MaskDecoder(nn.Module):
         stability = torch.where(outer > 0, inner / outer, 1.0)
         return stability >= self.config.dynamic_multimask_stability_thresh
 
-    @staticmethod
-    def _token_mask(is_token: torch.Tensor | None, num_heads_tokens: int) -> torch.Tensor | None:
-        """(B, P, N) of the prompts' tokens to (B, P, 1, N) of all tokens, the decoder's own included."""
-        return None if is_token is None else F.pad(is_token, (num_heads_tokens, 0), value=True).unsqueeze(2)
+
+def upscale(
+    hidden: torch.Tensor,
+    fine: tuple[torch.Tensor, torch.Tensor],
+    doublings: tuple[nn.ConvTranspose2d, nn.ConvTranspose2d],
+    norm: nn.LayerNorm,
+    kernels: torch.Tensor,
+) -> torch.Tensor:
+    """Masks at four times the resolution of a hidden map, in two doublings.
+
+    Args:
+        hidden: (..., h, w, C).
+        fine: maps that are added after each doubling, (..., C', 2h, 2w) and (..., C'', 4h, 4w), whose leading axes
+            broadcast.
+        doublings: transposed convolutions with kernel 2 and stride 2.
+        norm: follows the first of them.
+        kernels: the masks' weights of the last channels, (..., M, C'').
+
+    Returns:
+        Logits (..., M, 4h, 4w).
+    """
+    leading = hidden.shape[:-3]
+    features = hidden.flatten(0, -4).permute(0, 3, 1, 2) if leading else hidden.permute(2, 0, 1).unsqueeze(0)
+    middle = doublings[0](features).unflatten(0, leading or (1,)) + fine[0]
+    middle = F.gelu(norm(middle.movedim(-3, -1)).movedim(-1, -3))
+    finest = doublings[1](middle.flatten(0, -4)).unflatten(0, leading or (1,)) + fine[1]
+    logits = kernels @ F.gelu(finest).flatten(-2)
+    return logits.unflatten(-1, tuple(finest.shape[-2:]))

@@ -1,8 +1,8 @@
 """Memory attention: conditions the features of a frame on what is remembered of each object.
 
-Axes in docstrings: N objects, L places of the image map (row by row), M memory tokens, C hidden width, D memory width,
-h heads, d a head's width. An axis "1 or N" of length 1 means that all objects share the entry; nothing is computed
-twice for it.
+Axes in docstrings: N objects, L positions of the image map (row by row), M memory tokens, C hidden width, D memory
+width, h heads, d a head's width. An axis "1 or N" of length 1 means that all objects share the entry; nothing is
+computed twice for it.
 
 Source: Ravi et al., "SAM 2: Segment Anything in Images and Videos" (arXiv 2408.00714), section 4, memory attention;
 rotary encoding in two dimensions: Heo et al. (arXiv 2403.13298).
@@ -10,8 +10,7 @@ rotary encoding in two dimensions: Heo et al. (arXiv 2403.13298).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import cycle
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,23 +18,17 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from ..fast.chunking import in_portions
-from ..fast.dispatch import may_read_weights
-from ..fast.dispatch import suit as fast_paths_suit
-from ..fast.narrow_attention import attend_in_blocks, objects_at_once
-from .layers import attend
+from .layers import attend, replaceable
 
 if TYPE_CHECKING:
     from ..configuration_sam2 import Sam2VideoConfig
 
 # How much of the image's position encoding is added to its features before the first layer.
 POSITION_WEIGHT = 0.1
-# Memory tokens, of all objects together, whose keys exist at once where they are built in blocks: 2 MiB.
-_KEYS_AT_ONCE = 2048
 
 
 class RotaryTable(nn.Module):
-    """Cosine and sine of the angles by which each place of a map turns the pairs of a head's channels.
+    """Cosine and sine of the angles by which each position of a map turns the pairs of a head's channels.
 
     `width` and `height` are those of the map. Consecutive channels form a pair; the first half of the pairs turns
     with x, the second half with y. Not part of a checkpoint.
@@ -62,7 +55,7 @@ class RotaryTable(nn.Module):
         angles = torch.cat((torch.outer(x, frequencies), torch.outer(y, frequencies)), dim=-1).unsqueeze(1)
         return angles.cos(), angles.sin()
 
-    def reset_buffers(self) -> None:
+    def initialise(self) -> None:
         """Fills the tables again, for models that are first built without data (on the meta device)."""
         self.cos, self.sin = self._build(self.cos.device)
 
@@ -70,32 +63,19 @@ class RotaryTable(nn.Module):
         """Moves with the model but stays in float32: half precision would misplace tokens by whole cells."""
         super()._apply(fn, recurse)
         if self.cos.dtype != torch.float32:
-            self.reset_buffers()
+            self.initialise()
         return self
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Rotates (N, L * k, h, d): k maps one after the other, each with the same places."""
-        if fast_paths_suit(tokens):
-            return self._turn_as_complex(tokens)
+        """Rotates (N, L * k, h, d): k maps one after the other, each with the same positions."""
         maps = tokens.unflatten(1, (-1, self.cos.shape[0])).float()
         first, second = maps.unflatten(-1, (-1, 2)).unbind(-1)
         turned = torch.stack((first * self.cos - second * self.sin, second * self.cos + first * self.sin), dim=-1)
         return turned.flatten(-2).flatten(1, 2).to(tokens.dtype)
 
-    def _turn_as_complex(self, tokens: Tensor) -> Tensor:
-        """The same, with each pair as one complex number: the product reads and writes every channel once."""
-        maps = tokens.unflatten(1, (-1, self.cos.shape[0])).float()
-        turned = torch.view_as_complex(maps.unflatten(-1, (-1, 2))) * torch.complex(self.cos, self.sin)
-        return torch.view_as_real(turned).flatten(-2).flatten(1, 2).to(tokens.dtype)
-
-    def blocks(self, size: int) -> list[Tensor]:
-        """The table as complex numbers (<= `size`, d/2), block by block: of a part of a map, or of some whole maps."""
-        table = torch.complex(self.cos, self.sin)[:, 0]
-        return list(table.repeat(max(1, size // len(table)), 1).split(size))
-
 
 class RotaryAttention(nn.Module):
-    """Attention from the places of the current frame, with rotary position encoding.
+    """Attention from the positions of the current frame, with rotary position encoding.
 
     Queries, keys with values, and the attention itself are separate methods: keys and values of a memory can be built
     before the frame that reads them is known.
@@ -125,7 +105,7 @@ class RotaryAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Keys from (1 or N, M, D) and values from (N, M, D), as (N, h, M, d).
 
-        The last `num_unplaced` tokens have no place in the image: their keys are not rotated.
+        The last `num_unplaced` tokens have no position in the image: their keys are not rotated.
         """
         keys = self._split_heads(self.k_proj(key_source))
         num_placed = keys.shape[1] - num_unplaced
@@ -151,48 +131,9 @@ class RotaryAttention(nn.Module):
         num_unplaced: int = 0,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """What the places (1 or N, L, C) read, (N, L, C); the other arguments as in the methods above."""
+        """What the positions (1 or N, L, C) read, (N, L, C); the other arguments as in the methods above."""
         queries = self.queries(hidden, rotary)
-        if mask is None and self._gains_from_blocks(value_source):
-            return self._read_in_blocks(queries, key_source, value_source, rotary, num_unplaced)
         return self.attend(queries, *self.keys_and_values(key_source, value_source, rotary, num_unplaced), mask=mask)
-
-    def _gains_from_blocks(self, value_source: Tensor) -> bool:
-        is_narrow = self.num_heads == 1 and value_source.shape[-1] < self.v_proj.out_features
-        stock = (getattr(self.config, "_attn_implementation", None) or "sdpa") == "sdpa" and not self.training
-        weights = may_read_weights(self.k_proj, self.v_proj, self.o_proj)
-        return is_narrow and stock and weights and value_source.dtype is torch.float32 and fast_paths_suit(value_source)
-
-    def _read_in_blocks(
-        self, queries: Tensor, key_source: Tensor, value_source: Tensor, rotary: RotaryTable, num_unplaced: int
-    ) -> Tensor:
-        """Reads the values before they are projected (`narrow_attention`); keys exist for a block at a time."""
-        heads, count = queries[:, 0] * self.scaling, len(value_source)
-        together = min(count, objects_at_once(heads.shape[1]))
-        turns = rotary.blocks(max(1, _KEYS_AT_ONCE // together))
-        groups = [tensor.expand(count, -1, -1).split(together) for tensor in (heads, key_source, value_source)]
-        read = [
-            attend_in_blocks(head, self._blocks(keys, values, turns, num_unplaced))
-            for head, keys, values in zip(*groups, strict=True)
-        ]
-        return self.o_proj(self.v_proj(torch.cat(read)))
-
-    def _blocks(
-        self, key_source: Tensor, value_source: Tensor, turns: list[Tensor], num_unplaced: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Keys and unprojected values of some objects, from (N, M, D) each, in blocks; `turns` are
-        `RotaryTable.blocks`."""
-        num_placed = key_source.shape[1] - num_unplaced
-        start, table = 0, cycle(turns)
-        while start < num_placed:
-            turn = next(table)
-            stop = min(start + len(turn), num_placed)
-            keys = self.k_proj(key_source[:, start:stop])
-            torch.view_as_complex(keys.unflatten(-1, (-1, 2))).mul_(turn[: stop - start])
-            yield keys, value_source[:, start:stop]
-            start = stop
-        if num_unplaced:
-            yield self.k_proj(key_source[:, num_placed:]), value_source[:, num_placed:]
 
     def _split_heads(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(-1, (self.num_heads, -1))
@@ -214,6 +155,7 @@ class MemoryAttentionLayer(GradientCheckpointingLayer):
         self.activation = ACT2FN[config.memory_attention_feed_forward_hidden_act]
         self.dropout = nn.Dropout(config.memory_attention_dropout)
 
+    @replaceable
     def forward(
         self,
         hidden: Tensor,
@@ -232,9 +174,10 @@ class MemoryAttentionLayer(GradientCheckpointingLayer):
         hidden = hidden + self.dropout(self.self_attn.read(normed, normed, normed, rotary))
         sources = (key_source, value_source, rotary, num_pointer_tokens, mask)
         hidden = hidden + self.dropout(self.cross_attn_image.read(self.layer_norm2(hidden), *sources))
-        return in_portions(self._feed_forward, hidden, self.linear1.out_features)
+        return self.feed_forward(hidden)
 
-    def _feed_forward(self, hidden: Tensor) -> Tensor:
+    def feed_forward(self, hidden: Tensor) -> Tensor:
+        """The last third of the layer, (..., C) to the same."""
         inner = self.dropout(self.activation(self.linear1(self.layer_norm3(hidden))))
         return hidden + self.dropout(self.linear2(inner))
 
@@ -272,7 +215,7 @@ class MemoryAttention(nn.Module):
             current: (1 or N, L, C), the features of the frame; 1 if all objects are in the same frame.
             current_position: broadcasts to `current`, its sine position encoding.
             memory: (N, M, D), whole maps of L tokens first, then the pointers' tokens.
-            memory_position: (1 or N, M, D), the encoding of place and time of the memory.
+            memory_position: (1 or N, M, D), the encoding of position and time of the memory.
             num_pointer_tokens: how many tokens at the end of the memory belong to pointers.
             memory_mask: (N, M) bool, False for padding, which is then not read. None reads everything.
 
@@ -288,14 +231,14 @@ class MemoryAttention(nn.Module):
         return self.layer_norm(hidden)
 
     def _check_lengths(self, current: Tensor, memory: Tensor, num_pointer_tokens: int) -> None:
-        places = self.rotary.width * self.rotary.height
-        if current.shape[1] != places:
+        positions = self.rotary.width * self.rotary.height
+        if current.shape[1] != positions:
             raise ValueError(
-                f"current has {current.shape[1]} places, but the config names a map of {self.rotary.width} x "
-                f"{self.rotary.height} = {places} (memory_attention_rope_feat_sizes)"
+                f"current has {current.shape[1]} positions, but the config names a map of {self.rotary.width} x "
+                f"{self.rotary.height} = {positions} (memory_attention_rope_feat_sizes)"
             )
-        if (memory.shape[1] - num_pointer_tokens) % places:
+        if (memory.shape[1] - num_pointer_tokens) % positions:
             raise ValueError(
                 f"memory has {memory.shape[1]} tokens, {num_pointer_tokens} of them pointers: the rest must be whole "
-                f"maps of {places} tokens"
+                f"maps of {positions} tokens"
             )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -46,7 +47,7 @@ class MaskDownsamplerLayer(nn.Module):
 
 
 class MaskDownsampler(nn.Module):
-    """Brings a mask to the size of the feature map; channels grow as much as places get fewer."""
+    """Brings a mask to the size of the feature map; channels grow as positions get fewer."""
 
     def __init__(self, config: Sam2VideoConfig):
         super().__init__()
@@ -68,7 +69,7 @@ class MaskDownsampler(nn.Module):
 
 
 class MemoryFuserBlock(GradientCheckpointingLayer):
-    """A ConvNeXt block: depthwise convolution, norm, two pointwise layers, a learned scale, and the way around."""
+    """A ConvNeXt block: depthwise convolution, norm, two pointwise layers, a learned scale, a residual."""
 
     def __init__(self, config: Sam2VideoConfig):
         super().__init__()
@@ -84,13 +85,19 @@ class MemoryFuserBlock(GradientCheckpointingLayer):
         self.activation = ACT2FN[config.memory_fuser_hidden_act]
         self.pointwise_conv1 = nn.Linear(width, config.memory_fuser_intermediate_dim)
         self.pointwise_conv2 = nn.Linear(config.memory_fuser_intermediate_dim, width)
-        self.scale = nn.Parameter(torch.full((width,), config.memory_fuser_layer_scale_init_value))
+        self.first_scale = config.memory_fuser_layer_scale_init_value
+        self.scale = nn.Parameter(torch.full((width,), self.first_scale))
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Sets the scale to its first value."""
+        init.constant_(self.scale, self.first_scale)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, h, w) to the same."""
-        places = self.layer_norm(self.depthwise_conv(features)).permute(0, 2, 3, 1)
-        places = self.scale * self.pointwise_conv2(self.activation(self.pointwise_conv1(places)))
-        return features + places.permute(0, 3, 1, 2)
+        hidden = self.layer_norm(self.depthwise_conv(features)).permute(0, 2, 3, 1)
+        hidden = self.scale * self.pointwise_conv2(self.activation(self.pointwise_conv1(hidden)))
+        return features + hidden.permute(0, 3, 1, 2)
 
 
 class MemoryFuser(nn.Module):
@@ -152,6 +159,6 @@ class MemoryEncoder(nn.Module):
         return self.projection(fused)
 
     def position_encoding(self, size: tuple[int, int]) -> Tensor:
-        """Sine encoding (1, D, h, w) of the places of a memory; the same for every memory of that (h, w)."""
+        """Sine encoding (1, D, h, w) of the positions of a memory; the same for every memory of that (h, w)."""
         weight = self.projection.weight
         return sine_position_encoding(size, self.memory_width, device=weight.device, dtype=weight.dtype)

@@ -15,7 +15,7 @@ class MemoryTokens(NamedTuple):
     """What memory attention reads: spatial tokens first, then the pointers'.
 
     `tokens` is (objects, tokens, memory_width); `position` has the same shape, or one row for all objects when
-    they share it. The last `num_pointer_tokens` have no place in the image.
+    they share it. The last `num_pointer_tokens` have no position in the image.
     """
 
     tokens: Tensor
@@ -34,7 +34,7 @@ def build_memory(
 
     Args:
         features: (objects, memories, memory_width, height, width), the feature maps, in the order of the selection.
-        spatial_position: (memory_width, height, width), the encoding of the place in the image.
+        spatial_position: (memory_width, height, width), the encoding of the position in the image.
         temporal_encoding: (objects or 1, memories, memory_width), for each memory its row of the learned table.
         pointers: (objects, pointers, hidden_width). Each is cut into hidden_width / memory_width tokens.
         pointer_encoding: (objects or 1, pointers, memory_width), the encoding of the distances in time; zero if
@@ -44,8 +44,8 @@ def build_memory(
     """
     width = features.shape[2]
     tokens = features.to(spatial_position).flatten(3).transpose(2, 3).flatten(1, 2)
-    place_and_time = spatial_position.flatten(1).transpose(0, 1) + temporal_encoding.to(spatial_position)[:, :, None]
-    position = place_and_time.flatten(1, 2)
+    position_and_time = spatial_position.flatten(1).transpose(0, 1) + temporal_encoding.to(spatial_position)[:, :, None]
+    position = position_and_time.flatten(1, 2)
     if pointers is None or pointers.shape[1] == 0:
         return MemoryTokens(tokens, position, 0)
 

@@ -6,18 +6,18 @@ Coordinates are (x, y) in pixels of the model's input; a pixel's centre lies at 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.utils.generic import maybe_autocast
 
 from ..configuration_sam2 import Sam2PromptEncoderConfig, as_pair
-from ..prompt_values import NOT_A_POINT_LABEL, PAD_VALUE
-from .layers import LayerNorm2d
+from ..prompt_values import BOX_CORNER_LABELS, NOT_A_POINT_LABEL, PAD_VALUE
+from .layers import LayerNorm2d, is_traced
 
 
 class PromptEmbeddings(NamedTuple):
@@ -30,42 +30,10 @@ class PromptEmbeddings(NamedTuple):
     is_token: torch.Tensor | None
     is_object: torch.Tensor | None
 
-    def split(self, at_once: int) -> Iterator[PromptEmbeddings]:
-        """The embeddings of `at_once` prompts of each image after the other."""
-        for start in range(0, self.tokens.shape[1], at_once):
-            rows = slice(start, start + at_once)
-            yield PromptEmbeddings(
-                self.tokens[:, rows],
-                self.dense if self.dense.shape[1] == 1 else self.dense[:, rows],
-                None if self.is_token is None else self.is_token[:, rows],
-                None if self.is_object is None else self.is_object[:, rows],
-            )
-
     def to(self, device: torch.device) -> PromptEmbeddings:
         """The same embeddings on another device."""
         masks = (None if mask is None else mask.to(device) for mask in (self.is_token, self.is_object))
         return PromptEmbeddings(self.tokens.to(device), self.dense.to(device), *masks)
-
-
-def join_points(
-    points: torch.Tensor | None, labels: torch.Tensor | None, boxes: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points and boxes as points alone, (B, P, N, 2) and labels (B, P, N): a box is two corners, which come last."""
-    lists = [] if points is None or labels is None else [(points.float(), labels.long())]
-    if boxes is not None:
-        corners = boxes.float().unflatten(-1, (2, 2))
-        kinds = torch.arange(2, 4, device=boxes.device).expand(corners.shape[:-1])
-        padding = (boxes == PAD_VALUE).all(dim=-1, keepdim=True)
-        lists.append((corners, kinds.masked_fill(padding, PAD_VALUE)))
-    if len(lists) == 1:
-        return lists[0]
-    return torch.cat([places for places, _ in lists], dim=2), torch.cat([kinds for _, kinds in lists], dim=2)
-
-
-def fill_up_points(points: torch.Tensor, labels: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(B, P, N, 2) and labels (B, P, N) with padding at the end, so that every prompt has `count` points."""
-    missing = count - labels.shape[2]
-    return F.pad(points, (0, 0, 0, missing)), F.pad(labels, (0, missing), value=PAD_VALUE)
 
 
 class PositionalEmbedding(nn.Module):
@@ -76,6 +44,11 @@ class PositionalEmbedding(nn.Module):
         self.scale = config.scale
         self.positional_embedding: torch.Tensor
         self.register_buffer("positional_embedding", config.scale * torch.randn(2, config.hidden_size // 2))
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Draws the matrix anew."""
+        init.normal_(self.positional_embedding, std=self.scale)
 
     def forward(self, coordinates: torch.Tensor) -> torch.Tensor:
         """(..., 2) as (x, y) to (..., C), in the buffer's dtype.
@@ -89,8 +62,7 @@ class PositionalEmbedding(nn.Module):
 
     def grid(self, size: tuple[int, int]) -> torch.Tensor:
         """Features of the centres of a map of `size` (h, w): (1, C, h, w)."""
-        device = self.positional_embedding.device
-        y, x = ((torch.arange(length, device=device) + 0.5) / length for length in size)
+        y, x = [(torch.arange(length, device=self.positional_embedding.device) + 0.5) / length for length in size]
         centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
         return self(centres).permute(2, 0, 1).unsqueeze(0)
 
@@ -116,6 +88,10 @@ class MaskEmbedding(nn.Module):
 class PromptEncoder(nn.Module):
     """Embeds the points, the box and the mask of every prompt."""
 
+    image_size: tuple[int, int]
+    image_embedding_size: tuple[int, int]
+    mask_input_size: tuple[int, ...]
+
     def __init__(self, config: Sam2PromptEncoderConfig):
         super().__init__()
         self.image_size = as_pair("image_size", config.image_size)
@@ -134,25 +110,63 @@ class PromptEncoder(nn.Module):
         labels: torch.Tensor | None = None,
         boxes: torch.Tensor | None = None,
         masks: torch.Tensor | None = None,
-        may_have_padding: bool = True,
+        batch: int = 1,
     ) -> PromptEmbeddings:
-        """`points` (B, P, N, 2) with `labels` (B, P, N), `boxes` (B, P, 4), `masks` (B, P or 1, any h, any w).
+        """Embeds P prompts on each of B images.
 
-        Points or boxes are needed. Labels: 1 foreground, 0 background, 2 and 3 a box's corners, -1 no point, -10
-        padding. `may_have_padding=False` spares looking for it, for which a GPU must be waited for.
+        Args:
+            points: (B, P, N, 2) as (x, y) in pixels of the model's input.
+            labels: (B, P, N): 1 foreground, 0 background, 2 and 3 a box's corners, -1 no point, -10 padding. All
+                foreground if left out.
+            boxes: (B, P, 4) as (left, top, right, bottom); four times -10 is padding.
+            masks: logits (B, P or 1, any h, any w).
+            batch: B, where there are neither points nor boxes nor masks.
         """
-        coordinates, labels = self._close(*join_points(points, labels, boxes))
+        may_have_padding = points is not None or boxes is not None
+        points, labels = self.as_points(points, labels, boxes, masks, batch)
+        # Every list of points ends in one that is no point.
+        coordinates, labels = F.pad(points, (0, 0, 0, 1)), F.pad(labels, (0, 1), value=NOT_A_POINT_LABEL)
         is_token = is_object = None
-        if torch.compiler.is_compiling() or (may_have_padding and bool((labels == PAD_VALUE).any())):
+        if is_traced() or (may_have_padding and bool((labels == PAD_VALUE).any())):
             is_token = labels != PAD_VALUE
             is_object = is_token[..., :-1].any(dim=-1) if masks is None else None
         return PromptEmbeddings(self._embed(coordinates, labels), self._dense(masks), is_token, is_object)
 
-    def _close(self, points: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Every list of points with one more at its end, a point that is none."""
-        closing = points.new_zeros((*points.shape[:2], 1, 2))
-        label = torch.full(closing.shape[:-1], NOT_A_POINT_LABEL, device=closing.device)
-        return torch.cat((points, closing), dim=2), torch.cat((labels, label), dim=2)
+    def as_points(
+        self,
+        points: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        boxes: torch.Tensor | None = None,
+        masks: torch.Tensor | None = None,
+        batch: int = 1,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Points and boxes as points alone, (B, P, N, 2) and labels (B, P, N): a box is two corners, which come last.
+
+        A mask alone, or nothing, is one point with the label -1. Arguments as those of `forward`.
+        """
+        if points is None and boxes is None:
+            shape = (batch, 1, 1) if masks is None else (*masks.shape[:2], 1)
+            points = self.no_mask_embed.weight.new_zeros((*shape, 2), dtype=torch.float32)
+            return points, torch.full(shape, NOT_A_POINT_LABEL, device=points.device)
+        lists = []
+        if points is not None:
+            kinds = torch.ones_like(points[..., 0], dtype=torch.long) if labels is None else labels.long()
+            lists.append((points.float(), kinds))
+        if boxes is not None:
+            corners = boxes.float().unflatten(-1, (2, 2))
+            kinds = torch.tensor(BOX_CORNER_LABELS, device=boxes.device).expand(corners.shape[:-1])
+            padding = (boxes == PAD_VALUE).all(dim=-1, keepdim=True)
+            lists.append((corners, kinds.masked_fill(padding, PAD_VALUE)))
+        if len(lists) == 1:
+            return lists[0]
+        (points, labels), (corners, kinds) = lists
+        return torch.cat((points, corners), dim=2), torch.cat((labels, kinds), dim=2)
+
+    @staticmethod
+    def fill_up(points: torch.Tensor, labels: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, P, N, 2) and labels (B, P, N) with padding at the end, so that every prompt has `count` points."""
+        missing = count - labels.shape[2]
+        return F.pad(points, (0, 0, 0, missing)), F.pad(labels, (0, missing), value=PAD_VALUE)
 
     def _embed(self, coordinates: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """(B, P, N, 2) and labels to tokens (B, P, N, C)."""

@@ -10,8 +10,11 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ..configuration_sam2 import Sam2MaskDecoderConfig
-from .image_attention import ImageAttention
-from .layers import FeedForward, PromptAttention
+from .layers import FeedForward, PromptAttention, replaceable
+
+
+class ImageAttention(PromptAttention):
+    """Attention between a prompt's tokens and the image, in either direction."""
 
 
 class TwoWayAttentionBlock(GradientCheckpointingLayer):
@@ -53,14 +56,14 @@ class TwoWayAttentionBlock(GradientCheckpointingLayer):
         tokens = self.layer_norm1(tokens)
 
         placed_image = image + image_positions
-        read, weights = self.cross_attn_token_to_image.read(
+        read, weights = self.cross_attn_token_to_image(
             tokens + token_positions, placed_image, image, image_bias, need_weights
         )
         tokens = self.layer_norm2(tokens + read)
         tokens = self.layer_norm3(tokens + self.mlp(tokens))
 
         placed = tokens + token_positions
-        image = self.cross_attn_image_to_token.inform(image, placed_image, placed, tokens, token_mask)
+        image = image + self.cross_attn_image_to_token(placed_image, placed, tokens, token_mask)[0]
         return tokens, self.layer_norm4(image), weights
 
 
@@ -75,6 +78,7 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = ImageAttention(config)
         self.layer_norm_final_attn = nn.LayerNorm(config.hidden_size)
 
+    @replaceable
     def forward(
         self,
         tokens: torch.Tensor,
@@ -100,7 +104,7 @@ class TwoWayTransformer(nn.Module):
                 tokens, image, positions, image_positions, token_mask, image_bias, need_weights
             )
             attentions.append(weights)
-        read, weights = self.final_attn_token_to_image.read(
+        read, weights = self.final_attn_token_to_image(
             tokens + positions, image + image_positions, image, need_weights=need_weights
         )
         attentions.append(weights)

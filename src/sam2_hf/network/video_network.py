@@ -6,7 +6,6 @@ All methods take and give tensors, and gradients pass through them. Which of the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,16 +14,14 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from ..configuration_sam2 import Sam2VideoConfig, as_pair
-from ..fast.array_ops import send
-from ..fast.compilation import compilable, runs_compiled
-from ..modeling_sam2 import Sam2PromptableModel
 from ..prompt_values import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE
 from .features import FrameFeatures
 from .layers import FeedForward, sine_position_encoding
-from .mask_decoder import NO_OBJECT_LOGIT, DecodedPrompts
-from .memory_attention import MemoryAttention, RotaryTable
-from .memory_encoder import MemoryEncoder, MemoryFuserBlock
+from .mask_decoder import NO_OBJECT_LOGIT, Candidates, best_of
+from .memory_attention import MemoryAttention
+from .memory_encoder import MemoryEncoder
 from .memory_tokens import MemoryTokens, build_memory, pointer_distance_scale
+from .promptable_network import Sam2PromptableNetwork
 
 
 class ObjectMasks(NamedTuple):
@@ -40,18 +37,18 @@ class ObjectMasks(NamedTuple):
 class StoredMemories(NamedTuple):
     """What N objects read in a frame, K memories and P pointers each.
 
-    `features` (N, K, D, h, w); `moments` (N, K), rows of the temporal encoding; `pointers` (N, P, C) and how long ago
-    they were, `distances` (N, P) as parts of the largest distance in reach, both None without pointers. Moments and
-    distances may have one row for all objects.
+    `features` (N, K, D, h, w); `temporal_indices` (N, K), rows of the temporal encoding; `pointers` (N, P, C) and how
+    long ago they were, `distances` (N, P) as parts of the largest distance in reach, both None without pointers.
+    Indices and distances may have one row for all objects.
     """
 
     features: Tensor
-    moments: Tensor
+    temporal_indices: Tensor
     pointers: Tensor | None
     distances: Tensor | None
 
 
-class Sam2VideoNetwork(Sam2PromptableModel):
+class Sam2VideoNetwork(Sam2PromptableNetwork):
     """The parts of the video model and what each does in one frame: tensors in, tensors out, no state."""
 
     config_class = Sam2VideoConfig
@@ -78,19 +75,15 @@ class Sam2VideoNetwork(Sam2PromptableModel):
         )
 
     @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, MemoryFuserBlock):
-            init.constant_(module.scale, self.config.memory_fuser_layer_scale_init_value)
-        elif isinstance(module, RotaryTable):
-            module.reset_buffers()
-        elif isinstance(module, Sam2VideoNetwork):
-            for parameter in module.parameters(recurse=False):
-                init.trunc_normal_(parameter, std=0.02)
+    def initialise(self) -> None:
+        """Gives the parameters that belong to no part their first values."""
+        super().initialise()
+        for parameter in self.parameters(recurse=False):
+            init.trunc_normal_(parameter, std=0.02)
 
     def encode_frame(self, pixel_values: Tensor) -> FrameFeatures:
         """A frame (1, 3, H, W) to its features, which no memory has touched."""
-        finest, middle, coarsest = self._encode_maps(pixel_values)
+        finest, middle, coarsest = self.encode_maps(pixel_values)
         return FrameFeatures((finest, middle), coarsest)
 
     def without_memory(self, features: FrameFeatures) -> Tensor:
@@ -108,23 +101,21 @@ class Sam2VideoNetwork(Sam2PromptableModel):
 
     def read_memories(self, features: FrameFeatures, stored: StoredMemories) -> Tensor:
         """The frame's embedding as N objects' memories show it, (N, C, h, w)."""
-        if runs_compiled(self):
-            # Each program would come twice, with one row for all objects and with a row for each.
-            count, distances = len(stored.features), stored.distances
-            stored = stored._replace(
-                moments=stored.moments.expand(count, -1),
-                distances=None if distances is None else distances.expand(count, -1),
-            )
-        return self._read_memories(features, *stored)
+        return self.read_stored(features, *stored)
 
-    @compilable("n", maps="nk", moments="nk", pointers="np", distances="np", changing=True)
-    def _read_memories(
-        self, features: FrameFeatures, maps: Tensor, moments: Tensor, pointers: Tensor | None, distances: Tensor | None
+    def read_stored(
+        self,
+        features: FrameFeatures,
+        maps: Tensor,
+        temporal_indices: Tensor,
+        pointers: Tensor | None,
+        distances: Tensor | None,
     ) -> Tensor:
+        """`read_memories` with the fields of the stored memories one by one."""
         memory = build_memory(
             maps,
             spatial_position=self.memory_position_encoding(),
-            temporal_encoding=self.memory_temporal_positional_encoding[moments, 0, 0],
+            temporal_encoding=self.memory_temporal_positional_encoding[temporal_indices, 0, 0],
             pointers=pointers,
             pointer_encoding=None if distances is None else self._time_encoding(distances),
         )
@@ -158,46 +149,19 @@ class Sam2VideoNetwork(Sam2PromptableModel):
         `points` (B, P, N, 2) with `labels` (B, P, N), `previous_logits` (B, P, h, w). With `multimask`, the mask
         that scores best of the three; else the single one.
         """
-        if runs_compiled(self):
-            prompts = self._read_prompts(points, labels, None, previous_logits, len(embedding))
-            points, labels = self._program_points(prompts, len(embedding))
-            return self._segment_points(features.fine, embedding, points, labels, previous_logits, multimask)
-        high_resolution = [*features.fine, embedding]
-        decoded = self.decode_prompts(high_resolution, points, labels, input_masks=previous_logits)
-        return self._best_masks(decoded, high_resolution, multimask)
+        decoded = self.decode(embedding, points, labels, masks=previous_logits)
+        return self.choose(self.mask_decoder.candidates(decoded, [*features.fine, embedding], multimask))
 
-    @compilable("bp", embedding="b", points="bp", labels="bp", previous_logits="bp")
-    def _segment_points(
-        self,
-        fine: Sequence[Tensor],
-        embedding: Tensor,
-        points: Tensor,
-        labels: Tensor,
-        previous_logits: Tensor | None,
-        multimask: bool,
-    ) -> ObjectMasks:
-        """`segment` of points that are checked and complete."""
-        decoded = self._decode(embedding, points, labels, previous_logits)
-        return self._best_masks(decoded, [*fine, embedding], multimask)
-
-    def _best_masks(self, decoded: DecodedPrompts, high_resolution: Sequence[Tensor], multimask: bool) -> ObjectMasks:
-        """For every prompt the mask that scores best of the three, or the single one."""
-        if multimask:
-            masks, ious = self.mask_decoder.multimasks(decoded, high_resolution)
-            best = ious.argmax(dim=-1, keepdim=True)
-            masks = masks.gather(2, best[..., None, None].expand(-1, -1, -1, *masks.shape[-2:]))
-            ious = ious.gather(2, best)
-            token = decoded.mask_tokens.gather(
-                2, (best + 1).unsqueeze(-1).expand(-1, -1, -1, decoded.mask_tokens.shape[-1])
-            )
-        else:
-            masks, ious = self.mask_decoder.single_mask(decoded, high_resolution)
-            token = decoded.mask_tokens[:, :, :1]
-        score = decoded.object_score_logits.flatten(0, 1)
-        present = score > 0
-        logits = masks.flatten(0, 1).float().masked_fill(~present[..., None, None], NO_OBJECT_LOGIT)
-        pointer = self._pointer(self.object_pointer_proj(token.flatten(0, 2)), present)
-        return ObjectMasks(logits, score.float(), ious.flatten(0, 1).float(), pointer)
+    def choose(self, candidates: Candidates) -> ObjectMasks:
+        """The candidate with the highest estimated IoU; its mask is empty where the object is judged absent."""
+        masks, iou, token = best_of(candidates)
+        visible = candidates.object_score > 0
+        return ObjectMasks(
+            masks.masked_fill(~visible[..., None, None], NO_OBJECT_LOGIT),
+            candidates.object_score.float(),
+            iou,
+            self.pointer(self.object_pointer_proj(token), visible),
+        )
 
     def segment_from_masks(self, features: FrameFeatures, masks: Tensor) -> ObjectMasks:
         """Masks (N, 1, H, W) bool at the model's input size, taken as they are; the decoder adds the pointers."""
@@ -208,11 +172,10 @@ class Sam2VideoNetwork(Sam2PromptableModel):
         )
         prompts = self.mask_downsample(masks).transpose(0, 1)
         pointer = self.segment(features, features.coarsest, previous_logits=prompts).pointer
-        present = masks.flatten(1).any(dim=1, keepdim=True)
-        score = present.float() * GIVEN_MASK_SCALE + GIVEN_MASK_BIAS
-        return ObjectMasks(logits, score, torch.ones_like(score), self._pointer(pointer, present))
+        visible = masks.flatten(1).any(dim=1, keepdim=True)
+        score = visible.float() * GIVEN_MASK_SCALE + GIVEN_MASK_BIAS
+        return ObjectMasks(logits, score, torch.ones_like(score), self.pointer(pointer, visible))
 
-    @compilable("n", logits="n", object_score="n", binarize="n")
     def encode_memory(self, features: FrameFeatures, logits: Tensor, object_score: Tensor, binarize: Tensor) -> Tensor:
         """What N objects will be remembered by, (N, D, h, w), from their masks' logits (N, 1, h, w).
 
@@ -229,21 +192,22 @@ class Sam2VideoNetwork(Sam2PromptableModel):
         return memory
 
     def memory_position_encoding(self) -> Tensor:
-        """The encoding of the places of a memory, (D, h, w)."""
+        """The encoding of the positions of a memory, (D, h, w)."""
         return self.memory_encoder.position_encoding(self.prompt_encoder.image_embedding_size)[0]
 
-    def pointer_time_encoding(self, distances: Sequence[Sequence[int]], num_frames: int | None) -> Tensor | None:
+    def pointer_time_encoding(self, distances: Tensor, num_frames: int | None) -> Tensor | None:
         """The encoding of how many frames ago pointers are from, (rows, pointers, D); None in SAM 2.0.
 
-        `num_frames` is the length of the clip, None for a stream.
+        Arguments as those of `pointer_distances`.
         """
         return self._time_encoding(self.pointer_distances(distances, num_frames))
 
-    def pointer_distances(self, distances: Sequence[Sequence[int]], num_frames: int | None) -> Tensor:
-        """Numbers of frames as parts of the largest distance in reach, (rows, pointers)."""
-        return send(distances, self.device, torch.float32) / pointer_distance_scale(
-            self.config.max_object_pointers_in_encoder, num_frames
-        )
+    def pointer_distances(self, distances: Tensor, num_frames: int | None) -> Tensor:
+        """Numbers of frames (rows, pointers) as parts of the largest distance in reach, float32.
+
+        `num_frames` is the length of the clip, None for a stream.
+        """
+        return distances.float() / pointer_distance_scale(self.config.max_object_pointers_in_encoder, num_frames)
 
     def _time_encoding(self, distances: Tensor) -> Tensor | None:
         """The encoding (rows, pointers, D) of what `pointer_distances` gave."""
@@ -254,8 +218,8 @@ class Sam2VideoNetwork(Sam2PromptableModel):
         index = torch.arange(hidden // 2, device=distances.device, dtype=torch.float32)
         periods = 10000.0 ** (2 * torch.div(index, 2, rounding_mode="floor") / (hidden // 2))
         angles = distances.unsqueeze(-1) / periods
-        return projection(torch.cat((angles.sin(), angles.cos()), dim=-1).to(projection.weight.dtype))
+        return projection(torch.cat((angles.sin(), angles.cos()), dim=-1).to(self.no_object_pointer.dtype))
 
-    def _pointer(self, pointer: Tensor, present: Tensor) -> Tensor:
-        """Pointers (N, C), those of absent objects replaced; `present` is (N, 1)."""
-        return torch.where(present, pointer, self.no_object_pointer)
+    def pointer(self, pointer: Tensor, visible: Tensor) -> Tensor:
+        """Pointers (N, C), those of absent objects replaced; `visible` is (N, 1)."""
+        return torch.where(visible, pointer, self.no_object_pointer)

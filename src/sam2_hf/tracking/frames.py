@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, SupportsIndex
 import torch
 from torch import Tensor
 
-from ..fast.array_ops import ready_to_send, send
+from ..inputs.transfer import ready_to_send, send
 from ..video_io.source import FrameUnavailableError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers.utils.generic import maybe_autocast
 
-from ..fast.array_ops import send
+from ..inputs.transfer import send
 from ..masks.connected_components import fill_holes
 from ..network.features import FrameFeatures
 from ..network.mask_decoder import NO_OBJECT_LOGIT
@@ -199,9 +199,9 @@ class FrameStep:
         total = self.session.num_frames_total
         return StoredMemories(
             features=torch.stack(maps).to(device),
-            moments=send(indices, device),
+            temporal_indices=send(indices, device),
             pointers=torch.stack([torch.stack(row) for row in pointers]).to(device) if has_pointers else None,
-            distances=self.model.pointer_distances(distances, total) if has_pointers else None,
+            distances=self.model.pointer_distances(send(distances, device), total) if has_pointers else None,
         )
 
     def _decode(self, features: FrameFeatures, group: list[Task], embeddings: dict[Hashable, Tensor]) -> ObjectMasks:

@@ -294,5 +294,5 @@ class SAM2Base(nn.Module):
             torch.stack(maps, dim=1),
             torch.tensor([[slot.temporal_index for slot in chosen.memories]], device=device),
             torch.stack(pointers, dim=1) if has_pointers else None,
-            network.pointer_distances(distances, num_frames) if has_pointers else None,
+            network.pointer_distances(torch.tensor(distances, device=device), num_frames) if has_pointers else None,
         )

@@ -82,5 +82,5 @@ def choose(model: Sam2VideoModel, candidates: Candidates) -> ObjectMasks:
         masks.masked_fill(~present[..., None, None], NO_OBJECT_LOGIT),
         candidates.object_score.float(),
         iou,
-        model._pointer(model.object_pointer_proj(token), present),
+        model.pointer(model.object_pointer_proj(token), present),
     )

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ...modeling_sam2 import Sam2PromptableModel
-from ...network.image_attention import ImageAttention
+from ...network.two_way_transformer import ImageAttention
 
 _LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 

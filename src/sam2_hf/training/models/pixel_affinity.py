@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...fast.mask_upscaling import upscale
 from ...inputs.images import resize_nearest
 from ...network.features import FrameFeatures
 from ...network.losses import IGNORED_LABEL, dice_loss, focal_loss
+from ...network.mask_decoder import upscale
 from .clip_model import Sam2ClipOutput, Sam2VideoForTraining
 
 

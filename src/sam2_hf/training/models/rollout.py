@@ -184,7 +184,11 @@ class ClipRollout:
             spatial_position=model.memory_position_encoding(),
             temporal_encoding=model.memory_temporal_positional_encoding[moments, 0, 0],
             pointers=torch.stack([torch.stack(row) for row in pointers]) if has_pointers else None,
-            pointer_encoding=model.pointer_time_encoding(distances, self.labels.shape[1]) if has_pointers else None,
+            pointer_encoding=(
+                model.pointer_time_encoding(torch.tensor(distances, device=self.labels.device), self.labels.shape[1])
+                if has_pointers
+                else None
+            ),
         )
 
     def _remember(self, features: FrameFeatures, result: ObjectMasks, prompted: bool) -> Tensor:

@@ -6,8 +6,6 @@ so nothing is copied; elsewhere torch does the work on the device.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -16,8 +14,8 @@ def count_pixels(masks: torch.Tensor) -> torch.Tensor:
     """Number of set pixels of each (..., height, width) bool mask: (...), int64."""
     if masks.device.type != "cpu":
         return masks.sum((-2, -1))
-    pictures = masks.numpy()
-    counts = [np.count_nonzero(pictures[index]) for index in np.ndindex(masks.shape[:-2])]
+    arrays = masks.numpy()
+    counts = [np.count_nonzero(arrays[index]) for index in np.ndindex(masks.shape[:-2])]
     return torch.tensor(counts, dtype=torch.int64).view(masks.shape[:-2])
 
 
@@ -40,20 +38,3 @@ def sort_ascending(values: torch.Tensor) -> torch.Tensor:
     if values.device.type != "cpu":
         return values.sort().values
     return torch.from_numpy(np.sort(values.numpy()))
-
-
-def ready_to_send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The tensor, moved to pinned memory if it is on the CPU and bound for a CUDA device.
-
-    Only from memory that the system cannot move does a copy run by itself; from elsewhere, the CPU waits until all work
-    that the device has is done.
-    """
-    return tensor.pin_memory() if device.type == "cuda" and tensor.device.type == "cpu" else tensor
-
-
-def send(values: Any, device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """A tensor, or numbers nested in lists, on a device, without waiting for the work under way there."""
-    tensor = torch.as_tensor(values, dtype=dtype)
-    # Back from a device the CPU must wait, or it would read before the data are there.
-    by_itself = device.type == "cuda" and tensor.device.type == "cpu"
-    return ready_to_send(tensor, device).to(device, non_blocking=by_itself)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sam2_hf.fast.array_ops import count_pixels, find_set, repeat_each, send, sort_ascending
+from sam2_hf.masks.array_ops import count_pixels, find_set, repeat_each, sort_ascending
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (2, 3, 5), (2, 2, 3, 5), (0, 3, 5), (2, 0, 5)])
@@ -36,19 +36,3 @@ def test_repeat_each_equals_torch_repeat_interleave(dtype):
 def test_sort_ascending_equals_torch_sort(count):
     values = torch.randint(-(2**40), 2**40, (count,), generator=torch.Generator().manual_seed(3))
     assert torch.equal(sort_ascending(values), values.sort().values)
-
-
-def test_send_takes_lists_and_tensors():
-    cpu = torch.device("cpu")
-    assert torch.equal(send([[1, 2], [3, 4]], cpu), torch.tensor([[1, 2], [3, 4]]))
-    assert send([1, 2], cpu, torch.float32).dtype == torch.float32
-    assert send([True, False], cpu).dtype == torch.bool
-    given = torch.rand(3)
-    assert send(given, cpu) is given
-    assert send(given, torch.device("meta")).device.type == "meta"
-
-
-@pytest.mark.gpu
-def test_sending_to_a_gpu_and_back_loses_nothing():
-    device, given = torch.device("cuda"), torch.rand(1000)
-    assert torch.equal(send(send(given, device), torch.device("cpu")), given)
