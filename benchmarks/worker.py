@@ -76,6 +76,8 @@ def main() -> None:
     """Answer orders until the input ends."""
     answers = _take_over_output()
     order = json.loads(sys.argv[1])
+    if order["implementation"] == "ours":
+        _keep_freed_memory()
     with torch.inference_mode(), _plain_paths() if order["runtime"]["plain"] else nullcontext():
         worker = Worker(**order)
         _answer(answers, worker.prepare)
@@ -105,6 +107,13 @@ def _processor_time() -> float:
     """Processor time in seconds of all threads of this process and of its finished children."""
     children = os.times()
     return time.process_time() + children.children_user + children.children_system
+
+
+def _keep_freed_memory() -> None:
+    """What our own command does at its start as well."""
+    from sam2_hf.fast.allocator import keep_freed_memory
+
+    keep_freed_memory()
 
 
 def _plain_paths() -> AbstractContextManager[None]:

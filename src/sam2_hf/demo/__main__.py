@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from transformers.utils import logging
 
+from ..fast.allocator import keep_freed_memory
 from ..hub.bundled import BUNDLED_NAME, bundled_checkpoint
 from ..version import __version__
 from .clips import Tracked, Tracker, load_tracker, track_clicks
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     given = parser.parse_args(arguments)
+    keep_freed_memory()
     print(f"sam2_hf {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     shows_all = given.image is None and given.video is None
     if given.image is not None or shows_all:

@@ -11,8 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from . import attention, fpn_neck, hiera, losses, mask_decoder, memory_attention
+from .attention import attend_in_half, suits_training
 from .conditions import FORMS_ARE_WANTED, enabled
+from .fpn_neck import build_pyramid, suits_pyramid
+from .hiera import embed, run_block, suits_block, suits_embedding
+from .losses import judge_in_chunks, suits_judging
+from .mask_decoder import run_transformer, suits_transformer, suits_upscaling, upscale
+from .memory_attention import run_layer, suits_layer
 
 __all__ = ["FORMS", "FORMS_ARE_WANTED", "Form", "enabled", "plain_paths"]
 
@@ -25,14 +30,14 @@ class Form(NamedTuple):
 
 
 FORMS: dict[str, Form] = {
-    "attend": Form(attention.suits_training, attention.attend_in_half),
-    "Hiera.embed": Form(hiera.suits_embedding, hiera.embed),
-    "MultiScaleBlock.forward": Form(hiera.suits_block, hiera.run_block),
-    "FpnNeck.forward": Form(fpn_neck.suits, fpn_neck.build_pyramid),
-    "TwoWayTransformer.forward": Form(mask_decoder.suits_transformer, mask_decoder.run_transformer),
-    "MaskDecoder.upscale": Form(mask_decoder.suits_upscaling, mask_decoder.upscale),
-    "MemoryAttentionLayer.forward": Form(memory_attention.suits_layer, memory_attention.run_layer),
-    "LossWeights.judge": Form(losses.suits_judging, losses.judge_in_chunks),
+    "attend": Form(suits_training, attend_in_half),
+    "Hiera.embed": Form(suits_embedding, embed),
+    "MultiScaleBlock.forward": Form(suits_block, run_block),
+    "FpnNeck.forward": Form(suits_pyramid, build_pyramid),
+    "TwoWayTransformer.forward": Form(suits_transformer, run_transformer),
+    "MaskDecoder.upscale": Form(suits_upscaling, upscale),
+    "MemoryAttentionLayer.forward": Form(suits_layer, run_layer),
+    "LossWeights.judge": Form(suits_judging, judge_in_chunks),
 }
 """By the qualified name of the function in `network` that is marked `replaceable`."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..network.fpn_neck import FpnNeck
 
 
-def suits(neck: FpnNeck, stages: Sequence[Tensor], projections: Sequence[nn.Conv2d] = ()) -> bool:
+def suits_pyramid(neck: FpnNeck, stages: Sequence[Tensor], projections: Sequence[nn.Conv2d] = ()) -> bool:
     """Whether all convolutions are 1x1, with biases, and their weights may be read; also in training."""
     return suit(stages[0], keeps_gradients=True) and all(map(_is_linear, (*neck.convs, *projections)))
 
