@@ -146,14 +146,17 @@ class TestTrunks:
 
     @staticmethod
     @torch.no_grad()
-    def assert_parity(ours):
+    def assert_parity(ours, decoder_dtype=torch.float32):
         theirs = reference_of(ours)
         inputs = {**points_for(1, 2, 2), **boxes_for(1, 2)}
         embeddings, expected = ours.get_image_embeddings(pixels()), theirs(pixels(), **inputs)
         for level, reference in zip(embeddings, expected.image_embeddings, strict=True):
             assert_close_in_scale(level, reference)
         # From the same embeddings: what rounding moves in them, 1e-6, comes out of these random decoders as up to 1e-3.
-        outputs = ours(image_embeddings=list(expected.image_embeddings), **inputs)
+        maps = [level.to(decoder_dtype) for level in expected.image_embeddings]
+        if decoder_dtype is not torch.float32:
+            expected = theirs.to(decoder_dtype)(image_embeddings=maps, **inputs)
+        outputs = ours.to(decoder_dtype)(image_embeddings=maps, **inputs)
         assert_same_outputs(outputs, expected, TOLERANCE)
 
     @pytest.mark.parametrize("trunk", ["tiny", "small", "base-plus"])
@@ -161,7 +164,10 @@ class TestTrunks:
         self.assert_parity(self.model_of(trunk))
 
     def test_large_with_fewer_blocks_in_its_third_stage(self):
-        self.assert_parity(self.model_of("large", blocks_per_stage=[2, 6, 6, 4], global_attention_blocks=[9, 11, 13]))
+        model = self.model_of("large", blocks_per_stage=[2, 6, 6, 4], global_attention_blocks=[9, 11, 13])
+        # These maps make the decoder blow rounding up: sums in another order, as on processors without AVX-512, differ
+        # by 1.05e-4 in float32.
+        self.assert_parity(model, decoder_dtype=torch.float64)
 
     @pytest.mark.slow
     def test_large(self):

@@ -31,7 +31,7 @@ class Sam2PreTrainedModel(LoadsWholeCheckpoints, SavesItsCode, PreTrainedNetwork
     """What all SAM 2 models share: configuration, initialisation, loading and saving."""
 
 
-class Sam2VisionModel(Sam2PreTrainedModel, VisionEncoder):
+class Sam2VisionModel(VisionEncoder, Sam2PreTrainedModel):
     """The image encoder alone."""
 
 

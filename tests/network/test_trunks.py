@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -46,8 +47,7 @@ class ToyTrunk(nn.Module):
         widths = config.channels
         self.stem = nn.Conv2d(config.num_channels, widths[0], kernel_size=4, stride=4)
         self.steps = nn.ModuleList(
-            nn.Conv2d(narrow, wide, kernel_size=2, stride=2)
-            for narrow, wide in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(narrow, wide, kernel_size=2, stride=2) for narrow, wide in itertools.pairwise(widths)
         )
         self.bias = nn.Parameter(torch.full((widths[0],), 7.0))
 

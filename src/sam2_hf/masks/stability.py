@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from ..fast.array_ops import count_pixels
+from .array_ops import count_pixels
 
 
 def stability_score(logits: torch.Tensor, threshold: float = 0.0, offset: float = 1.0) -> torch.Tensor:
