@@ -111,6 +111,7 @@ class PromptEncoder(nn.Module):
         boxes: torch.Tensor | None = None,
         masks: torch.Tensor | None = None,
         batch: int = 1,
+        may_have_padding: bool = True,
     ) -> PromptEmbeddings:
         """Embeds P prompts on each of B images.
 
@@ -121,8 +122,9 @@ class PromptEncoder(nn.Module):
             boxes: (B, P, 4) as (left, top, right, bottom); four times -10 is padding.
             masks: logits (B, P or 1, any h, any w).
             batch: B, where there are neither points nor boxes nor masks.
+            may_have_padding: False spares looking for padding, for which a GPU must be waited for.
         """
-        may_have_padding = points is not None or boxes is not None
+        may_have_padding = may_have_padding and (points is not None or boxes is not None)
         points, labels = self.as_points(points, labels, boxes, masks, batch)
         # Every list of points ends in one that is no point.
         coordinates, labels = F.pad(points, (0, 0, 0, 1)), F.pad(labels, (0, 1), value=NOT_A_POINT_LABEL)
