@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("inputs", "masks", "video_io"),
     (
         *("image_processing_sam2", "processing_sam2", "processing_sam2_video"),
-        *("mask_generation", "tracking", "modeling_sam2", "modeling_sam2_video"),
+        *("video_processing_sam2", "mask_generation", "tracking", "modeling_sam2", "modeling_sam2_video"),
     ),
     ("convert", "training", "results"),
     ("predictors",),

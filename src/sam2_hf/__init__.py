@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .results.overlay import OverlayStyle
     from .results.polygons import mask_to_polygons
     from .tracking.session import Sam2VideoInferenceSession
+    from .video_processing_sam2 import Sam2VideoVideoProcessor
 
 _NAMES = {
     "hub.bundled": ("bundled_checkpoint",),
@@ -66,6 +67,7 @@ _NAMES = {
     "presets": ("PRESETS",),
     "processing_sam2": ("Sam2Processor",),
     "processing_sam2_video": ("Sam2VideoProcessor",),
+    "video_processing_sam2": ("Sam2VideoVideoProcessor",),
     "results.clip_result": ("ClipResult",),
     "results.image_result": ("ImageResult",),
     "results.overlay": ("OverlayStyle",),

@@ -19,6 +19,7 @@ from transformers.image_utils import (
 
 from .hub.remote_code import SavesItsCode
 from .inputs.images import LoadedImage, read_images, read_label_maps, resize, resize_nearest, write_normalised
+from .mask_generation.filtering import filter_masks, prompts_of_crops, suppress_duplicates
 from .masks.postprocessing import MaskRestorer
 from .sizes import Size, read_size
 
@@ -183,6 +184,104 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
             mask_threshold, binarize, max_hole_area, max_sprinkle_area, apply_non_overlapping_constraints
         )
         return restore(masks, original_sizes)
+
+    def generate_crop_boxes(
+        self,
+        image: Any,
+        target_size: Any,
+        crop_n_layers: int = 0,
+        overlap_ratio: float = 512 / 1500,
+        points_per_crop: int | None = 32,
+        crop_n_points_downscale_factor: float = 1,
+        device: str | torch.device | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor], torch.Tensor]:
+        """Cut an image into crops with a grid of points on each, for transformers' `MaskGenerationPipeline`.
+
+        Args:
+            image: a single image, see `preprocess`.
+            target_size: of the model's input, one number or (height, width).
+            crop_n_layers: further layers of crops, 0 for the whole image alone.
+            overlap_ratio: how much crops overlap, as a part of the image's shorter side.
+            points_per_crop: points along each side of the grid.
+            crop_n_points_downscale_factor: in layer n, `points_per_crop` is divided by the n-th power of it.
+            device: where to put boxes, points and labels; the CPU by default.
+
+        Returns:
+            crop_boxes (crops, 4), left, top, right, bottom in pixels of the image; points (1, points, crops, 2), (x, y)
+            in pixels of the model's input; the crops, (channels, height, width); labels (1, points, crops).
+
+        Raises:
+            TypeError, ValueError: what is no single image, or a layer without points.
+        """
+        loaded = read_images(image, self.input_data_format, bool(self.do_convert_rgb), bool(self.do_rescale))
+        if len(loaded) != 1:
+            raise ValueError(f"image must be a single image, got {len(loaded)}")
+        boxes, points, crops, labels = prompts_of_crops(
+            loaded[0].as_bytes(),
+            read_size(target_size, "target_size"),
+            crop_n_layers,
+            overlap_ratio,
+            32 if points_per_crop is None else points_per_crop,
+            crop_n_points_downscale_factor,
+        )
+        return boxes.to(device), points.to(device), crops, labels.to(device)
+
+    def filter_masks(
+        self,
+        masks: torch.Tensor,
+        iou_scores: torch.Tensor,
+        original_size: Any,
+        cropped_box_image: Any,
+        pred_iou_thresh: float = 0.88,
+        stability_score_thresh: float = 0.95,
+        mask_threshold: float = 0.0,
+        stability_score_offset: float = 1.0,
+    ) -> tuple[list[dict[str, Any]], torch.Tensor, torch.Tensor]:
+        """Keep the good masks of a crop, for transformers' `MaskGenerationPipeline`.
+
+        Args:
+            masks: logits (prompts, masks, crop height, crop width).
+            iou_scores: (prompts, masks).
+            original_size: (height, width) of the image.
+            cropped_box_image: left, top, right, bottom of the crop in the image.
+            pred_iou_thresh: scores must be above it.
+            stability_score_thresh: stabilities must be above it.
+            mask_threshold: the logit above which a pixel belongs to the mask.
+            stability_score_offset: in logits.
+
+        Returns:
+            Of the K masks that stay, uncompressed COCO RLE, scores (K,) and boxes (K, 4), all in the image.
+        """
+        return filter_masks(
+            masks,
+            iou_scores,
+            read_size(original_size, "original_size"),
+            cropped_box_image,
+            pred_iou_thresh,
+            stability_score_thresh,
+            mask_threshold,
+            stability_score_offset,
+        )
+
+    def post_process_for_mask_generation(
+        self,
+        all_masks: list[dict[str, Any]],
+        all_scores: torch.Tensor,
+        all_boxes: torch.Tensor,
+        crops_nms_thresh: float,
+    ) -> tuple[list[torch.Tensor], torch.Tensor, list[dict[str, Any]], torch.Tensor]:
+        """Suppress duplicates among the masks of all crops, for transformers' `MaskGenerationPipeline`.
+
+        Args:
+            all_masks: RLE of each mask.
+            all_scores: (masks,).
+            all_boxes: (masks, 4).
+            crops_nms_thresh: boxes with an IoU above it suppress each other.
+
+        Returns:
+            Of the masks that stay, best first: masks (height, width) bool, scores, RLE, boxes.
+        """
+        return suppress_duplicates(all_masks, all_scores, all_boxes, crops_nms_thresh)
 
 
 def _complete(options: PixelOptions, overrides: dict[str, Any]) -> PixelOptions:

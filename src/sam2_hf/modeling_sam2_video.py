@@ -166,12 +166,13 @@ class Sam2VideoModel(Sam2VideoNetwork, Sam2PromptableModel):
         step.segment_prompts(session.waiting_frames(frame_idx))
         if session.newest_streamed is not None:
             step.run(session.newest_streamed)
-        computed = step.compute(
-            frame_idx, encode=lambda _: self._encode_pixels(session.frames.as_input(frame))[0], remember=remember
-        )
-        session.add_frame(frame, frame_idx)
-        if remember:
-            step.keep(frame_idx, computed)
+        with session.used_by_this_thread():
+            computed = step.compute(
+                frame_idx, encode=lambda _: self._encode_pixels(session.frames.as_input(frame))[0], remember=remember
+            )
+            session.add_frame(frame, frame_idx)
+            if remember:
+                step.keep(frame_idx, computed)
         return frame_idx, computed.results
 
     def _encode_pixels(self, pixel_values: Tensor) -> list[FrameFeatures]:

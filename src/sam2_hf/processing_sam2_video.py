@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor
 from .inputs.mask_prompts import GivenMask, read_masks
 from .inputs.prompts import Prompts, read_prompts, scale_prompts
 from .processing_sam2 import Sam2Processor
@@ -17,10 +18,54 @@ from .tracking.prompts import MaskPrompt, PointPrompt, Prompt
 from .tracking.session import Sam2VideoInferenceSession
 from .tracking.session_state import Retention
 from .video_io.open_video import open_video
+from .video_processing_sam2 import Sam2VideoVideoProcessor
 
 
 class Sam2VideoProcessor(Sam2Processor):
-    """What `Sam2Processor` does for images, and sessions and their prompts for clips and streams."""
+    """What `Sam2Processor` does for images, and sessions and their prompts for clips and streams.
+
+    Args:
+        image_processor: makes the pixels of images, and of frames, and restores the masks.
+        video_processor: makes the pixels of the frames of clips, where they are to be made in another way than those of
+            images. Normally they are not, and it follows `image_processor`.
+        target_size: the frame that coordinates are scaled to, see `Sam2Processor`.
+        point_pad_value: -10 and no other value.
+
+    Raises:
+        TypeError: a video processor of another kind.
+    """
+
+    def __init__(
+        self,
+        image_processor: Sam2ImageProcessor,
+        video_processor: Any = None,
+        target_size: int | Size | None = None,
+        point_pad_value: int = PAD_VALUE,
+    ) -> None:
+        super().__init__(image_processor, target_size, point_pad_value)
+        self.video_processor = video_processor
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        """The parts that transformers loads and saves; the video processor is loaded and saved here."""
+        return ["image_processor"]
+
+    @property
+    def video_processor(self) -> Sam2VideoVideoProcessor:
+        """The processor of whole clips; with the settings of `image_processor` unless it was given."""
+        if self._video_processor is not None:
+            return self._video_processor
+        return Sam2VideoVideoProcessor(**self.image_processor.options()._asdict())
+
+    @video_processor.setter
+    def video_processor(self, video_processor: Any) -> None:
+        if video_processor is not None and not isinstance(video_processor, Sam2VideoVideoProcessor):
+            if not hasattr(video_processor, "to_dict"):
+                raise TypeError(
+                    f"video_processor must be a Sam2VideoVideoProcessor, got {type(video_processor).__name__}"
+                )
+            video_processor = Sam2VideoVideoProcessor.from_dict(video_processor.to_dict())
+        self._video_processor: Sam2VideoVideoProcessor | None = video_processor
 
     def init_video_session(
         self,
@@ -58,7 +103,9 @@ class Sam2VideoProcessor(Sam2Processor):
             video_storage_device=video_storage_device,
             dtype=dtype if torch_dtype is None else torch_dtype,
             max_vision_features_cache_size=max_vision_features_cache_size,
-            image_processor=self.image_processor,
+            image_processor=(
+                self.image_processor if self._video_processor is None else self._video_processor.to_image_processor()
+            ),
             retention=retention,
         )
 
@@ -91,6 +138,9 @@ class Sam2VideoProcessor(Sam2Processor):
 
         Raises `ValueError`, `IndexError` or `TypeError`; the session is then as it was.
         """
+        if not isinstance(inference_session, Sam2VideoInferenceSession):
+            kind = type(inference_session).__name__
+            raise TypeError(f"inference_session must be a session of init_video_session, got {kind}")
         session, ids = inference_session, _read_ids(obj_ids)
         frame_idx = session.check_frame_idx(frame_idx)
         has_points = any(given is not None for given in (input_points, input_labels, input_boxes))
@@ -115,21 +165,55 @@ class Sam2VideoProcessor(Sam2Processor):
         session.video_height, session.video_width = size
         return session
 
+    def process_new_points_or_boxes_for_video_frame(
+        self,
+        inference_session: Sam2VideoInferenceSession,
+        frame_idx: int,
+        obj_ids: Hashable | Sequence[Hashable],
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        original_size: Any = None,
+        clear_old_inputs: bool = True,
+    ) -> None:
+        """Give objects points and boxes on a frame, by transformers' name; see `add_inputs_to_inference_session`."""
+        self.add_inputs_to_inference_session(
+            inference_session,
+            frame_idx,
+            obj_ids,
+            input_points,
+            input_labels,
+            input_boxes,
+            original_size=original_size,
+            clear_old_inputs=clear_old_inputs,
+        )
+
+    def process_new_mask_for_video_frame(
+        self,
+        inference_session: Sam2VideoInferenceSession,
+        frame_idx: int,
+        obj_ids: Hashable | Sequence[Hashable],
+        input_masks: Any,
+    ) -> None:
+        """Give objects masks on a frame, by transformers' name; see `add_inputs_to_inference_session`."""
+        self.add_inputs_to_inference_session(inference_session, frame_idx, obj_ids, input_masks=input_masks)
+
     def to_dict(self) -> dict[str, Any]:
-        """The fields of the JSON file. Transformers wants the settings for clips apart, so they are written twice."""
-        fields = super().to_dict()
-        shared = {
-            name: value
-            for name, value in (fields.get("image_processor") or self.image_processor.to_dict()).items()
-            if name not in ("image_processor_type", "mask_size", "processor_class", "auto_map")
-        }
-        video_fields = {**shared, "return_metadata": False, "video_processor_type": "Sam2VideoVideoProcessor"}
-        return {**fields, "video_processor": video_fields}
+        """The fields of the JSON file, the same as in transformers: those of images and those of clips."""
+        fields = {name: value for name, value in super().to_dict().items() if name != "_video_processor"}
+        return {**fields, "video_processor": self.video_processor.to_dict()}
 
     @classmethod
     def from_args_and_dict(cls, args: list[Any], processor_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """Build from loaded parts and the fields of a JSON file; clips are resized as images are."""
-        fields = {name: value for name, value in processor_dict.items() if name != "video_processor"}
+        """Build from loaded parts and the fields of a JSON file.
+
+        Files repeat the settings of images for clips. Where they do, clips go on following the image processor.
+        """
+        fields = dict(processor_dict)
+        clips, images = fields.pop("video_processor", None) or {}, fields.get("image_processor") or {}
+        names = {*PixelOptions._fields} & {*clips} & {*images}
+        if any(clips[name] != images[name] for name in names):
+            fields["video_processor"] = Sam2VideoVideoProcessor.from_dict(clips)
         return super().from_args_and_dict(args, fields, **kwargs)
 
 

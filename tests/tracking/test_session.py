@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -367,6 +368,41 @@ class TestDevices:
         session.add_prompts(0, {"a": click()})
         assert session.stream_state()[1].device.type == "meta"
         assert {tensor.device.type for tensor in session.tracks["a"].tensors()} == {"meta"}
+
+
+class TestThreads:
+    def test_a_session_in_two_threads_says_so_and_stays_as_it_was(self) -> None:
+        session = clip()
+        session.add_prompts(0, {"a": click()})
+        inside, leave = threading.Event(), threading.Event()
+
+        def step() -> None:
+            with session.used_by_this_thread():
+                inside.set()
+                leave.wait(10)
+
+        other = threading.Thread(target=step)
+        other.start()
+        inside.wait(10)
+        calls = [
+            lambda: session.add_prompts(1, {"b": click()}),
+            lambda: session.clear_prompts(0, "a"),
+            lambda: session.remove_object("a"),
+            session.reset_tracking_data,
+        ]
+        try:
+            for call in calls:
+                with pytest.raises(RuntimeError, match="used by another thread"):
+                    call()
+        finally:
+            leave.set()
+            other.join()
+        assert session.obj_ids == ["a"] and session.pending_frames() == [0]
+        session.remove_object("a")  # now it is free
+
+    def test_an_id_that_is_not_equal_to_itself_is_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"obj_ids must be equal to themselves .* got nan"):
+            clip().add_prompts(0, {float("nan"): click()})
 
 
 class TestWeight:

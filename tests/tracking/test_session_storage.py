@@ -13,6 +13,7 @@ import torch
 from clips import write_images
 from fresh_python import run_fresh
 from safetensors import SafetensorError
+from tiny import tiny_video_model
 from video_scenes import (
     PROCESSOR,
     assert_same,
@@ -431,6 +432,15 @@ class TestFilesThatAreNoSession:
         header = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])
         header.pop("__metadata__", None)
         assert all(set(entry) == {"dtype", "shape", "data_offsets"} for entry in header.values())
+
+
+def test_a_session_of_a_model_of_another_size_is_refused_and_stays_as_it_was() -> None:
+    session = tracked_clip()
+    before = remembered(session)
+    for other in (tiny_video_model(seed=0, image_size=192), tiny_video_model(seed=0, memory_encoder_output_channels=4)):
+        with pytest.raises(ValueError, match="inference_session must be of a model of this size, with"):
+            track(other, session)
+    assert remembered(session) == before
 
 
 class TestSeveralAtOnce:

@@ -37,6 +37,13 @@ class LoadedImage(NamedTuple):
     pixels: torch.Tensor
     white: float
 
+    def as_bytes(self) -> torch.Tensor:
+        """Red, green and blue as (3, height, width) uint8; other numbers of channels stay."""
+        pixels = self.pixels
+        if pixels.dtype != torch.uint8:
+            pixels = (pixels * (255 / self.white)).round_().clamp_(0, 255).to(torch.uint8)
+        return pixels.expand(3, -1, -1) if len(pixels) == 1 else pixels
+
     @property
     def size(self) -> Size:
         return self.pixels.shape[-2], self.pixels.shape[-1]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..masks.boxes import nms
+from ..masks.boxes import is_near_crop_edge, nms
 from ..masks.connected_components import fill_holes, remove_sprinkles
 from ..masks.rle import Rle, compress_rle, mask_run_lengths, rle_area, rle_to_box, rle_to_mask
 
@@ -71,11 +71,7 @@ class MaskTable:
 
         Their object probably goes on outside of the crop.
         """
-        height, width = self.size
-        boxes, image = self.boxes(), torch.tensor([0, 0, width, height])
-        at_crop = (boxes - self.crops).abs() <= tolerance
-        at_image = (boxes - image).abs() <= tolerance
-        return self.select((~(at_crop & ~at_image).any(dim=1)).nonzero().squeeze(1))
+        return self.select((~is_near_crop_edge(self.boxes(), self.crops, self.size, tolerance)).nonzero().squeeze(1))
 
     def without_duplicates(self, iou_threshold: float, scores: torch.Tensor | None = None) -> MaskTable:
         """Non-maximum suppression by the boxes; `scores` (N,) say which of two is better, else the predicted IoU."""

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
 
-from ..inputs.images import LoadedImage, read_images
+from ..inputs.images import read_images
 from ..masks.rle import rle_to_mask
 from .crops import Crop, crop_layers
 from .generator import find_masks, join_crops
@@ -211,11 +211,4 @@ def _load_image(image: Any, timeout: float | None) -> torch.Tensor:
     loaded = read_images(image)
     if len(loaded) != 1:
         raise ValueError(f"image must be a single image, or a list of images, got a batch of {len(loaded)}")
-    return _as_bytes(loaded[0])
-
-
-def _as_bytes(image: LoadedImage) -> torch.Tensor:
-    pixels, white = image
-    if pixels.dtype != torch.uint8:
-        pixels = (pixels * (255 / white)).round_().clamp_(0, 255).to(torch.uint8)
-    return pixels.cpu().expand(3, -1, -1)
+    return loaded[0].as_bytes().cpu()

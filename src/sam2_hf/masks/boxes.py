@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..sizes import Size
+
 
 def mask_to_box(masks: torch.Tensor) -> torch.Tensor:
     """The tight box around each mask.
@@ -33,6 +35,27 @@ def _extent(occupied: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     last = torch.where(occupied > 0, position, 0).amax(-1)
     first = torch.where(occupied > 0, position, last.unsqueeze(-1)).amin(-1)
     return first, last
+
+
+def is_near_crop_edge(
+    boxes: torch.Tensor, crops: torch.Tensor, image_size: Size, tolerance: float = 20
+) -> torch.Tensor:
+    """Find boxes whose object probably goes on outside of the crop that it was found on.
+
+    Args:
+        boxes: (N, 4), left, top, right, bottom in pixels of the image.
+        crops: (N or 1, 4), the same of the crops; right and bottom are exclusive.
+        image_size: (height, width).
+        tolerance: in pixels.
+
+    Returns:
+        (N,) bool, True for boxes that come that close to an edge of their crop that is not one of the image's.
+    """
+    height, width = image_size
+    image = torch.tensor([0, 0, width, height], device=boxes.device)
+    at_crop = (boxes - crops).abs() <= tolerance
+    at_image = (boxes - image).abs() <= tolerance
+    return (at_crop & ~at_image).any(dim=1)
 
 
 def nms(

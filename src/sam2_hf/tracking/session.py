@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
 from typing import Any
 
 import torch
@@ -85,6 +86,7 @@ class Sam2VideoInferenceSession(TransformersNames):
         forked.frames = copy.copy(self.frames)
         forked.tracks = {obj_id: track.copy() for obj_id, track in self.tracks.items()}
         forked.feature_cache = self.feature_cache.copy()
+        forked._user = threading.RLock()
         return forked
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Sam2VideoInferenceSession:

@@ -7,7 +7,9 @@ state and hands back results; only the session changes it. Pixels are the matter
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+import threading
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, SupportsIndex
 
@@ -17,6 +19,7 @@ from torch import Tensor
 from ..inputs.dtypes import read_dtype
 from ..inputs.lru_cache import LruCache
 from ..network.features import FrameFeatures
+from .frame_attributes import FrameAttributes
 from .frame_result import FrameResult
 from .frames import SessionFrames
 from .memory.policy import MemoryPolicy
@@ -39,7 +42,7 @@ class Follows(NamedTuple):
     dtype: bool
 
 
-class SessionState:
+class SessionState(FrameAttributes):
     """Everything that is known while one clip or stream is tracked.
 
     Invariants: `tracks` holds the objects in the order in which their ids were first given. Every pending frame has a
@@ -112,67 +115,25 @@ class SessionState:
             max_vision_features_cache_size, "max_vision_features_cache_size"
         )
         self._next_version = 1
+        self._user = threading.RLock()
 
-    # Frames
-
-    @property
-    def video(self) -> VideoSource | None:
-        """Where frames come from; None for a stream whose frames are handed over."""
-        return self.frames.video
-
-    @property
-    def image_processor(self) -> Sam2ImageProcessor | None:
-        """What turns frames of `video` into the model's input."""
-        return self.frames.image_processor
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the pixels handed to the model."""
-        return self.frames.dtype
-
-    @property
-    def inference_device(self) -> torch.device:
-        """Where frames are computed."""
-        return self.frames.inference_device
-
-    @property
-    def video_storage_device(self) -> torch.device:
-        """Where pixels are kept while they are needed."""
-        return self.frames.storage_device
-
-    @property
-    def processing_device(self) -> torch.device | str | None:
-        """Where frames of `video` are resized; None for where they come from."""
-        return self.frames.processing_device
-
-    @property
-    def is_seekable(self) -> bool:
-        """Whether any frame can be read at any time."""
-        return self.frames.is_seekable
-
-    @property
-    def num_frames(self) -> int | None:
-        """Number of frames of the clip, None if its end is not known; of a stream, the frames so far."""
-        return self.frames.num_streamed if self.frames.is_handed_over else self.frames.total
-
-    @property
-    def num_frames_total(self) -> int | None:
-        """Number of frames of the clip, None for a stream or a source without a known end."""
-        return self.frames.total
-
-    @property
-    def newest_streamed(self) -> int | None:
-        """Index of the last frame of a stream that has come, None before the first and for clips."""
-        return self.frames.newest
-
-    def check_frame_idx(self, frame_idx: SupportsIndex) -> int:
-        """Return the index as an int.
+    @contextmanager
+    def used_by_this_thread(self) -> Iterator[None]:
+        """Keep other threads out while a step is computed or the objects change.
 
         Raises:
-            TypeError: if it is no integer.
-            IndexError: if the clip has no such frame.
+            RuntimeError: if another thread is inside.
         """
-        return self.frames.check_index(frame_idx)
+        if not self._user.acquire(blocking=False):
+            raise RuntimeError(
+                "the session is used by another thread: give every thread a session of its own, or let them take turns"
+            )
+        try:
+            yield
+        finally:
+            self._user.release()
+
+    # Frames
 
     def check_next_frame(self, pixel_values: Tensor, frame_idx: SupportsIndex | None, size: tuple[int, int]) -> int:
         """Return the index that `add_frame` will give; see `SessionFrames.check_next`.
@@ -186,14 +147,6 @@ class SessionState:
         if passed_over:
             raise IndexError(f"frame_idx {index} would pass over frame {passed_over[0]}, on which prompts wait")
         return index
-
-    def add_frame(self, pixel_values: Tensor, frame_idx: int) -> None:
-        """Take the next frame of a stream, checked by `check_next_frame`."""
-        self.frames.add(pixel_values, frame_idx)
-
-    def pixel_values(self, frame_idx: int) -> Tensor:
-        """Read a frame as the model's input (1, 3, H, W)."""
-        return self.frames.pixel_values(frame_idx)
 
     def is_gone(self, frame_idx: int) -> bool:
         """Whether a stream has passed the frame, so that nothing can be computed there any more. Reads nothing."""
@@ -241,30 +194,55 @@ class SessionState:
         return sum(tensor.nbytes for track in self.tracks.values() for tensor in track.tensors())
 
     def add_prompts(self, frame_idx: int, prompts: Mapping[Hashable, Prompt], keep_old_points: bool = False) -> None:
-        """Gives objects, known or new, prompts on a frame, in the place of those they had there.
+        """Give objects, known or new, prompts on a frame, in the place of those they had there.
 
-        `keep_old_points` adds points to the points already there. The prompts are segmented when the model is next
-        called.
+        The prompts are segmented when the model is next called.
+
+        Args:
+            frame_idx: the index of the frame.
+            prompts: by object id.
+            keep_old_points: add points to the points already there.
+
+        Raises:
+            TypeError: for an index that is no integer.
+            IndexError: for a frame that the clip does not have, or a stream has passed.
+            ValueError: for an id that is not equal to itself, such as NaN.
         """
         frame_idx = self.check_frame_idx(frame_idx)
         if self.is_gone(frame_idx):
             raise self.frames.gone_error(frame_idx)
+        for obj_id in prompts:
+            if obj_id != obj_id:
+                raise ValueError(f"obj_ids must be equal to themselves to be found again, got {obj_id!r}")
         stored = {obj_id: prompt.stored_on(self.inference_state_device) for obj_id, prompt in prompts.items()}
-        for obj_id, prompt in stored.items():
-            self.tracks.setdefault(obj_id, ObjectState()).add_prompt(frame_idx, prompt, keep_old_points)
+        with self.used_by_this_thread():
+            for obj_id, prompt in stored.items():
+                self.tracks.setdefault(obj_id, ObjectState()).add_prompt(frame_idx, prompt, keep_old_points)
 
     def clear_prompts(self, frame_idx: int, obj_id: Hashable) -> None:
-        """Takes back an object's prompts on a frame, as if they had never been given.
+        """Take back an object's prompts on a frame, as if they had never been given.
 
-        Their result is dropped, and what was tracked from it alone. Raises a `KeyError` for an unknown object. A frame
-        without prompts is left as it is.
+        Their result is dropped, and what was tracked from it alone. A frame without prompts is left as it is.
+
+        Args:
+            frame_idx: the index of the frame.
+            obj_id: the object.
+
+        Raises:
+            KeyError: for an unknown object.
         """
-        self._track(obj_id).take_back_prompt(self.check_frame_idx(frame_idx))
+        with self.used_by_this_thread():
+            self._track(obj_id).take_back_prompt(self.check_frame_idx(frame_idx))
 
     def remove_object(self, obj_id: Hashable) -> None:
-        """Forgets an object; the others are not touched. Raises a `KeyError` for an unknown one."""
-        self._track(obj_id)
-        del self.tracks[obj_id]
+        """Forget an object; the others are not touched.
+
+        Raises:
+            KeyError: for an unknown object.
+        """
+        with self.used_by_this_thread():
+            self._track(obj_id)
+            del self.tracks[obj_id]
 
     def pending_frames(self) -> list[int]:
         """Frames with prompts that are not yet segmented, in order."""
@@ -278,11 +256,12 @@ class SessionState:
         return [frame for frame in pending if frame < max(next_frame, self.frames.num_streamed)]
 
     def reset_tracking_data(self) -> None:
-        """Forgets all objects, prompts and results; the video stays open and its newest features are kept."""
-        self.tracks.clear()
+        """Forget all objects, prompts and results; the video stays open and its newest features are kept."""
+        with self.used_by_this_thread():
+            self.tracks.clear()
 
     def reset_inference_session(self) -> None:
-        """Forgets all objects, prompts, results and features; the video stays open."""
+        """Forget all objects, prompts, results and features; the video stays open."""
         self.reset_tracking_data()
         self.feature_cache.clear()
 
@@ -294,7 +273,7 @@ class SessionState:
     # Results
 
     def store(self, frame_idx: int, results: Mapping[Hashable, FrameResult]) -> None:
-        """Keeps a frame's results: the one place where they change device and dtype."""
+        """Keep a frame's results: the one place where they change device and dtype."""
         # All copies are made before the first is kept: memory may run out.
         stored = {obj_id: result.stored_on(self.inference_state_device) for obj_id, result in results.items()}
         for obj_id, result in stored.items():
@@ -302,18 +281,18 @@ class SessionState:
             self._next_version += 1
 
     def prune(self, policy: MemoryPolicy, frame_idx: int, reverse: bool) -> None:
-        """Forgets what tracking from here onward cannot read, if that is what the session retains."""
+        """Forget what tracking from here onward cannot read, if that is what the session retains."""
         if self.retention == "readable":
             for track in self.tracks.values():
                 track.forget_unreadable(policy, frame_idx, reverse, keep_prompted=self.is_seekable)
 
     def settle_prompts(self) -> None:
-        """Notes that tracking sets out, from the prompts segmented so far: from now on prompts read them, too."""
+        """Note that tracking sets out, from the prompts segmented so far: from now on prompts read them, too."""
         for track in self.tracks.values():
             track.superseded.clear()
 
     def mark_tracked(self, frame_idx: int, obj_ids: Iterable[Hashable], reverse: bool) -> None:
-        """Notes that tracking passed a frame; a prompt that comes later then corrects these objects there."""
+        """Note that tracking passed a frame; a prompt that comes later then corrects these objects there."""
         for obj_id in obj_ids:
             results = self.tracks[obj_id].results
             if results[frame_idx].tracked_in_reverse != reverse:

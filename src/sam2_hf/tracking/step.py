@@ -55,6 +55,7 @@ class FrameStep:
         self.policy = policy
         self.session = session
         session.follow(model.device, model.dtype)
+        self._check_fit()
 
     def run(
         self,
@@ -75,8 +76,9 @@ class FrameStep:
         Returns:
             The ids of the objects that tracking has now passed here.
         """
-        step = self.compute(frame_idx, reverse, scope, encode)
-        self.keep(frame_idx, step, reverse, scope)
+        with self.session.used_by_this_thread():
+            step = self.compute(frame_idx, reverse, scope, encode)
+            self.keep(frame_idx, step, reverse, scope)
         return step.tracked
 
     def plan(self, frame_idx: int, reverse: bool = False, scope: Scope = "all") -> StepPlan:
@@ -147,6 +149,31 @@ class FrameStep:
                 scores[row] = result.object_score
                 ious[row] = result.iou
         return masks, scores, ious
+
+    def _check_fit(self) -> None:
+        """Check that the session's results are of a model of this size: one that was loaded may be of another.
+
+        Raises:
+            ValueError: if they are not.
+        """
+        results = (result for track in self.session.tracks.values() for result in track.results.values())
+        stored = next(results, None)
+        if stored is None:
+            return
+        expected: dict[str, tuple[int, ...]] = {"pointers": tuple(self.model.no_object_pointer.shape[-1:])}
+        given: dict[str, tuple[int, ...]] = {"pointers": tuple(stored.memory.pointer.shape)}
+        if stored.mask_logits is not None:
+            expected["masks"], given["masks"] = self.model.prompt_encoder.mask_input_size, stored.mask_logits.shape[1:]
+        if stored.memory.features is not None:
+            size = self.model.prompt_encoder.image_embedding_size
+            expected["memories"] = (self.model.memory_encoder.memory_width, *size)
+            given["memories"] = stored.memory.features.shape
+        for name, shape in given.items():
+            if tuple(shape) != expected[name]:
+                raise ValueError(
+                    f"inference_session must be of a model of this size, with {name} of {expected[name]}, "
+                    f"got {tuple(shape)}"
+                )
 
     def _encode(self, frame_idx: int) -> FrameFeatures:
         return self.model.encode_frames(self.session.pixel_values(frame_idx).to(self.model.device))[0]
