@@ -154,8 +154,8 @@ class TestManySessions:
 
     def test_sessions_that_take_turns_do_not_notice_each_other(self) -> None:
         expected = [track(tiny_model(), self.script(index)) for index in (0, 3)]
-        walks = [tiny_model().propagate_in_video_iterator(self.script(index)) for index in (0, 3)]
-        for pair in zip(*walks, strict=True):
+        iterators = [tiny_model().propagate_in_video_iterator(self.script(index)) for index in (0, 3)]
+        for pair in zip(*iterators, strict=True):
             for output, masks in zip(pair, expected, strict=True):
                 assert output.pred_masks[0].equal(masks[output.frame_idx][output.object_ids[0]])
 

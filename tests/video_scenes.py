@@ -145,7 +145,7 @@ def _freeze(value: Any) -> Any:
 
 
 def run_out_of_memory(*args: Any, **kwargs: Any) -> Any:
-    """In the place of what is to fail."""
+    """In place of what is to fail."""
     raise MemoryError
 
 

@@ -266,8 +266,8 @@ class TestForgetting:
     def test_forgetting_never_changes_what_is_read(self, prompted, steps, reverse, cap, hidden) -> None:
         policy = (RecentMemory if hidden is None else VisibleMemory)(3, max_object_pointers=5, max_cond_frame_num=cap)
         whole, pruned = tracked_object(prompted=sorted(prompted)), tracked_object(prompted=sorted(prompted))
-        walk = range(30, 30 - steps, -1) if reverse else range(steps)
-        for frame in walk:
+        order = range(30, 30 - steps, -1) if reverse else range(steps)
+        for frame in order:
             for track in (whole, pruned):
                 if frame not in prompted:
                     score = torch.tensor([-1.0 if frame in (hidden or ()) else 1.0])

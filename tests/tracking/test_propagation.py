@@ -347,5 +347,5 @@ class TestPasses:
     def test_an_endless_source_has_one_pass_without_end(self) -> None:
         session = PROCESSOR.init_video_session(iter(clip(2)))
         give(session, 0, "a")
-        (leg,) = plan_passes(session, "forward")
-        assert leg.frames.start == 0 and leg.frames.stop > 10**15
+        (one_pass,) = plan_passes(session, "forward")
+        assert one_pass.frames.start == 0 and one_pass.frames.stop > 10**15

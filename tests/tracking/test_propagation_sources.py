@@ -40,23 +40,23 @@ class TestGenerators:
     def test_frames_are_taken_one_by_one(self) -> None:
         taken = []
 
-        def pictures() -> Iterator[np.ndarray]:
-            for index, picture in enumerate(clip(6)):
+        def images() -> Iterator[np.ndarray]:
+            for index, image in enumerate(clip(6)):
                 taken.append(index)
-                yield picture
+                yield image
 
-        session = PROCESSOR.init_video_session(pictures())
+        session = PROCESSOR.init_video_session(images())
         give(session, 0, "a")
         for output in tiny_model().propagate_in_video_iterator(session):
             assert taken == list(range(output.frame_idx + 1))
         assert taken == list(range(6))
 
     def test_an_endless_generator_can_be_left_and_taken_up_again(self) -> None:
-        def pictures() -> Iterator[np.ndarray]:
+        def images() -> Iterator[np.ndarray]:
             while True:
                 yield from clip(6)
 
-        session = PROCESSOR.init_video_session(pictures())
+        session = PROCESSOR.init_video_session(images())
         give(session, 0, "a")
         first = []
         for output in tiny_model().propagate_in_video_iterator(session):
@@ -132,7 +132,7 @@ def write_lossless(path: Path, **container_options: str) -> Path:
 class TestSources:
     def test_a_clip_as_file_folder_and_list_gives_the_same_masks(self, lossless: Path, tmp_path: Path) -> None:
         frames = (torch.from_numpy(frame).permute(2, 0, 1) for frame in clip(18))
-        folder = write_images(tmp_path / "pictures", frames)
+        folder = write_images(tmp_path / "images", frames)
         expected = track(tiny_model(), prompted((0, "a"), (4, "b", "box"), num_frames=18))
         for video in (lossless, folder, np.stack(clip(18)), torch.from_numpy(np.stack(clip(18)))):
             session = PROCESSOR.init_video_session(video)
@@ -230,12 +230,15 @@ class TestBatches:
 
     def test_no_more_frames_are_held_than_a_batch(self) -> None:
         encode, held = tiny_model().encode_frames, []
-        with torch.no_grad(), FrameReader(prompted((0, "a")), encode, lambda frame, one_pass: True, at_once=4) as walk:
-            for frame in walk.frames(Pass(range(8))):
+        with (
+            torch.no_grad(),
+            FrameReader(prompted((0, "a")), encode, lambda frame, one_pass: True, at_once=4) as reader,
+        ):
+            for frame in reader.frames(Pass(range(8))):
                 # None keeps the batch that it comes from.
-                coarsest = walk.features(frame).coarsest
+                coarsest = reader.features(frame).coarsest
                 assert coarsest.untyped_storage().nbytes() == coarsest.nbytes
-                held.append(len(walk._encoded))
+                held.append(len(reader._encoded))
         assert held == [3, 2, 1, 0, 3, 2, 1, 0]
 
     def test_objects_may_come_and_go_in_the_midst_of_a_batch(self) -> None:

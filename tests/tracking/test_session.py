@@ -236,12 +236,12 @@ class TestFramesThatAreRead:
     def test_asking_whether_a_frame_is_gone_takes_none(self) -> None:
         taken = []
 
-        def pictures() -> Iterator[np.ndarray]:
-            for index, picture in enumerate(frames()):
+        def images() -> Iterator[np.ndarray]:
+            for index, image in enumerate(frames()):
                 taken.append(index)
-                yield picture
+                yield image
 
-        source = open_video(pictures(), cache_size=2)
+        source = open_video(images(), cache_size=2)
         session = Sam2VideoInferenceSession(source, image_processor=PROCESSOR)
         session.is_gone(0), session.is_gone(4), session.add_prompts(4, {"cup": click()})
         assert taken == [0], "the first frame tells the size"

@@ -176,7 +176,7 @@ class TestGoingOn:
         session = tracked_clip()
         session.save(tmp_path / "saved")
         frames = (torch.from_numpy(frame).permute(2, 0, 1) for frame in clip(8))
-        folder = write_images(tmp_path / "pictures", frames)
+        folder = write_images(tmp_path / "images", frames)
         loaded = load(tmp_path / "saved", video=folder)
         assert_same(track(tiny_model(), loaded), track(tiny_model(), session))
 

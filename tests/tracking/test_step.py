@@ -254,9 +254,9 @@ class TestTogetherAndAlone:
         together = self.play(model, script)
         for obj_id in range(num_objects):
             alone = self.play(model, [step for step in script if step[0] == "track" or step[2] == obj_id])
-            for moment, masks in alone.items():
+            for frame, masks in alone.items():
                 if obj_id in masks:
-                    assert_close_in_scale(together[moment][obj_id], masks[obj_id], tolerance)
+                    assert_close_in_scale(together[frame][obj_id], masks[obj_id], tolerance)
 
     @staticmethod
     def play(model, script: list[tuple]) -> dict:

@@ -188,7 +188,7 @@ class SessionFrames:
 
     def preprocess(self, frame: Tensor) -> Tensor:
         """Bring a frame (3, height, width) uint8 of the video to the model's input (1, 3, H, W)."""
-        return self.place(self.prepare(frame))
+        return self.move(self.prepare(frame))
 
     @property
     def prepares_on_cpu(self) -> bool:
@@ -203,6 +203,6 @@ class SessionFrames:
         )
         return ready_to_send(inputs["pixel_values"].to(self.dtype), self.inference_device)
 
-    def place(self, pixel_values: Tensor) -> Tensor:
+    def move(self, pixel_values: Tensor) -> Tensor:
         """Second half of `preprocess`: move to where the model computes."""
         return send(pixel_values, self.inference_device)

@@ -66,7 +66,7 @@ class ObjectState:
         return SupersededHistory(self.results, self.superseded)
 
     def add_result(self, frame_idx: int, result: FrameResult) -> None:
-        """Put a result in the place of the one on the frame; a new conditioning frame goes behind the others."""
+        """Put a result in place of the one on the frame; a new conditioning frame goes behind the others."""
         if result.provenance is None:
             self.superseded.setdefault(frame_idx, self.results.get(frame_idx))
         else:
@@ -75,7 +75,7 @@ class ObjectState:
         self.pending.discard(frame_idx)
 
     def add_prompt(self, frame_idx: int, prompt: Prompt, keep_old_points: bool = False) -> None:
-        """Put a prompt in the place of the one on the frame, or add points to the points there."""
+        """Put a prompt in place of the one on the frame, or add points to the points there."""
         old = self.prompts.get(frame_idx)
         if keep_old_points and isinstance(old, PointPrompt) and isinstance(prompt, PointPrompt):
             prompt = old.followed_by(prompt)

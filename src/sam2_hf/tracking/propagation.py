@@ -174,7 +174,7 @@ class FrameReader:
             self._ahead = video.iterate(frame_idx, self._pass.frames.stop, self._pass.frames.step, prepare)
         self._next = frame_idx + self._pass.frames.step
         frame = next(self._ahead)[1]
-        return session.frames.place(frame if ahead else session.frames.prepare(frame))
+        return session.frames.move(frame if ahead else session.frames.prepare(frame))
 
     def close(self) -> None:
         """Ends reading ahead."""

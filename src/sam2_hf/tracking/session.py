@@ -21,7 +21,7 @@ class Sam2VideoInferenceSession(TransformersNames):
     # On disk
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write the session into a folder as safetensors and JSON, in the place of one that is there already.
+        """Write the session into a folder as safetensors and JSON, in place of one that is there already.
 
         A save that is cut short leaves the earlier one readable, and several savers wait for each other. The video
         itself is not written.

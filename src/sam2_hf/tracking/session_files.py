@@ -1,6 +1,6 @@
 """A folder with one JSON file and the tensors that it names, replaced in a single step.
 
-The tensors are written first, under a new name, and `session.json` takes the place of the earlier one in a single
+The tensors are written first, under a new name, and `session.json` replaces the earlier one in a single
 rename: a save that is cut short leaves the earlier one readable. Savers wait for each other on a lock file. Nothing in
 such a folder is ever executed.
 """
@@ -34,7 +34,7 @@ LOCK_TIMEOUT = 600
 
 
 def write_folder(folder: Path, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Write a description and its tensors, in the place of those in the folder.
+    """Write a description and its tensors, in place of those in the folder.
 
     Args:
         folder: made if need be.

@@ -194,7 +194,7 @@ class SessionState(FrameAttributes):
         return sum(tensor.nbytes for track in self.tracks.values() for tensor in track.tensors())
 
     def add_prompts(self, frame_idx: int, prompts: Mapping[Hashable, Prompt], keep_old_points: bool = False) -> None:
-        """Give objects, known or new, prompts on a frame, in the place of those they had there.
+        """Give objects, known or new, prompts on a frame, in place of those they had there.
 
         The prompts are segmented when the model is next called.
 

@@ -112,7 +112,7 @@ def _describe_track(track: ObjectState, prefix: str, tensors: dict[str, Tensor])
     }
 
 
-def _describe_result(result: FrameResult, place: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _describe_result(result: FrameResult, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     named = {
         "mask_logits": result.mask_logits,
         "object_score": result.object_score,
@@ -120,9 +120,9 @@ def _describe_result(result: FrameResult, place: str, tensors: dict[str, Tensor]
         "features": result.memory.features,
         "pointer": result.memory.pointer,
     }
-    tensors.update({f"{place}.{name}": tensor for name, tensor in named.items() if tensor is not None})
+    tensors.update({f"{prefix}.{name}": tensor for name, tensor in named.items() if tensor is not None})
     state = result.policy_state or {}
-    tensors.update({f"{place}.policy.{name}": value for name, value in state.items() if isinstance(value, Tensor)})
+    tensors.update({f"{prefix}.policy.{name}": value for name, value in state.items() if isinstance(value, Tensor)})
     return {
         "is_conditioning": result.is_conditioning,
         "tracked_in_reverse": result.tracked_in_reverse,
@@ -218,34 +218,37 @@ def _build_track(entry: dict[str, Any], prefix: str, tensors: dict[str, Tensor])
     return track
 
 
-def _build_result(facts: dict[str, Any], place: str, tensors: dict[str, Tensor]) -> FrameResult:
+def _build_result(facts: dict[str, Any], prefix: str, tensors: dict[str, Tensor]) -> FrameResult:
     return FrameResult(
-        mask_logits=_optional_tensor(tensors, f"{place}.mask_logits", "1hw"),
-        object_score=_tensor(tensors, f"{place}.object_score", "1"),
-        iou=_tensor(tensors, f"{place}.iou", "1"),
+        mask_logits=_optional_tensor(tensors, f"{prefix}.mask_logits", "1hw"),
+        object_score=_tensor(tensors, f"{prefix}.object_score", "1"),
+        iou=_tensor(tensors, f"{prefix}.iou", "1"),
         memory=FrameMemory(
-            _optional_tensor(tensors, f"{place}.features", "dhw"), _tensor(tensors, f"{place}.pointer", "c")
+            _optional_tensor(tensors, f"{prefix}.features", "dhw"), _tensor(tensors, f"{prefix}.pointer", "c")
         ),
         is_conditioning=bool(facts["is_conditioning"]),
         tracked_in_reverse=facts["tracked_in_reverse"],
         provenance=_build_provenance(facts["provenance"]),
         version=_count(facts["version"]),
-        policy_state=_build_state(facts.get("policy_state"), f"{place}.policy", tensors),
+        policy_state=_build_state(facts.get("policy_state"), f"{prefix}.policy", tensors),
     )
 
 
-def _build_state(stored: dict[str, Any] | None, place: str, tensors: dict[str, Tensor]) -> PolicyState | None:
+def _build_state(stored: dict[str, Any] | None, prefix: str, tensors: dict[str, Tensor]) -> PolicyState | None:
     if stored is None:
         return None
-    return {**stored["values"], **{name: tensors[f"{place}.{name}"] for name in stored["tensors"]}}
+    return {**stored["values"], **{name: tensors[f"{prefix}.{name}"] for name in stored["tensors"]}}
 
 
-def _build_prompt(place: str, tensors: dict[str, Tensor]) -> Prompt:
-    if f"{place}.mask" in tensors:
-        return MaskPrompt(_tensor(tensors, f"{place}.mask", "hw", floating=False))
-    points, labels = _tensor(tensors, f"{place}.points", "n2"), _tensor(tensors, f"{place}.labels", "n", floating=False)
+def _build_prompt(prefix: str, tensors: dict[str, Tensor]) -> Prompt:
+    if f"{prefix}.mask" in tensors:
+        return MaskPrompt(_tensor(tensors, f"{prefix}.mask", "hw", floating=False))
+    points, labels = (
+        _tensor(tensors, f"{prefix}.points", "n2"),
+        _tensor(tensors, f"{prefix}.labels", "n", floating=False),
+    )
     if len(points) != len(labels):
-        raise ValueError(f"{place} has {len(points)} points and {len(labels)} labels")
+        raise ValueError(f"{prefix} has {len(points)} points and {len(labels)} labels")
     return PointPrompt(points, labels)
 
 

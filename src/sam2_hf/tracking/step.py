@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
@@ -138,10 +139,11 @@ class FrameStep:
             Mask logits (N, 1, h, w), object scores (N, 1) and IoU scores (N, 1), on the model's device.
         """
         model, tracks = self.model, self.session.tracks
-        count, device = len(tracks), model.device
-        masks = torch.full((count, 1, *model.prompt_encoder.mask_input_size), NO_OBJECT_LOGIT, device=device)
-        scores = torch.full((count, 1), NO_OBJECT_LOGIT, device=device)
-        ious = torch.zeros((count, 1), device=device)
+        count = len(tracks)
+        on_model = partial(torch.full, device=model.device, dtype=torch.float32)  # whatever defaults a program sets
+        masks = on_model((count, 1, *model.prompt_encoder.mask_input_size), NO_OBJECT_LOGIT)
+        scores = on_model((count, 1), NO_OBJECT_LOGIT)
+        ious = on_model((count, 1), 0.0)
         for row, (obj_id, track) in enumerate(tracks.items()):
             result = (computed or {}).get(obj_id) or track.results.get(frame_idx)
             if result is not None and result.mask_logits is not None:

@@ -129,7 +129,7 @@ class TransformersNames(SessionState):
     # Prompts
 
     def add_point_inputs(self, obj_idx: int, frame_idx: int, inputs: Mapping[str, Tensor]) -> None:
-        """Give an object points on a frame, in the place of its prompt there.
+        """Give an object points on a frame, in place of its prompt there.
 
         Args:
             obj_idx: index of the object.
@@ -140,7 +140,7 @@ class TransformersNames(SessionState):
         self.add_prompts(frame_idx, {self.obj_idx_to_id(obj_idx): PointPrompt(points.float(), labels.long())})
 
     def add_mask_inputs(self, obj_idx: int, frame_idx: int, inputs: Tensor) -> None:
-        """Give an object a mask (1, 1, H, W) at the model's input size on a frame, in the place of its prompt there."""
+        """Give an object a mask (1, 1, H, W) at the model's input size on a frame, in place of its prompt there."""
         mask = inputs.reshape(inputs.shape[-2:]) > 0
         self.add_prompts(frame_idx, {self.obj_idx_to_id(obj_idx): MaskPrompt(mask)})
 
@@ -225,7 +225,7 @@ class TransformersNames(SessionState):
         output_value: Tensor | Mapping[str, Any] | None = None,
         is_conditioning_frame: bool = True,
     ) -> None:
-        """Put a result, or a part of one, in the place of what is stored.
+        """Put a result, or a part of one, in place of what is stored.
 
         Args:
             obj_idx: index of the object.

@@ -114,7 +114,7 @@ class MemoryPolicy(ABC):
         return Observation(state)
 
     def overrides(self, method: str) -> bool:
-        """Whether the policy has a method of its own in the place of the default."""
+        """Whether the policy has a method of its own in place of the default."""
         return getattr(type(self), method) is not getattr(MemoryPolicy, method)
 
     @abstractmethod
