@@ -5,6 +5,7 @@
 #   make demo VIDEO=clip.mp4                    a click on the first frame of a clip, tracked
 #   make demo CHECKPOINT=facebook/sam2.1-hiera-tiny    with trained weights: a folder or a name on the Hub
 #   make test                                   format, lint, types and tests
+#   make test-older                             tests that compare numbers, with older processors' instruction sets
 #   make bench                                  ours, transformers and the official code, timed; IMAGE= for a photo
 #   make bench BENCH_FLAGS=--quick              in some minutes; --gpu on a CUDA device, --help for more
 #   make dist                                   wheel and sdist in dist/, their contents checked
@@ -31,7 +32,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_FL
 
 LOWEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 
-.PHONY: demo test lint bench dist format clean
+.PHONY: demo test test-older lint bench dist format clean
 
 demo: $(VENV)/.package
 	$(BIN)/python -m sam2_hf.demo --output "$(OUTPUT)" \
@@ -40,6 +41,15 @@ demo: $(VENV)/.package
 # One thread a process: two that share the cores wait for each other longer than they work.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+# The order of a sum depends on the instruction set, and with it the last digits. These tests compare numbers that are
+# computed in two ways, or that were computed elsewhere.
+NUMERIC_TESTS := tests/fast tests/network tests/tracking tests/training/test_clip_model.py \
+  $(wildcard tests/test_parity_*.py tests/test_official_*.py tests/test_modeling_*.py)
+
+test-older: $(VENV)/.dev
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest $(PYTEST_FLAGS) $(NUMERIC_TESTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -94,6 +94,15 @@ def test_pre_commit_runs_the_linter_that_make_runs():
     assert f"\nruff=={ruff.removeprefix('v')}\n" in (ROOT / "constraints.txt").read_text(encoding="utf-8")
 
 
+def test_continuous_integration_runs_the_commands_of_the_pages():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert re.findall(r"^make (.*)$", script, re.MULTILINE) == ["test", "test-older"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (numeric,) = re.findall(r"^NUMERIC_TESTS := (.*?[^\\])$", makefile, re.MULTILINE | re.DOTALL)
+    for word in re.findall(r"tests/[\w/*.]+", numeric):
+        assert list(ROOT.glob(word)), word
+
+
 def test_the_workflow_runs_the_commands_on_every_supported_python():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     supported = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project)
@@ -101,9 +110,7 @@ def test_the_workflow_runs_the_commands_on_every_supported_python():
     commands, wheel = workflow["jobs"]["commands"], workflow["jobs"]["wheel"]
     for job in (commands, wheel):
         assert job["strategy"]["matrix"]["python"] == supported
-    assert [step["run"].split()[:2] for step in commands["steps"] if "run" in step] == [
-        ["make", "demo"],
-        ["make", "test"],
-    ]
+    runs = [step["run"].split()[:2] for step in commands["steps"] if "run" in step]
+    assert runs == [["make", "demo"], ["make", "test"], ["make", "test-older"]]
     (lowest,) = re.findall(r'"transformers>=([\d.]+),', project)
     assert f"{lowest}.0" in wheel["strategy"]["matrix"]["transformers"]

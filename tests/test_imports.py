@@ -49,9 +49,9 @@ ALLOWED = {
 }
 """Where a room may import less than its layer allows: all that it may import."""
 
-REQUIRED_LIBRARIES = {"huggingface_hub", "numpy", "PIL", "safetensors", "torch", "tqdm", "transformers"}
-"""What a module may import at its top (tqdm comes with huggingface_hub). Other libraries, PyAV included, are imported
-by the function that needs them."""
+REQUIRED_LIBRARIES = {"filelock", "huggingface_hub", "numpy", "PIL", "safetensors", "torch", "tqdm", "transformers"}
+"""What a module may import at its top; filelock and tqdm come with huggingface_hub. Other libraries, PyAV included, are
+imported by the function that needs them."""
 
 OPTIONAL_LIBRARIES_AT_THE_TOP: dict[str, set[str]] = {"cli": {"typer"}, "app": {"gradio"}}
 """Rooms that nothing loads unless their library is wanted, and that library."""

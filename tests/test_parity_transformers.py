@@ -142,22 +142,24 @@ class TestTrunks:
         config = Sam2Config.from_preset(f"sam2.1-hiera-{trunk}", image_size=SIZE)
         for name, value in overrides.items():
             setattr(config.vision_config.backbone_config, name, value)
-        return randomize(Sam2Model(config)).eval()
+        model = randomize(Sam2Model(config)).eval()
+        # Random attention of this width picks single positions, and a rounding of 1e-7 comes out as up to 4e-3. With
+        # weaker scores it stays below 1.2e-5 on processors with AVX2 and with AVX-512.
+        for name, parameter in model.mask_decoder.named_parameters():
+            if name.endswith(("q_proj.weight", "k_proj.weight")):
+                parameter.data.mul_(0.25)
+        return model
 
     @staticmethod
     @torch.no_grad()
-    def assert_parity(ours, decoder_dtype=torch.float32):
+    def assert_parity(ours):
         theirs = reference_of(ours)
         inputs = {**points_for(1, 2, 2), **boxes_for(1, 2)}
         embeddings, expected = ours.get_image_embeddings(pixels()), theirs(pixels(), **inputs)
         for level, reference in zip(embeddings, expected.image_embeddings, strict=True):
             assert_close_in_scale(level, reference)
-        # From the same embeddings: what rounding moves in them, 1e-6, comes out of these random decoders as up to 1e-3.
-        maps = [level.to(decoder_dtype) for level in expected.image_embeddings]
-        if decoder_dtype is not torch.float32:
-            expected = theirs.to(decoder_dtype)(image_embeddings=maps, **inputs)
-        outputs = ours.to(decoder_dtype)(image_embeddings=maps, **inputs)
-        assert_same_outputs(outputs, expected, TOLERANCE)
+        for given in ({"image_embeddings": list(expected.image_embeddings)}, {"pixel_values": pixels()}):
+            assert_same_outputs(ours(**given, **inputs), expected, TOLERANCE)
 
     @pytest.mark.parametrize("trunk", ["tiny", "small", "base-plus"])
     def test_whole(self, trunk):
@@ -165,9 +167,7 @@ class TestTrunks:
 
     def test_large_with_fewer_blocks_in_its_third_stage(self):
         model = self.model_of("large", blocks_per_stage=[2, 6, 6, 4], global_attention_blocks=[9, 11, 13])
-        # These maps make the decoder blow rounding up: sums in another order, as on processors without AVX-512, differ
-        # by 1.05e-4 in float32.
-        self.assert_parity(model, decoder_dtype=torch.float64)
+        self.assert_parity(model)
 
     @pytest.mark.slow
     def test_large(self):
