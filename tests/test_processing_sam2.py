@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
 from sam2_hf.processing_sam2 import Sam2Processor
+from sam2_hf.processing_sam2_video import Sam2VideoProcessor
 
 PROMPTS = prompt_cases()
 POINT, LABEL, BOX = [[[[10, 20]]]], [[[1]]], [[[1, 2, 60, 40]]]
@@ -261,6 +262,7 @@ def test_code_saved_with_it_needs_no_package(tmp_path):
         import json
         from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
         from sam2_hf.processing_sam2 import Sam2Processor
+from sam2_hf.processing_sam2_video import Sam2VideoProcessor
         Sam2ImageProcessor.register_for_auto_class()
         Sam2Processor.register_for_auto_class()
         Sam2Processor(Sam2ImageProcessor(size=48)).save_pretrained(FOLDER)
@@ -318,3 +320,23 @@ def test_corners_of_a_box_are_scaled_as_points():
     )
     assert inputs.input_points.tolist() == [[[[8, 16], [32, 48], [18, 18]]]]
     assert inputs.input_labels.tolist() == [[[2, 3, 1]]]
+
+
+def test_a_misspelt_argument_is_told():
+    with refused("unknown argument 'input_point'; did you mean 'input_points'?", TypeError):
+        processor()(draw(), input_point=POINT)
+    with refused("unknown argument 'mask'", TypeError):
+        processor()(draw(), mask=MASK)
+
+
+@pytest.mark.parametrize("cls", [Sam2Processor, Sam2VideoProcessor])
+def test_a_preset_has_its_processor(cls):
+    made = cls.from_preset("sam2.1-hiera-tiny")
+    assert type(made) is cls and made.target_size == 1024
+    made = cls.from_preset("sam2.1-hiera-tiny", image_size=(256, 512), do_normalize=False)
+    assert (
+        made.image_processor.options()._replace(do_normalize=True)
+        == Sam2ImageProcessor(size=(256, 512), mask_size=(64, 128)).options()
+    )
+    with pytest.raises((KeyError, ValueError), match="sam9"):
+        cls.from_preset("sam9")

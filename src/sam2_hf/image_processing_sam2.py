@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -18,7 +19,16 @@ from transformers.image_utils import (
 )
 
 from .hub.remote_code import SavesItsCode
-from .inputs.images import LoadedImage, read_images, read_label_maps, resize, resize_nearest, write_normalised
+from .inputs.images import (
+    LoadedImage,
+    read_images,
+    read_label_maps,
+    read_pixels,
+    resize,
+    resize_nearest,
+    write_normalised,
+)
+from .inputs.value_range import ValueRange, Window, read_window
 from .mask_generation.filtering import filter_masks, prompts_of_crops, suppress_duplicates
 from .masks.postprocessing import MaskRestorer
 from .sizes import Size, read_size
@@ -39,8 +49,18 @@ class PixelOptions(NamedTuple):
     mask_size: Size = (256, 256)
     input_data_format: str | ChannelDimension | None = None
     device: str | torch.device | None = None
+    input_range: Window | None = None
+    input_percentiles: Window | None = None
+    nodata: float | None = None
+
+    @property
+    def value_range(self) -> ValueRange:
+        """The window of the images' values."""
+        return ValueRange(self.input_range, self.input_percentiles, self.nodata)
 
 
+# Settings that transformers does not have: saved only where they are set.
+_OF_VALUES = ("input_range", "input_percentiles", "nodata")
 # Settings of other image processors that change nothing here: callers may name them.
 _WITHOUT_EFFECT = ("disable_grouping", "default_to_square", "crop_size", "pad_size")
 _UNSUPPORTED = ("do_center_crop", "do_pad")
@@ -63,6 +83,10 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
         input_data_format: where arrays have their channels, "channels_first" or "channels_last"; by default seen
             from the shape.
         device: where to work and leave the pixels; not saved.
+        input_range: (black, white) in the images' own values, for scans of 12 bits in 16, signed or floating data;
+            instead of the range that their type says.
+        input_percentiles: the same as percentages of each image's pixels, such as (2, 98).
+        nodata: the value of pixels that were not measured, with `input_range` or `input_percentiles`; they are black.
 
     Raises:
         TypeError: for a setting that does not exist.
@@ -95,7 +119,14 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of the JSON file, the same as in transformers."""
-        return {name: value for name, value in super().to_dict().items() if name != "device"}
+        fields = {name: value for name, value in super().to_dict().items() if name != "device"}
+        return {name: value for name, value in fields.items() if name not in _OF_VALUES or value is not None}
+
+    def for_bytes(self) -> Sam2ImageProcessor:
+        """The same processor for images whose values were brought to 8 bits already."""
+        if not self.options().value_range.is_set:
+            return self
+        return Sam2ImageProcessor(**{**self.options()._asdict(), **dict.fromkeys(_OF_VALUES)})
 
     def options(self, **overrides: Any) -> PixelOptions:
         """The settings of this processor with those of one call put over them, complete and checked."""
@@ -129,6 +160,7 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
             convert_rgb=options.do_convert_rgb,
             check_range=options.do_rescale,
             device=options.device,
+            value_range=options.value_range,
         )
         data: dict[str, Any] = {"pixel_values": _to_pixel_values(loaded, options)}
         if return_tensors is not None and isinstance(data["pixel_values"], list):
@@ -213,11 +245,16 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
         Raises:
             TypeError, ValueError: what is no single image, or a layer without points.
         """
-        loaded = read_images(image, self.input_data_format, bool(self.do_convert_rgb), bool(self.do_rescale))
-        if len(loaded) != 1:
-            raise ValueError(f"image must be a single image, got {len(loaded)}")
+        options = self.options()
+        if options.value_range.is_set:  # applied when the crops are encoded
+            images = [pixels for _, pixels in read_pixels(image, options.input_data_format, options.do_convert_rgb)]
+        else:
+            loaded = read_images(image, options.input_data_format, options.do_convert_rgb, options.do_rescale)
+            images = [item.as_bytes() for item in loaded]
+        if len(images) != 1:
+            raise ValueError(f"image must be a single image, got {len(images)}")
         boxes, points, crops, labels = prompts_of_crops(
-            loaded[0].as_bytes(),
+            images[0],
             read_size(target_size, "target_size"),
             crop_n_layers,
             overlap_ratio,
@@ -294,10 +331,26 @@ def _complete(options: PixelOptions, overrides: dict[str, Any]) -> PixelOptions:
     for name in given.keys() & {"image_mean", "image_std"}:
         value = given[name]
         given[name] = tuple(map(float, value)) if isinstance(value, Iterable) else float(value)
+    if "input_range" in given:
+        given["input_range"] = read_window(given["input_range"], "input_range")
+    if "input_percentiles" in given:
+        given["input_percentiles"] = read_window(given["input_percentiles"], "input_percentiles", 0, 100)
+    if "nodata" in given:
+        given["nodata"] = _read_number(given["nodata"], "nodata")
     options = options._replace(**given)
+    if options.input_range is not None and options.input_percentiles is not None:
+        raise ValueError("give either input_range or input_percentiles, not both")
+    if options.nodata is not None and not options.value_range.is_set:
+        raise ValueError("nodata needs input_range or input_percentiles beside it")
     if not np.all(options.image_std):
         raise ValueError(f"image_std must not be zero, got {options.image_std}")
     return options
+
+
+def _read_number(value: Any, name: str) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    return float(value)
 
 
 def _refuse(name: str, value: Any) -> None:

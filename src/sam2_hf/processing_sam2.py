@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from typing import Any
 
@@ -9,14 +10,19 @@ import torch
 from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
+from .configuration_sam2 import Sam2Config
 from .hub.remote_code import SavesItsCode
 from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor
-from .inputs.mask_prompts import mask_prompts, read_batch_of_masks
+from .inputs.mask_prompts import PROMPT_STRIDE, mask_prompts, read_batch_of_masks
 from .inputs.prompts import read_prompts, scale_prompts
 from .prompt_values import PAD_VALUE
 from .sizes import Size, read_size, read_sizes
 
 _COORDINATES = ("input_points", "input_boxes")
+_ARGUMENTS = (
+    *("images", "segmentation_maps", "input_points", "input_labels", "input_boxes", "input_masks"),
+    *("original_sizes", "return_tensors"),
+)
 
 
 class Sam2Inputs(BatchFeature):
@@ -123,6 +129,7 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
         Raises:
             TypeError, ValueError: naming the argument, what was expected and what came.
         """
+        _check_names(kwargs)
         prompts = read_prompts(input_points, input_labels, input_boxes)
         options = self.image_processor.options(**kwargs)
         if images is not None:
@@ -143,6 +150,23 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
         for name, tensor in tensors.items():
             data[name] = tensor if options.device is None else tensor.to(options.device)
         return Sam2Inputs(data, tensor_type=return_tensors)
+
+    @classmethod
+    def from_preset(cls, name: str, image_size: int | Size | None = None, **settings: Any) -> Any:
+        """Make the processor of a preset's model, for models that are made from scratch.
+
+        Args:
+            name: of `PRESETS`, as for `Sam2Config.from_preset`.
+            image_size: of the model's input, one number or (height, width); the preset's by default.
+            settings: further settings of `Sam2ImageProcessor`.
+
+        Raises:
+            ValueError: there is no such preset, or a size that the model cannot have.
+        """
+        config = Sam2Config.from_preset(name, **({} if image_size is None else {"image_size": image_size}))
+        height, width = config.vision_config.backbone_config.image_size
+        mask_size = (height // PROMPT_STRIDE, width // PROMPT_STRIDE)
+        return cls(Sam2ImageProcessor(**{"size": (height, width), "mask_size": mask_size, **settings}))
 
     def _frames(self, sizes: list[Size], options: PixelOptions) -> list[Size]:
         """(height, width) that the coordinates of each image are scaled to."""
@@ -183,6 +207,14 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
         checkpoint. The image processor's file is found in either layout by its own `from_pretrained`.
         """
         return [Sam2ImageProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs)]
+
+
+def _check_names(given: dict[str, Any]) -> None:
+    """Suggest the argument that a misspelt one may have meant; other unknown ones the image processor refuses."""
+    for name in given.keys() - {*PixelOptions._fields}:
+        close = difflib.get_close_matches(name, _ARGUMENTS, n=1, cutoff=0.8)
+        if close:
+            raise TypeError(f"unknown argument {name!r}; did you mean {close[0]!r}?")
 
 
 def _check_same_count(prompts: dict[str, torch.Tensor]) -> None:

@@ -95,6 +95,14 @@ class Sam2VideoProcessor(Sam2Processor):
 
         Raises what `open_video` raises, and `ValueError` for settings that mean nothing.
         """
+        processor = (
+            self.image_processor if self._video_processor is None else self._video_processor.to_image_processor()
+        )
+        if video is not None and processor.options().value_range.is_set:
+            raise ValueError(
+                "input_range and input_percentiles are for images: the frames of a video have 8 bits. Give frames that "
+                "are mapped to 0 to 1 already, and a processor without them"
+            )
         return Sam2VideoInferenceSession(
             video=None if video is None else open_video(video),
             inference_device=inference_device,
@@ -103,9 +111,7 @@ class Sam2VideoProcessor(Sam2Processor):
             video_storage_device=video_storage_device,
             dtype=dtype if torch_dtype is None else torch_dtype,
             max_vision_features_cache_size=max_vision_features_cache_size,
-            image_processor=(
-                self.image_processor if self._video_processor is None else self._video_processor.to_image_processor()
-            ),
+            image_processor=processor,
             retention=retention,
         )
 

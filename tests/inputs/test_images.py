@@ -179,6 +179,8 @@ def test_files_keep_16_bits_and_transparency_and_stand_upright(tmp_path):
     exif[0x0112] = 6  # orientation: turn clockwise to see it upright
     Image.fromarray(ARRAY).save(tmp_path / "turned.png", exif=exif)
     assert torch.equal(read_images(tmp_path / "turned.png")[0].pixels, PLANES.rot90(-1, (1, 2)))
+    # An image object is taken as it stands: masks must lie on what its owner sees.
+    assert torch.equal(read_images(Image.open(tmp_path / "turned.png"))[0].pixels, PLANES)
 
 
 def truncated_image() -> Image.Image:
@@ -216,7 +218,7 @@ def test_other_things_are_refused():
         read_images([None])
     with refused("images[0][0] must be a PIL image", TypeError):
         read_images([[1, 2], [3, 4]])
-    with refused("images must hold numbers, got an array of complex128", TypeError):
+    with refused("images must hold real numbers, got an array of complex128", TypeError):
         read_images(np.zeros((4, 4), dtype=complex))
     with refused("images must hold integers from 0 to 255 or 0 to 65535, got -1 to 5"):
         read_images(np.array([[-1, 5]]))
@@ -310,3 +312,70 @@ def test_label_maps_keep_their_numbers():
     assert torch.equal(read[3], torch.from_numpy(GREY > 9).long())
     with refused("maps[0] must be a map of whole numbers (height, width), got torch.float64 of shape (4, 5)"):
         read_label_maps([np.zeros((4, 5))], "maps")
+
+
+def test_images_with_gradients_are_read():
+    image = torch.rand(3, 64, 64, requires_grad=True)
+    (read,) = read_images(image)
+    assert torch.equal(read.pixels, image.detach()) and not read.pixels.requires_grad
+
+
+def itself() -> list[Any]:
+    nested: list[Any] = []
+    nested.append(nested)
+    return nested
+
+
+@pytest.mark.parametrize(
+    "image, error, message",
+    [
+        (
+            torch.zeros(3, 4, 4, device="meta"),
+            TypeError,
+            "images must be a dense tensor of real numbers, got a meta tens",
+        ),
+        (torch.zeros(3, 4, 4).to_sparse(), TypeError, "images must be a dense tensor of real numbers, got a sparse"),
+        (
+            torch.zeros(3, 4, 4, dtype=torch.complex64),
+            TypeError,
+            "images must be a dense tensor of real numbers, got a c",
+        ),
+        (np.ma.masked_array(GREY, True), TypeError, "images must be a plain array, got a masked array"),
+        (itself(), ValueError, "images[0][0]"),
+    ],
+    ids=["meta", "sparse", "complex", "masked", "itself"],
+)
+def test_what_has_no_plain_pixels_is_refused(image, error, message):
+    with refused(message, error):
+        read_images(image)
+
+
+class Untouched(list):
+    def __len__(self):
+        raise AssertionError("looked at")
+
+    __iter__ = __getitem__ = __len__
+
+
+def test_nested_numbers_are_refused_at_the_first_one():
+    """A photo as lists has millions of them."""
+    with refused(
+        "images[0][0][0] must be a PIL image, an array, a tensor, a file name or a URL, got int; "
+        "give nested numbers as an array, numpy.asarray(...)",
+        TypeError,
+    ):
+        read_images([[[0, 0, 0]], Untouched()])
+
+
+def test_what_is_wrong_with_a_file_is_told(tmp_path, monkeypatch):
+    stream = io.BytesIO()
+    Image.fromarray(draw(64, 64)).save(stream, "JPEG")
+    (tmp_path / "cut.jpg").write_bytes(stream.getvalue()[:800])
+    with pytest.raises(ValueError, match=r"must be a readable image file, .*: .*truncated"):
+        read_images(tmp_path / "cut.jpg")
+    (tmp_path / "large.jpg").write_bytes(stream.getvalue())
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(
+        ValueError, match=r"must be a readable image file, .*: Image size \(4096 pixels\) exceeds limit"
+    ):
+        read_images(tmp_path / "large.jpg")

@@ -207,14 +207,28 @@ def test_a_url_is_fetched_with_the_timeout(generator, monkeypatch):
     assert asked == [("https://example.org/image.png", 3.0)]
 
 
-def test_a_photo_taken_sideways_is_turned(generator):
+def test_a_photo_taken_sideways_is_turned_where_its_file_is_opened_here(generator, tmp_path):
+    """Masks lie on what the caller sees: an image object as it stands, a file as viewers show it."""
     image = draw()
     exif = image.getexif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", exif=exif)
-    outputs = generator(Image.open(buffer))
-    assert outputs["masks"][0].shape == (90, 60)
+    image.save(tmp_path / "turned.png", exif=exif)
+    for source in (str(tmp_path / "turned.png"), tmp_path / "turned.png"):
+        assert generator(source)["masks"][0].shape == (90, 60)
+    assert generator(Image.open(tmp_path / "turned.png"))["masks"][0].shape == (60, 90)
+
+
+def test_an_address_that_does_not_answer_is_named(generator):
+    with pytest.raises(ValueError, match=r"image cannot be fetched from .http://127\.0\.0\.1:9/none\.png.: "):
+        generator("http://127.0.0.1:9/none.png")
+
+
+def test_the_window_of_an_image_is_applied_once(model, generator):
+    bytes_ = np.asarray(draw())
+    windowed = Sam2MaskGenerationPipeline(
+        model=model, image_processor=Sam2ImageProcessor(size=64, input_range=(1000, 2020)), device="cpu", **KEEP
+    )
+    assert same(windowed(1000 + bytes_.astype(np.uint16) * 4), generator(draw()))
 
 
 @pytest.mark.parametrize(
@@ -338,6 +352,10 @@ def test_a_processor_serves_as_well(model, generator):
     processor = Sam2Processor(generator.image_processor)
     made = Sam2MaskGenerationPipeline(model=model, processor=processor, device="cpu", **KEEP)
     assert same(made(draw()), generator(draw()))
+    made = pipeline("mask-generation", model=model, processor=processor, device="cpu", **KEEP)
+    assert same(made(draw()), generator(draw()))
+    with pytest.raises(ValueError, match="image_processor is missing"):
+        pipeline("mask-generation", model=model)
     with pytest.raises(ValueError, match="image_processor is missing"):
         Sam2MaskGenerationPipeline(model=model, device="cpu")
 
@@ -356,9 +374,11 @@ def test_other_models_get_the_pipeline_of_transformers():
 
 
 def test_loads_what_the_pipeline_of_transformers_loads():
-    for name in ("processor", "image_processor", "feature_extractor", "tokenizer"):
+    for name in ("processor", "feature_extractor", "tokenizer"):
         flag = f"_load_{name}"
         assert getattr(Sam2MaskGenerationPipeline, flag) == getattr(MaskGenerationPipeline, flag)
+    # The image processor too, if it can be: a processor that was given brings its own.
+    assert MaskGenerationPipeline._load_image_processor and Sam2MaskGenerationPipeline._load_image_processor is None
 
 
 def test_a_pipeline_can_be_copied(generator):

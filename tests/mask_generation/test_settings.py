@@ -112,6 +112,8 @@ def test_names_of_other_libraries_are_understood():
 def test_unknown_names_are_refused_with_a_hint():
     with pytest.raises(TypeError, match=r"'pred_iou_tresh'; did you mean 'pred_iou_thresh'\?"):
         resolve_names({"pred_iou_tresh": 0.5})
+    with pytest.raises(TypeError, match=r"'point_per_side'; did you mean 'points_per_side'\?"):
+        resolve_names({"point_per_side": 8})
     with pytest.raises(TypeError, match=r"'zzz'; there are .*points_per_batch"):
         resolve_names({"zzz": 0.5})
 

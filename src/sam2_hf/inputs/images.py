@@ -3,18 +3,24 @@
 What a pixel value means is decided here, once:
 
 - 8 bit (and bool, where True is white): 0 to 255.
-- 16 bit: 0 to 65535, over the full range, so that an image with 12 bits of data in it comes out dark. Fractions of
-  a grey level are kept.
+- 16 bit: 0 to 65535, over the full range. Fractions of a grey level are kept. An image with 12 bits of data in it
+  comes out dark, with a warning: give a `ValueRange`.
 - other integers (PIL mode "I" too): as 8 bit where no value exceeds 255, else as 16 bit.
 - floating point: 0 to 1, or 0 to 255 where a value exceeds 1.5 (ringing of a filter may exceed 1 a little).
-- an alpha channel is blended over white.
+- an alpha channel is blended over white. Any fourth channel counts as alpha; where it is a band of its own, as in
+  satellite images, read with `convert_rgb=False`, which keeps all four.
+- with a `ValueRange`, any numbers, by its window.
+
+An image is taken as it stands, but for files and addresses, which are turned upright as their EXIF says: whoever hands
+over pixels or a `PIL.Image` has them in front, and masks must lie on what they see.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,10 +30,14 @@ from torch.nn import functional as F
 from transformers.image_utils import ChannelDimension, PILImageResampling, load_image
 
 from ..sizes import Size
+from .plain_values import plain_array, plain_tensor
 from .transfer import send
+from .value_range import ValueRange
 
 _MODES = {PILImageResampling.BILINEAR: "bilinear", PILImageResampling.BICUBIC: "bicubic"}
 _OVERSHOOT = 1.5  # how far above white a filter may have taken a floating value
+_DEEPEST = 16  # lists in lists; a list that contains itself would go on for ever
+_SMALL_PART = 16  # values that stay within this fraction of white are probably on another scale
 _NEGATIVE_LIMIT = -0.5  # below it an image has been normalised already
 
 
@@ -55,6 +65,7 @@ def read_images(
     convert_rgb: bool = True,
     check_range: bool = True,
     device: str | torch.device | None = None,
+    value_range: ValueRange | None = None,
 ) -> list[LoadedImage]:
     """Read one image, or any nesting or batch of images, in reading order.
 
@@ -66,21 +77,52 @@ def read_images(
         convert_rgb: blend alpha over white and read palettes. Grey images keep their one channel.
         check_range: refuse floating values that are neither 0 to 1 nor 0 to 255. Without it they count as 0 to 1.
         device: where to put the pixels; by default they stay where they are.
+        value_range: which values are black and white, instead of the rules of this module.
+
+    Raises:
+        TypeError, ValueError: naming the image that cannot be read.
+    """
+    result = []
+    for name, pixels in read_pixels(images, data_format, convert_rgb):
+        pixels = pixels if device is None else pixels.to(device)
+        if value_range is not None and value_range.is_set:
+            if convert_rgb and len(pixels) == 4:
+                raise ValueError(
+                    f"{name} has 4 channels, of which the last would be alpha: give 3, or do_convert_rgb=False, with "
+                    "input_range or input_percentiles"
+                )
+            result.append(LoadedImage(value_range.apply(pixels, name), 1.0))
+            continue
+        image = _with_known_white(pixels, name, check_range)
+        if check_range:
+            _warn_if_dark(image, name)
+        result.append(_over_white(image) if convert_rgb and len(pixels) == 4 else image)
+    return result
+
+
+def read_pixels(
+    images: Any, data_format: str | ChannelDimension | None = None, convert_rgb: bool = True
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Read images without asking what their values mean.
+
+    Args:
+        images: see `read_images`.
+        data_format: see `read_images`.
+        convert_rgb: read palettes as colours.
+
+    Yields:
+        What an error calls the image, and its pixels, (channels, height, width) of the dtype that they came in.
 
     Raises:
         TypeError, ValueError: naming the image that cannot be read.
     """
     channel_axis = None if data_format is None else ChannelDimension(data_format)
-    result = []
     for name, item in _flatten(images, "images", ndim=3):
         given_axis = None if isinstance(item, (Image.Image, str, os.PathLike)) else channel_axis
         pixels = _channels_first(*_load(item, name, convert_rgb), given_axis, name)
         if pixels.numel() == 0:
             raise ValueError(f"{name} is empty: expected an image with pixels, got shape {tuple(pixels.shape)}")
-        pixels = pixels if device is None else pixels.to(device)
-        image = _with_known_white(pixels, name, check_range)
-        result.append(_over_white(image) if convert_rgb and len(pixels) == 4 else image)
-    return result
+        yield name, pixels
 
 
 def read_label_maps(maps: Any, name: str, device: str | torch.device | None = None) -> list[torch.Tensor]:
@@ -150,20 +192,24 @@ def write_normalised(
         out.add_(send(shift, out.device).view(-1, 1, 1))
 
 
-def _flatten(images: Any, name: str, ndim: int) -> list[tuple[str, Any]]:
+def _flatten(images: Any, name: str, ndim: int, depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Every single image of a nesting or of a batched array, with the words that name it in an error."""
     is_batch = isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == ndim + 1
     if not is_batch and not isinstance(images, (list, tuple)):
-        return [(name, images)]
+        yield name, images
+        return
+    if depth == _DEEPEST:
+        raise ValueError(f"{name} is nested {depth} deep and more: expected images, or lists of them")
     if len(images) == 0:
         raise ValueError(f"{name} is empty: expected at least one image")
-    return [found for index, item in enumerate(images) for found in _flatten(item, f"{name}[{index}]", ndim)]
+    for index, item in enumerate(images):
+        yield from _flatten(item, f"{name}[{index}]", ndim, depth + 1)
 
 
 def _load(item: Any, name: str, convert_rgb: bool) -> tuple[torch.Tensor, ChannelDimension]:
     """Any single image as a tensor, and where its channels are if both ends could be meant."""
     if isinstance(item, torch.Tensor):
-        return item, ChannelDimension.FIRST
+        return plain_tensor(item, name), ChannelDimension.FIRST
     if isinstance(item, (str, os.PathLike)):
         item = _open(os.fspath(item), name)
     if isinstance(item, Image.Image):
@@ -172,17 +218,11 @@ def _load(item: Any, name: str, convert_rgb: bool) -> tuple[torch.Tensor, Channe
         except Exception as error:  # PIL reads late, and its decoders raise errors of many kinds
             raise ValueError(f"{name} cannot be read, the file seems to be broken: {error}") from error
     elif not hasattr(item, "__array__"):
+        hint = "; give nested numbers as an array, numpy.asarray(...)" if isinstance(item, (int, float)) else ""
         raise TypeError(
-            f"{name} must be a PIL image, an array, a tensor, a file name or a URL, got {type(item).__name__}"
+            f"{name} must be a PIL image, an array, a tensor, a file name or a URL, got {type(item).__name__}{hint}"
         )
-    array = np.asarray(item)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold numbers, got an array of {array.dtype}")
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
-        array = array.copy()  # torch takes neither a frozen buffer nor a reversed axis
-    return torch.from_numpy(array), ChannelDimension.LAST
+    return torch.from_numpy(plain_array(item, name)), ChannelDimension.LAST
 
 
 def _open(source: str, name: str) -> Image.Image:
@@ -194,9 +234,12 @@ def _open(source: str, name: str) -> Image.Image:
             ImageOps.exif_transpose(image, in_place=True)
             return image
         return load_image(source)
-    except Exception as error:
+    except Exception as error:  # of Pillow, the operating system or the network, of many kinds
         shown = source if len(source) <= 80 else source[:77] + "..."
-        raise ValueError(f"{name} must be a readable image file, a URL or base64, got {shown!r}") from error
+        if source.startswith(("http://", "https://")):
+            raise ValueError(f"{name} cannot be fetched from {shown!r}: {error}") from error
+        reason = f": {error or type(error).__name__}" if os.path.isfile(source) else ""
+        raise ValueError(f"{name} must be a readable image file, a URL or base64, got {shown!r}{reason}") from error
 
 
 def _pil_to_array(image: Image.Image, convert_rgb: bool) -> np.ndarray:
@@ -263,6 +306,19 @@ def _float_image(pixels: torch.Tensor, name: str, check_range: bool) -> LoadedIm
             f"normalised goes in with do_rescale=False and do_normalize=False"
         )
     return LoadedImage(pixels, 255.0 if check_range and high > _OVERSHOOT else 1.0)
+
+
+def _warn_if_dark(image: LoadedImage, name: str) -> None:
+    """Warn where an image would come out black because its values use but a small part of their type's range."""
+    if image.pixels.dtype == torch.uint8:
+        return  # 8 bits leave no doubt: it is dark
+    high = float(image.pixels.amax())
+    if 0 < high < image.white / _SMALL_PART:
+        warnings.warn(
+            f"{name} holds values up to {high:g} where white is {image.white:g}, so it is almost black. If white is "
+            "less, give input_range=(black, white), or input_percentiles=(2, 98)",
+            stacklevel=2,
+        )
 
 
 def _over_white(image: LoadedImage) -> LoadedImage:

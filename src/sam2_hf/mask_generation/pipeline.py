@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import fields
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image, ImageOps
 from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
 
@@ -82,7 +80,7 @@ class Sam2MaskGenerationPipeline(Pipeline):
     """
 
     _load_processor = False
-    _load_image_processor = True
+    _load_image_processor = None  # if it can be; a processor may bring its own
     _load_feature_extractor = False
     _load_tokenizer = False
 
@@ -96,9 +94,14 @@ class Sam2MaskGenerationPipeline(Pipeline):
 
     def __init__(self, model: Any, *args: Any, **kwargs: Any):
         kwargs.pop("local_files_only", None)  # `pipeline()` hands on what it has used itself
+        if kwargs.get("processor") is not None:
+            kwargs["image_processor"] = kwargs["processor"].image_processor
         super().__init__(model, *args, **kwargs)
         if self.image_processor is None:
-            raise ValueError("image_processor is missing: expected a Sam2ImageProcessor, or processor=Sam2Processor")
+            raise ValueError(
+                "image_processor is missing, and could not be loaded with the model: expected a Sam2ImageProcessor, "
+                "or a Sam2Processor as processor"
+            )
 
     def __call__(self, image: Any, *args: Any, **kwargs: Any) -> Any:
         """Find the masks of one image or of several.
@@ -134,7 +137,7 @@ class Sam2MaskGenerationPipeline(Pipeline):
 
     def preprocess(self, image: Any, timeout: float | None = None) -> dict[str, Any]:
         # An image in a list passes through batching as it is, whatever its size.
-        return {"images": [_load_image(image, timeout)]}
+        return {"images": [_load_image(image, timeout, self.image_processor)]}
 
     def _forward(
         self, model_inputs: dict[str, Any], encoded_at_once: int = 1, **parameters: Any
@@ -159,7 +162,9 @@ class Sam2MaskGenerationPipeline(Pipeline):
 
     def _encode(self, images: list[torch.Tensor]) -> tuple[list[torch.Tensor], tuple[int, int]]:
         """Image embeddings of (3, height, width) images of any sizes, and the size that they were brought to."""
-        inputs = self.image_processor(images=images, input_data_format="channels_first", return_tensors="pt")
+        inputs = self.image_processor.for_bytes()(
+            images=images, input_data_format="channels_first", return_tensors="pt"
+        )
         pixels = inputs["pixel_values"].to(self.device, self.model.dtype)
         return self.model.get_image_embeddings(pixels), tuple(pixels.shape[-2:])
 
@@ -202,13 +207,15 @@ def _flatten(items: Any) -> list[Any]:
     return [leaf for item in items for leaf in _flatten(item)] if isinstance(items, list) else [items]
 
 
-def _load_image(image: Any, timeout: float | None) -> torch.Tensor:
-    """Any single image, upright, as (3, height, width) uint8."""
-    if isinstance(image, str) and not os.path.exists(image):
-        image = load_image(image, timeout=timeout)
-    elif isinstance(image, Image.Image):
-        image = ImageOps.exif_transpose(image)
-    loaded = read_images(image)
+def _load_image(image: Any, timeout: float | None, processor: Any) -> torch.Tensor:
+    """Any single image as (3, height, width) uint8; files and addresses upright, see `inputs.images`."""
+    if isinstance(image, str) and image.startswith(("http://", "https://")):
+        try:
+            image = load_image(image, timeout=timeout)
+        except Exception as error:  # of the network, of many kinds
+            raise ValueError(f"image cannot be fetched from {image!r}: {error}") from error
+    settings = processor.options()
+    loaded = read_images(image, settings.input_data_format, value_range=settings.value_range)
     if len(loaded) != 1:
         raise ValueError(f"image must be a single image, or a list of images, got a batch of {len(loaded)}")
     return loaded[0].as_bytes().cpu()

@@ -91,7 +91,7 @@ def resolve_names(arguments: Mapping[str, Any]) -> dict[str, Any]:
     for given, value in arguments.items():
         name = ALIASES.get(given, given)
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+            close = difflib.get_close_matches(name, [*known, *ALIASES], n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}"
             raise TypeError(f"mask generation has no argument {given!r}{hint}")
         if name in resolved:

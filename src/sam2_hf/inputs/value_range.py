@@ -1,0 +1,91 @@
+"""Which values of an image are black and which are white, where the type of the numbers does not say it.
+
+Scans of 12 bits in 16, signed heights, reflectances and radiances use a part of their type's range. A window maps that
+part to the range from black to white; what lies outside is cut off.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+Window = tuple[float, float]
+
+
+class ValueRange(NamedTuple):
+    """The window of an image's values.
+
+    Attributes:
+        limits: (black, white), in the image's own values; None to find them by `percentiles`.
+        percentiles: (black, white), as percentages of the image's pixels; all channels together.
+        nodata: the value of pixels that were not measured, NaN included. They do not count in percentiles, and are
+            black.
+    """
+
+    limits: Window | None = None
+    percentiles: Window | None = None
+    nodata: float | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a window at all."""
+        return self.limits is not None or self.percentiles is not None
+
+    def apply(self, pixels: torch.Tensor, name: str) -> torch.Tensor:
+        """Map an image's values to 0 for black and 1 for white.
+
+        Args:
+            pixels: (channels, height, width) of any real dtype.
+            name: what an error calls the image.
+
+        Returns:
+            float32 of the same shape, from 0 to 1. Black everywhere where all values are equal.
+
+        Raises:
+            ValueError: values that are not finite and not `nodata`.
+        """
+        values = pixels.to(torch.float64 if pixels.device.type != "mps" else torch.float32)
+        measured = self._measured(values)
+        if not bool(values[measured].isfinite().all()):
+            raise ValueError(f"{name} must hold finite numbers or nodata={self.nodata}, got NaN or infinity")
+        low, high = self.limits or self._percentiles_of(values[measured])
+        scaled = (values - low) / (high - low) if high > low else torch.zeros_like(values)
+        return scaled.clamp_(0, 1).masked_fill_(~measured, 0).to(torch.float32)
+
+    def _measured(self, values: torch.Tensor) -> torch.Tensor:
+        if self.nodata is None:
+            return torch.ones_like(values, dtype=torch.bool)
+        return ~values.isnan() if math.isnan(self.nodata) else values != self.nodata
+
+    def _percentiles_of(self, values: torch.Tensor) -> Window:
+        if len(values) == 0:
+            return 0.0, 0.0
+        assert self.percentiles is not None, "a window has limits or percentiles"
+        low, high = np.percentile(values.cpu().numpy(), list(self.percentiles))
+        return float(low), float(high)
+
+
+def read_window(window: Any, name: str, least: float = -math.inf, most: float = math.inf) -> Window:
+    """Read a pair of numbers, of which the first is smaller.
+
+    Args:
+        window: a list, tuple, array or tensor of two.
+        name: what an error calls it.
+        least: the smallest number that is allowed.
+        most: the largest.
+
+    Raises:
+        ValueError: anything else.
+    """
+    given = window.tolist() if hasattr(window, "tolist") else window
+    pair = list(given) if isinstance(given, Iterable) and not isinstance(given, (str, dict)) else []
+    valid = len(pair) == 2 and all(isinstance(value, Real) and not isinstance(value, bool) for value in pair)
+    if not valid or not all(math.isfinite(value) for value in pair) or not least <= pair[0] < pair[1] <= most:
+        bounds = "" if math.isinf(least) else f" from {least:g} to {most:g}"
+        raise ValueError(f"{name} must be two finite numbers{bounds}, the smaller one first, got {window!r}")
+    return float(pair[0]), float(pair[1])
