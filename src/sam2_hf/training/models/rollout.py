@@ -58,7 +58,7 @@ class ClipRollout:
         plan: what is prompted and corrected.
         weights: of the loss.
         call: how a piece of work is called, so that a caller can recompute it in the backward pass.
-        losses: one for every prediction so far, of equal weight: that of a tracked frame, and each one between two clicks.
+        losses: one for every prediction so far, of equal weight: that of a tracked frame, and each one between clicks.
         results: the final masks of every frame so far.
     """
 
