@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sam2_hf.network.memory_tokens import build_memory, memory_mask, pointer_distance_scale
+from sam2_hf.network.memory_tokens import build_memory, memory_mask, pointer_distance_scale, scale_keys
 
 
 def test_distances_are_scaled_by_the_reach():
@@ -56,6 +56,15 @@ class TestBuildMemory:
     def test_refuses_pointers_that_cannot_be_cut(self):
         with pytest.raises(ValueError, match="width 7 cannot be cut into tokens of width 4"):
             build_memory(self.features, self.place, self.time, self.pointers[..., :7])
+
+    def test_scaled_keys_leave_values_and_pointers_alone(self):
+        memory = build_memory(self.features, self.place, self.time[:1], self.pointers, self.pointer_time)
+        factors = torch.tensor([[0.95, 1.0, 1.05], [1.0, 2.0, 0.5]])
+        scaled = scale_keys(memory, factors)
+        assert scaled.tokens is memory.tokens and scaled.num_pointer_tokens == memory.num_pointer_tokens
+        keys, before = scaled.tokens + scaled.position, memory.tokens + memory.position
+        torch.testing.assert_close(keys[:, :30], before[:, :30] * factors.repeat_interleave(10, dim=1)[..., None])
+        torch.testing.assert_close(keys[:, 30:], before[:, 30:])
 
     def test_mask_covers_the_tokens_of_padded_memories_and_pointers(self):
         mask = memory_mask(torch.tensor([[True, False]]), 3, torch.tensor([[False, True]]), 2)

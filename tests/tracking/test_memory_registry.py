@@ -109,6 +109,36 @@ class TestPolicyFromOutside:
         # With 16 frames, the pointers of a clip reach as far as those of a stream.
         assert_same(stream(model, session, range(16)), track(model, prompted((0, "a"), num_frames=16)))
 
+    def test_it_chooses_among_the_candidates(self, model, monkeypatch) -> None:
+        """The worst of three, and none is chosen where there is one alone."""
+        asked = []
+
+        def worst(self, states, iou_scores, masks):
+            asked.append((len(states), tuple(iou_scores.shape), tuple(masks.shape)))
+            return iou_scores.argmin(dim=-1)
+
+        monkeypatch.setattr(EveryThird, "choose", worst)
+        session, best = prompted((0, "a"), (0, "b")), prompted((0, "a"), (0, "b"))
+        track(model, session, max_frame_num_to_track=1)
+        assert asked == [(2, (2, 3), (2, 3, 32, 32))] * 2
+        monkeypatch.undo()
+        track(model, best, max_frame_num_to_track=1)
+        for obj_id in "ab":
+            assert session.tracks[obj_id].results[0].iou < best.tracks[obj_id].results[0].iou
+
+    def test_it_scales_the_keys_of_memories(self, model, monkeypatch) -> None:
+        def tracked(factor: float | None) -> torch.Tensor:
+            monkeypatch.setattr(
+                EveryThird,
+                "key_scale",
+                lambda self, history, selection: None if factor is None else [factor] * len(selection.memories),
+            )
+            return track(model, prompted((0, "a")), max_frame_num_to_track=1)[1]["a"]
+
+        plain, unscaled, scaled = tracked(None), tracked(1.0), tracked(1.5)
+        torch.testing.assert_close(unscaled, plain, atol=1e-4, rtol=1e-4)  # the factor goes through a difference
+        assert not torch.allclose(scaled, plain, atol=1e-2)
+
     def test_its_state_is_saved_with_the_session(self, model, tmp_path: Path) -> None:
         session = prompted((0, "a"))
         track(model, session, max_frame_num_to_track=4)

@@ -13,7 +13,7 @@ from sam2_hf.tracking.session import Sam2VideoInferenceSession
 from sam2_hf.training.data.collation import ClipCollator
 from sam2_hf.training.data.sampling import ClipDataset, ClipSampling
 from sam2_hf.training.models import rollout
-from sam2_hf.training.models.candidates import choose, decode
+from sam2_hf.training.models.candidates import decode
 from sam2_hf.training.models.clip_model import Sam2VideoForTraining
 from sam2_hf.training.prompting.interaction import Interaction, InteractionPlan, evaluation_plan
 from sam2_hf.training.synthetic.world import SyntheticVideos
@@ -179,7 +179,7 @@ def test_choosing_a_candidate_is_what_segment_does(several):
     clicks = PointPrompt(torch.tensor([[[20.0, 30.0]], [[5.0, 8.0]]]), torch.tensor([[1], [0]]))
     previous = torch.randn(2, 1, SIZE // 4, SIZE // 4, generator=torch.Generator().manual_seed(3))
     embedding = model.without_memory(features)
-    chosen = choose(model, decode(model, features, embedding, clicks, previous, several))
+    chosen = model.choose(decode(model, features, embedding, clicks, previous, several))
     expected = model.segment(
         features, embedding, clicks.points[None], clicks.labels[None], previous.transpose(0, 1), several
     )

@@ -50,13 +50,17 @@ class Candidates(NamedTuple):
     tokens: torch.Tensor
 
 
-def best_of(candidates: Candidates) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Takes the candidate with the highest estimated IoU.
+def take(candidates: Candidates, chosen: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Takes one candidate of every object.
+
+    Args:
+        candidates: those of K objects.
+        chosen: which to take, (K,) int64; by default the one with the highest estimated IoU.
 
     Returns:
         Its logits (K, 1, h, w) and IoU (K, 1), both float32, and its token (K, C).
     """
-    best = candidates.ious.argmax(dim=1, keepdim=True)
+    best = (candidates.ious.argmax(dim=1) if chosen is None else chosen).unsqueeze(1)
     masks = candidates.masks.gather(1, best[..., None, None].expand(-1, -1, *candidates.masks.shape[-2:]))
     token = candidates.tokens.gather(1, best[..., None].expand(-1, -1, candidates.tokens.shape[-1])).squeeze(1)
     return masks.float(), candidates.ious.gather(1, best).float(), token

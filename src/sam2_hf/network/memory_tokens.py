@@ -62,6 +62,23 @@ def build_memory(
     return MemoryTokens(torch.cat([tokens, pointer_tokens], dim=1), position, pointer_tokens.shape[1])
 
 
+def scale_keys(memory: MemoryTokens, factors: Tensor) -> MemoryTokens:
+    """Multiplies the keys of spatial memories, and leaves their values as they are.
+
+    Keys are projected from tokens plus positions, values from tokens alone. So the factors go into the positions.
+
+    Args:
+        memory: the tokens of N objects.
+        factors: one for each spatial memory, (N, memories).
+    """
+    num_spatial = memory.tokens.shape[1] - memory.num_pointer_tokens
+    spatial = memory.tokens[:, :num_spatial]
+    keys = spatial + memory.position[:, :num_spatial]
+    scaled = keys * factors.to(keys).repeat_interleave(num_spatial // factors.shape[1], dim=1).unsqueeze(-1)
+    pointers = memory.position[:, num_spatial:].expand(len(scaled), -1, -1)
+    return memory._replace(position=torch.cat((scaled - spatial, pointers), dim=1))
+
+
 def memory_mask(
     valid_memories: Tensor,
     tokens_per_memory: int,

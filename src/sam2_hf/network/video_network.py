@@ -17,10 +17,10 @@ from ..configuration_sam2 import Sam2VideoConfig, as_pair
 from ..prompt_values import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE
 from .features import FrameFeatures
 from .layers import FeedForward, sine_position_encoding
-from .mask_decoder import NO_OBJECT_LOGIT, Candidates, best_of
+from .mask_decoder import NO_OBJECT_LOGIT, Candidates, take
 from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
-from .memory_tokens import MemoryTokens, build_memory, pointer_distance_scale
+from .memory_tokens import MemoryTokens, build_memory, pointer_distance_scale, scale_keys
 from .promptable_network import Sam2PromptableNetwork
 
 
@@ -99,9 +99,14 @@ class Sam2VideoNetwork(Sam2PromptableNetwork):
         levels = [[row.clone() for row in level.split(1)] for level in (*together.fine, together.coarsest)]
         return [FrameFeatures((finest, middle), coarsest) for finest, middle, coarsest in zip(*levels, strict=True)]
 
-    def read_memories(self, features: FrameFeatures, stored: StoredMemories) -> Tensor:
-        """The frame's embedding as N objects' memories show it, (N, C, h, w)."""
-        return self.read_stored(features, *stored)
+    def read_memories(self, features: FrameFeatures, stored: StoredMemories, key_scale: Tensor | None = None) -> Tensor:
+        """The frame's embedding as N objects' memories show it, (N, C, h, w).
+
+        `key_scale` (N, K) are factors for the keys of the spatial memories.
+        """
+        if key_scale is None:
+            return self.read_stored(features, *stored)
+        return self.condition_on_memory(features, scale_keys(self.as_tokens(*stored), key_scale))
 
     def read_stored(
         self,
@@ -112,14 +117,19 @@ class Sam2VideoNetwork(Sam2PromptableNetwork):
         distances: Tensor | None,
     ) -> Tensor:
         """`read_memories` with the fields of the stored memories one by one."""
-        memory = build_memory(
+        return self.condition_on_memory(features, self.as_tokens(maps, temporal_indices, pointers, distances))
+
+    def as_tokens(
+        self, maps: Tensor, temporal_indices: Tensor, pointers: Tensor | None, distances: Tensor | None
+    ) -> MemoryTokens:
+        """The fields of `StoredMemories` as memory attention reads them."""
+        return build_memory(
             maps,
             spatial_position=self.memory_position_encoding(),
             temporal_encoding=self.memory_temporal_positional_encoding[temporal_indices, 0, 0],
             pointers=pointers,
             pointer_encoding=None if distances is None else self._time_encoding(distances),
         )
-        return self.condition_on_memory(features, memory)
 
     def condition_on_memory(self, features: FrameFeatures, memory: MemoryTokens) -> Tensor:
         """The frame's embedding as N objects' memories show it, (N, C, h, w)."""
@@ -149,12 +159,34 @@ class Sam2VideoNetwork(Sam2PromptableNetwork):
         `points` (B, P, N, 2) with `labels` (B, P, N), `previous_logits` (B, P, h, w). With `multimask`, the mask
         that scores best of the three; else the single one.
         """
-        decoded = self.decode(embedding, points, labels, masks=previous_logits)
-        return self.choose(self.mask_decoder.candidates(decoded, [*features.fine, embedding], multimask))
+        return self.choose(self.candidates(features, embedding, points, labels, previous_logits, multimask))
 
-    def choose(self, candidates: Candidates) -> ObjectMasks:
-        """The candidate with the highest estimated IoU; its mask is empty where the object is judged absent."""
-        masks, iou, token = best_of(candidates)
+    def candidates(
+        self,
+        features: FrameFeatures,
+        embedding: Tensor,
+        points: Tensor | None = None,
+        labels: Tensor | None = None,
+        previous_logits: Tensor | None = None,
+        multimask: bool = False,
+    ) -> Candidates:
+        """All masks that may be taken for the objects of `segment`, whose arguments these are."""
+        decoded = self.decode(embedding, points, labels, masks=previous_logits)
+        return self.mask_decoder.candidates(decoded, [*features.fine, embedding], multimask)
+
+    def uses_multimask(self, num_points: int, reads_memory: bool) -> bool:
+        """Whether several masks are predicted and one is taken: for few points, where one click is ambiguous."""
+        config = self.config
+        allowed = config.multimask_output_for_tracking or not reads_memory
+        in_range = config.multimask_min_pt_num <= num_points <= config.multimask_max_pt_num
+        return config.multimask_output_in_sam and allowed and in_range
+
+    def choose(self, candidates: Candidates, chosen: Tensor | None = None) -> ObjectMasks:
+        """One candidate of every object, by default the one with the highest estimated IoU.
+
+        Its mask is empty where the object is judged absent. `chosen` (N,) int64 takes others.
+        """
+        masks, iou, token = take(candidates, chosen)
         visible = candidates.object_score > 0
         return ObjectMasks(
             masks.masked_fill(~visible[..., None, None], NO_OBJECT_LOGIT),

@@ -15,7 +15,7 @@ from .frame_result import FrameResult, Provenance
 from .memory.policy import MemoryPolicy, PolicyState
 from .memory.selection import MemorySelection
 from .prompts import PointPrompt, Prompt
-from .result_history import ResultHistory, provenance_of
+from .result_history import ResultHistory, Results, provenance_of
 
 if TYPE_CHECKING:
     from ..configuration_sam2 import Sam2VideoConfig
@@ -44,7 +44,7 @@ class Task:
     """
 
     obj_id: Hashable
-    history: Mapping[int, FrameResult]
+    history: Results
     prompt: Prompt | None
     selection: MemorySelection | None
     provenance: Provenance | None

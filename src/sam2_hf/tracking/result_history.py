@@ -136,6 +136,9 @@ class SupersededHistory(Mapping[int, FrameResult]):
         return sorted(visible, reverse=not reverse)[:count]
 
 
+Results = ResultHistory | SupersededHistory
+
+
 def is_passed(other: int, frame: int, reverse: bool) -> bool:
     """Whether tracking passes a frame before it comes to `frame`."""
     return other > frame if reverse else other < frame

@@ -28,12 +28,15 @@ from .memory.policy import MemoryPolicy
 from .memory.selection import MemorySelection
 from .plan import Scope, StepPlan, Task, plan_step
 from .prompts import MaskPrompt, PointPrompt
+from .result_history import Results
 
 if TYPE_CHECKING:
     from ..network.video_network import Sam2VideoNetwork
     from .session import Sam2VideoInferenceSession
 
 Item = TypeVar("Item")
+# What one object reads: its results, and which of them.
+Reading = tuple[Results, MemorySelection]
 
 
 class ComputedStep(NamedTuple):
@@ -202,21 +205,26 @@ class FrameStep:
         readers = [(task, task.selection) for task in tasks if task.selection is not None]
         embeddings: dict[Hashable, Tensor] = {}
         for group in grouped(readers, lambda reader: (len(reader[1].memories), len(reader[1].pointers))):
-            stored = self._gather([(task.history, selection) for task, selection in group])
-            conditioned = self.model.read_memories(features, stored)
+            read = [(task.history, selection) for task, selection in group]
+            conditioned = self.model.read_memories(features, self._gather(read), self._key_scale(read))
             embeddings.update(zip((task.obj_id for task, _ in group), conditioned, strict=True))
         return embeddings
 
-    def _gather(self, group: Sequence[tuple[Mapping[int, FrameResult], MemorySelection]]) -> StoredMemories:
+    def _key_scale(self, group: Sequence[Reading]) -> Tensor | None:
+        """Factors for the keys of the spatial memories, (N, K), if the policy has any."""
+        if not self.policy.overrides("key_scale"):
+            return None
+        scales = [self.policy.key_scale(history, chosen) or [1.0] * len(chosen.memories) for history, chosen in group]
+        return send(scales, self.model.device, torch.float32)
+
+    def _gather(self, group: Sequence[Reading]) -> StoredMemories:
         """The memories and pointers that objects' selections name, equally many for each."""
         device = self.model.device
         # Autocast has no common dtype for memories in bfloat16 and a model in float16; nothing is computed here.
         with maybe_autocast(self.session.inference_state_device.type, enabled=False):
             return self._stack(group, device)
 
-    def _stack(
-        self, group: Sequence[tuple[Mapping[int, FrameResult], MemorySelection]], device: torch.device
-    ) -> StoredMemories:
+    def _stack(self, group: Sequence[Reading], device: torch.device) -> StoredMemories:
         maps = [
             torch.stack([features_of(history[slot.frame]) for slot in chosen.memories]) for history, chosen in group
         ]
@@ -251,14 +259,12 @@ class FrameStep:
         if previous:
             clamped = torch.cat(previous).to(device).clamp(-MASK_PROMPT_LIMIT, MASK_PROMPT_LIMIT)
             logits = clamped.unflatten(0, layout)
-        return self.model.segment(features, embedding, points, labels, logits, self._uses_multimask(first))
-
-    def _uses_multimask(self, task: Task) -> bool:
-        """Whether several masks are predicted and the best is taken: for few points, where one click is ambiguous."""
-        config = self.model.config
-        allowed = config.multimask_output_for_tracking or task.selection is None
-        in_range = config.multimask_min_pt_num <= task.num_points <= config.multimask_max_pt_num
-        return config.multimask_output_in_sam and allowed and in_range
+        multimask = self.model.uses_multimask(first.num_points, first.selection is not None)
+        if not (multimask and self.policy.overrides("choose")):
+            return self.model.segment(features, embedding, points, labels, logits, multimask)
+        candidates = self.model.candidates(features, embedding, points, labels, logits, multimask)
+        chosen = self.policy.choose([task.policy_state for task in group], candidates.ious, candidates.masks)
+        return self.model.choose(candidates, chosen)
 
     def _remember(
         self,

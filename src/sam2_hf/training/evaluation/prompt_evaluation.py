@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...network.features import FrameFeatures
+from ...network.mask_decoder import take
 from ...prompt_values import MASK_PROMPT_LIMIT
 from ...tracking.prompts import PointPrompt
 from ..data.annotated_video import AnnotatedVideo
-from ..models.candidates import best_of, decode
+from ..models.candidates import decode
 from ..prompting.clicks import correct, draw_box, first_click
 from .metrics import region_similarity
 
@@ -86,7 +87,7 @@ def _predict(
     features = FrameFeatures((embeddings[0], embeddings[1]), embeddings[2])
     placed = PointPrompt(clicks.points * scale, clicks.labels)
     several = clicks.points.shape[1] == 1
-    best = best_of(decode(model, features, embeddings[2], placed, logits, several))[0]
+    best = take(decode(model, features, embeddings[2], placed, logits, several))[0]
     masks = F.interpolate(best, size=truth.shape[-2:], mode="bilinear", align_corners=False).squeeze(1) > 0
     return masks, best.clamp(-MASK_PROMPT_LIMIT, MASK_PROMPT_LIMIT)
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ...network.features import FrameFeatures
 from ...network.losses import IGNORED_LABEL, LossWeights, SegmentationLoss, segmentation_loss
+from ...network.mask_decoder import Candidates
 from ...network.memory_tokens import MemoryTokens, build_memory
 from ...network.video_network import ObjectMasks
 from ...prompt_values import MASK_PROMPT_LIMIT
@@ -25,7 +26,7 @@ from ...tracking.prompts import PointPrompt
 from ...tracking.step import grouped, shared_rows
 from ..prompting.clicks import correct, draw_box, first_click
 from ..prompting.interaction import InteractionPlan, PromptKind
-from .candidates import Candidates, choose, decode, uses_several_masks
+from .candidates import decode
 
 if TYPE_CHECKING:
     from ...modeling_sam2_video import Sam2VideoModel
@@ -123,14 +124,22 @@ class ClipRollout:
             previous_logits = previous_logits.clamp(-MASK_PROMPT_LIMIT, MASK_PROMPT_LIMIT)
         candidates, loss = self.call(self._decode_and_judge, view, clicks, previous_logits)
         self.losses.append(loss)
-        return choose(self.model, candidates)
+        return self.model.choose(candidates, self._choice(candidates))
+
+    def _choice(self, candidates: Candidates) -> Tensor | None:
+        """Which candidate the memory policy takes; None for the one with the best score. Its states are new ones."""
+        policy = self.model.memory_policy
+        if candidates.ious.shape[1] == 1 or not policy.overrides("choose"):
+            return None
+        states = [policy.new_state() for _ in range(len(candidates.ious))]
+        return policy.choose(states, candidates.ious.detach(), candidates.masks.detach())
 
     def _decode_and_judge(
         self, view: _View, clicks: PointPrompt | None, previous_logits: Tensor | None
     ) -> tuple[Candidates, SegmentationLoss]:
         num_points = 0 if clicks is None else clicks.points.shape[1]
-        several = uses_several_masks(self.model.config, num_points, view.reads_memory)
-        candidates = decode(self.model, view.features, view.embedding, clicks, previous_logits, several)
+        multimask = self.model.uses_multimask(num_points, view.reads_memory)
+        candidates = decode(self.model, view.features, view.embedding, clicks, previous_logits, multimask)
         masks, ious, score, _ = candidates
         return candidates, segmentation_loss(masks, ious, score, view.labels, self.weights)
 
@@ -176,13 +185,13 @@ class ClipRollout:
         read = list(zip(rows, selections, strict=True))
         maps = [torch.stack([feature_rows[slot.frame][row] for slot in chosen.memories]) for row, chosen in read]
         pointers = [[pointer_rows[slot.frame][row] for slot in chosen.pointers] for row, chosen in read]
-        moments = shared_rows([[slot.temporal_index for slot in chosen.memories] for chosen in selections])
+        indices = shared_rows([[slot.temporal_index for slot in chosen.memories] for chosen in selections])
         distances = shared_rows([[slot.distance for slot in chosen.pointers] for chosen in selections])
         has_pointers = len(distances[0]) > 0
         return build_memory(
             features=torch.stack(maps),
             spatial_position=model.memory_position_encoding(),
-            temporal_encoding=model.memory_temporal_positional_encoding[moments, 0, 0],
+            temporal_encoding=model.memory_temporal_positional_encoding[indices, 0, 0],
             pointers=torch.stack([torch.stack(row) for row in pointers]) if has_pointers else None,
             pointer_encoding=(
                 model.pointer_time_encoding(torch.tensor(distances, device=self.labels.device), self.labels.shape[1])
