@@ -83,3 +83,10 @@ def test_it_is_saved_and_loaded_alone(tmp_path):
         Sam2VideoVideoProcessor.from_pretrained(tmp_path).options()
         == Sam2VideoVideoProcessor(size=48, resample=3).options()
     )
+
+
+def test_masks_are_restored_by_the_arguments_of_transformers():
+    logits = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    (masks,) = Sam2VideoVideoProcessor().post_process_masks([logits], [(20, 30)], [(64, 64)], 0.25, True, None)
+    (expected,) = Sam2ImageProcessor().post_process_masks([logits], [(20, 30)], mask_threshold=0.25)
+    assert torch.equal(masks, expected)

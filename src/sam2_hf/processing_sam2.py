@@ -50,6 +50,7 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
         target_size: the frame that coordinates are scaled to, one number or (height, width), where it is not what
             the image processor resizes to. Normally it is, and follows it.
         point_pad_value: -10 and no other value: it is what the model masks out.
+        kwargs: those of transformers' `ProcessorMixin`.
     """
 
     def __init__(
@@ -57,8 +58,9 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
         image_processor: Sam2ImageProcessor,
         target_size: int | Size | None = None,
         point_pad_value: int = PAD_VALUE,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(image_processor)
+        super().__init__(image_processor, **kwargs)
         self._set_frame(target_size, point_pad_value)
 
     def _set_frame(self, target_size: int | Size | None, point_pad_value: int) -> None:
@@ -174,9 +176,28 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
             return [read_size(self._target_size, "target_size")] * len(sizes)
         return [options.size] * len(sizes) if options.do_resize else sizes
 
-    def post_process_masks(self, masks: Any, original_sizes: Any, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
+    def post_process_masks(
+        self,
+        masks: Any,
+        original_sizes: Any,
+        mask_threshold: float = 0.0,
+        binarize: bool = True,
+        max_hole_area: float = 0.0,
+        max_sprinkle_area: float = 0.0,
+        apply_non_overlapping_constraints: bool = False,
+        **kwargs: Any,
+    ) -> list[torch.Tensor]:
         """Bring mask logits to the size of their images; see `Sam2ImageProcessor.post_process_masks`."""
-        return self.image_processor.post_process_masks(masks, original_sizes, *args, **kwargs)
+        return self.image_processor.post_process_masks(
+            masks,
+            original_sizes,
+            mask_threshold,
+            binarize,
+            max_hole_area,
+            max_sprinkle_area,
+            apply_non_overlapping_constraints,
+            **kwargs,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of the JSON file, the same as in transformers, which knows square frames alone."""

@@ -30,6 +30,7 @@ class Sam2VideoProcessor(Sam2Processor):
             images. Normally they are not, and it follows `image_processor`.
         target_size: the frame that coordinates are scaled to, see `Sam2Processor`.
         point_pad_value: -10 and no other value.
+        kwargs: those of transformers' `ProcessorMixin`.
 
     Raises:
         TypeError: a video processor of another kind.
@@ -41,8 +42,9 @@ class Sam2VideoProcessor(Sam2Processor):
         video_processor: Any = None,
         target_size: int | Size | None = None,
         point_pad_value: int = PAD_VALUE,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(image_processor, target_size, point_pad_value)
+        super().__init__(image_processor, target_size, point_pad_value, **kwargs)
         self.video_processor = video_processor
 
     @classmethod

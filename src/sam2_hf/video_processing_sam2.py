@@ -53,6 +53,34 @@ class Sam2VideoVideoProcessor(Sam2ImageProcessor):
         """Turn videos into pixels; see `preprocess`."""
         return self.preprocess(videos, *args, **kwargs)
 
+    def post_process_masks(  # type: ignore[override]  # the order of arguments is that of transformers' class
+        self,
+        masks: Any,
+        original_sizes: Any,
+        reshaped_input_sizes: Any = None,
+        mask_threshold: float = 0.0,
+        binarize: bool = True,
+        pad_size: Any = None,
+        **kwargs: Any,
+    ) -> list[torch.Tensor]:
+        """Bring mask logits to the size of their frames; see `Sam2ImageProcessor.post_process_masks`.
+
+        Args:
+            masks: see there.
+            original_sizes: see there.
+            reshaped_input_sizes: not read: nothing is padded.
+            mask_threshold: see there.
+            binarize: see there.
+            pad_size: not read.
+            kwargs: further arguments there.
+
+        Returns:
+            For each image (objects, masks, height, width).
+        """
+        return super().post_process_masks(
+            masks, original_sizes, mask_threshold=mask_threshold, binarize=binarize, **kwargs
+        )
+
     def to_image_processor(self) -> Sam2ImageProcessor:
         """The same settings for single images."""
         return Sam2ImageProcessor(**{name: getattr(self, name) for name in PixelOptions._fields})

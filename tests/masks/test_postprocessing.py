@@ -156,3 +156,46 @@ def test_other_masks_are_refused():
         "original_sizes must hold (height, width) of each image, for example [(1200, 1800)]; got a size alone, (20, 30)"
     ):
         restore(LOGITS[:1], (20, 30))
+
+
+@pytest.mark.parametrize("name", ["mask_threshold", "max_hole_area", "max_sprinkle_area"])
+@pytest.mark.parametrize("value", ["0", float("nan"), True, [0.0]], ids=str)
+def test_settings_that_are_no_numbers_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a number, got "):
+        MaskRestorer(**{name: value})([torch.zeros(1, 1, 4, 4)], [(8, 8)])
+
+
+def test_numbers_of_libraries_and_no_area_are_taken():
+    logits = [torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))]
+    (expected,) = MaskRestorer(0.5, max_hole_area=3)(logits, [(8, 8)])
+    (same,) = MaskRestorer(torch.tensor(0.5), max_hole_area=np.int64(3), max_sprinkle_area=None)(logits, [(8, 8)])
+    assert torch.equal(same, expected)
+
+
+@pytest.mark.parametrize(
+    "masks, error, message",
+    [
+        (torch.zeros(1, 1, 0, 0), ValueError, r"masks\[0\] must have pixels, got shape \(1, 1, 0, 0\)"),
+        (torch.zeros(1, 1, 4, 4, device="meta"), TypeError, r"masks\[0\] must be a dense tensor .* got a meta tensor"),
+        (torch.zeros(1, 1, 4, 4).to_sparse(), TypeError, r"masks\[0\] must be a dense tensor .* got a sparse tensor"),
+        (torch.zeros(1, 1, 4, 4, dtype=torch.complex64), TypeError, r"masks\[0\] .* got a complex tensor"),
+        (np.zeros((1, 1, 4, 4), complex), TypeError, r"masks\[0\] must hold real numbers"),
+        (np.ma.masked_array(np.zeros((1, 1, 4, 4)), True), TypeError, r"masks\[0\] .* got a masked array"),
+    ],
+    ids=["no pixels", "meta", "sparse", "complex", "complex array", "masked"],
+)
+def test_masks_without_plain_values_are_refused(masks, error, message):
+    with pytest.raises(error, match=message):
+        MaskRestorer()([masks], [(8, 8)])
+
+
+def test_masks_with_gradients_and_of_another_byte_order_are_taken():
+    logits = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    (expected,) = MaskRestorer()([logits], [(8, 8)])
+    (given,) = MaskRestorer()([logits.numpy().astype(">f4")], [(8, 8)])
+    assert torch.equal(given, expected)
+    leaf = logits.clone().requires_grad_()
+    (learning,) = MaskRestorer(binarize=False)([leaf], [(8, 8)])
+    assert torch.equal(learning > 0, expected)
+    learning.sum().backward()  # a loss may be taken at the size of the image
+    assert leaf.grad.abs().sum() > 0

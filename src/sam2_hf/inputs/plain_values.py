@@ -9,7 +9,7 @@ import torch
 
 
 def plain_tensor(tensor: torch.Tensor, name: str) -> torch.Tensor:
-    """Detach a tensor from its gradients.
+    """Check a tensor and detach it from its gradients.
 
     Args:
         tensor: of any device and dtype.
@@ -17,6 +17,20 @@ def plain_tensor(tensor: torch.Tensor, name: str) -> torch.Tensor:
 
     Raises:
         TypeError: a tensor that is not dense, has no values, or does not hold real numbers.
+    """
+    check_plain_tensor(tensor, name)
+    return tensor.detach()
+
+
+def check_plain_tensor(tensor: torch.Tensor, name: str) -> None:
+    """Refuse a tensor that is not dense, has no values, or does not hold real numbers.
+
+    Args:
+        tensor: of any device and dtype.
+        name: what an error calls it.
+
+    Raises:
+        TypeError: names the tensor and what it is.
     """
     kind = None
     if tensor.is_nested:
@@ -31,7 +45,6 @@ def plain_tensor(tensor: torch.Tensor, name: str) -> torch.Tensor:
         kind = "complex"
     if kind is not None:
         raise TypeError(f"{name} must be a dense tensor of real numbers, got a {kind} tensor")
-    return tensor.detach()
 
 
 def plain_array(value: Any, name: str) -> np.ndarray:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ..inputs.plain_values import check_plain_tensor, plain_array
 from ..sizes import Size, read_sizes
 from .connected_components import fill_holes, remove_sprinkles
 
@@ -46,12 +49,21 @@ class MaskRestorer(NamedTuple):
             TypeError, ValueError: masks of another kind or rank, or not as many as sizes.
         """
         stacks = _read_stacks(masks)
+        settings = self._checked()
         sizes = read_sizes(original_sizes)
         if len(stacks) != len(sizes):
             raise ValueError(
                 f"original_sizes must hold a size for each image with masks: expected {len(stacks)}, got {len(sizes)}"
             )
-        return [self._restore(stack, size) for stack, size in zip(stacks, sizes, strict=True)]
+        return [settings._restore(stack, size) for stack, size in zip(stacks, sizes, strict=True)]
+
+    def _checked(self) -> MaskRestorer:
+        """The same settings with plain numbers; those that mean nothing are refused."""
+        return self._replace(
+            mask_threshold=_read_number(self.mask_threshold, "mask_threshold"),
+            max_hole_area=_read_number(self.max_hole_area, "max_hole_area", none=0.0),
+            max_sprinkle_area=_read_number(self.max_sprinkle_area, "max_sprinkle_area", none=0.0),
+        )
 
     def _restore(self, stack: torch.Tensor, size: Size) -> torch.Tensor:
         if stack.dtype == torch.bool:
@@ -63,9 +75,10 @@ class MaskRestorer(NamedTuple):
         flat = stack.flatten(0, 1)
         restored = torch.empty((len(flat), *size), dtype=dtype, device=stack.device)
         at_once = max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))
-        for part, out in zip(flat.split(at_once), restored.split(at_once), strict=True):
-            logits = _resize(part.unsqueeze(0), size)[0]
-            out.copy_(self._clean(logits > self.mask_threshold if self.binarize else logits))
+        for start in range(0, len(flat), at_once):
+            chunk = slice(start, start + at_once)
+            logits = _resize(flat[chunk].unsqueeze(0), size)[0]
+            restored[chunk] = self._clean(logits > self.mask_threshold if self.binarize else logits).to(dtype)
         return restored.unflatten(0, stack.shape[:2])
 
     def _clean(self, masks: torch.Tensor) -> torch.Tensor:
@@ -78,6 +91,16 @@ class MaskRestorer(NamedTuple):
         index = torch.arange(len(logits), device=logits.device).view(-1, 1, 1, 1)
         lowered = logits.clamp(max=self.mask_threshold - _SUPPRESSION)
         return torch.where(index == winner, logits, lowered)
+
+
+def _read_number(value: Any, name: str, none: float | None = None) -> float:
+    """A number of any library; None counts as `none`."""
+    if value is None and none is not None:
+        return none
+    plain = value.item() if hasattr(value, "item") and getattr(value, "size", 1) != 0 else value
+    if not isinstance(plain, Real) or isinstance(plain, bool) or math.isnan(plain):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    return float(plain)
 
 
 def _read_stacks(masks: Any) -> list[torch.Tensor]:
@@ -93,7 +116,12 @@ def _read_stacks(masks: Any) -> list[torch.Tensor]:
     for index, item in enumerate(masks):
         if not isinstance(item, (torch.Tensor, np.ndarray)):
             raise TypeError(f"masks[{index}] must be a tensor or an array, got {type(item).__name__}")
-        stack = item if isinstance(item, torch.Tensor) else torch.from_numpy(item)
+        name = f"masks[{index}]"
+        if isinstance(item, torch.Tensor):
+            check_plain_tensor(item, name)  # and keep its gradients
+        stack = item if isinstance(item, torch.Tensor) else torch.from_numpy(plain_array(item, name))
+        if stack.ndim == 4 and 0 in stack.shape[2:]:
+            raise ValueError(f"{name} must have pixels, got shape {tuple(stack.shape)}")
         if stack.ndim != 4 or not (stack.is_floating_point() or stack.dtype == torch.bool):
             raise ValueError(
                 f"masks[{index}] must be floating or bool of shape (objects, masks, height, width), "
