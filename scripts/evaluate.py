@@ -28,7 +28,7 @@ from sam2_hf.training.evaluation.tracking_evaluation import evaluate_tracking
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", help="a folder or a name on the Hub")
     parser.add_argument("task", choices=("clicks", "tracking"), help="what is measured")
@@ -43,7 +43,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def read_options(options: Sequence[str]) -> dict[str, Any]:
-    """NAME=VALUE, the value in YAML."""
+    """Read NAME=VALUE, the value in YAML."""
     wrong = [option for option in options if "=" not in option]
     if wrong:
         raise ValueError(f"options must be NAME=VALUE, got {wrong[0]!r}")
@@ -51,7 +51,7 @@ def read_options(options: Sequence[str]) -> dict[str, Any]:
 
 
 def measure(options: argparse.Namespace) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """The averages, and for tracking the scores of every object."""
+    """Measure the averages, and for tracking the scores of every object."""
     videos = tqdm(open_data(options.data, read_options(options.options)))
     changes = {"memory_selection": options.memory_selection} if options.memory_selection else {}
     model = Sam2VideoModel.from_pretrained(options.checkpoint, **changes).to(options.device).eval()
@@ -63,7 +63,7 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, float], list[dict[st
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures and prints a table; returns the exit status."""
+    """Measure and print a table; return the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parse_arguments(arguments)
     try:

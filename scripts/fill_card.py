@@ -1,8 +1,8 @@
-"""Puts what `evaluate.py --json` measured into a checkpoint's model card, and the averages into a file beside it.
+"""Writes the results of `evaluate.py --json` into a checkpoint's model card, and the averages into a file beside it.
 
 python scripts/fill_card.py src/sam2_hf/checkpoints/sam2.1-hiera-micro clicks.json tracking.json
 
-The card, `README.md`, has a line `<!-- scores -->` and a line `<!-- end of scores -->`; the table goes between them.
+The card, `README.md`, holds a line `<!-- scores -->` and a line `<!-- end of scores -->`; the table goes between them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BEGIN, END = "<!-- scores -->", "<!-- end of scores -->"
 
 
 def read_scores(path: Path) -> dict[str, Any]:
-    """One measurement: how it was made, and the averages."""
+    """Read one measurement: its command and the averages."""
     found = json.loads(path.read_text(encoding="utf-8"))
     _, task, *rest = found["arguments"]
     named = rest[: rest.index("--json")] if "--json" in rest else rest
@@ -25,7 +25,7 @@ def read_scores(path: Path) -> dict[str, Any]:
 
 
 def table(measurements: list[dict[str, Any]]) -> str:
-    """A table for each measurement, under the command that makes it."""
+    """Format a table for each measurement, under its command."""
     parts = []
     for measured in measurements:
         rows = [f"| {name} | {value:.3f} |" for name, value in measured["scores"].items()]
@@ -34,7 +34,11 @@ def table(measurements: list[dict[str, Any]]) -> str:
 
 
 def fill(card: str, measurements: list[dict[str, Any]]) -> str:
-    """The card with the tables. Raises a `ValueError` if it has no place for them."""
+    """Replace the tables of a card.
+
+    Raises:
+        ValueError: if the card lacks the two lines.
+    """
     if BEGIN not in card or END not in card:
         raise ValueError(f"the card needs the lines {BEGIN} and {END}")
     before, rest = card.split(BEGIN, 1)
@@ -42,7 +46,7 @@ def fill(card: str, measurements: list[dict[str, Any]]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes both files; returns the exit status."""
+    """Write both files; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path, help="the folder with README.md")
     parser.add_argument("scores", type=Path, nargs="+", help="what evaluate.py --json wrote")

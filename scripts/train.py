@@ -17,11 +17,11 @@ from sam2_hf.training.loop.run_recipe import train
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", type=Path, help="a YAML file, see docs/training.md")
     parser.add_argument("output", type=Path, help="the folder to write: a folder for each stage, and model")
-    parser.add_argument("--resume", action="store_true", help="go on where a training was broken off")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted training")
     parser.add_argument(
         "--set", metavar="PATH=VALUE", action="append", default=[], help="replace a value of the recipe; repeatable"
     )
@@ -29,7 +29,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Trains; returns the exit status."""
+    """Train; return the exit status."""
     options = parse_arguments(arguments)
     try:
         recipe = load_recipe(options.recipe, options.set)

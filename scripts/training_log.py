@@ -1,8 +1,8 @@
-"""Gathers what a training wrote down about itself: one table of all stages, and an image of the curve.
+"""Collects the logs of a training: one table of all stages, and a figure of the curve.
 
 python scripts/training_log.py outputs/micro configs/sam2.1-hiera-micro.csv docs/images/training.png
 
-The image needs matplotlib: pip install "sam2-hf[train]".
+The figure needs matplotlib: pip install "sam2-hf[train]".
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COLUMNS = (
 
 
 def read_stages(output: Path) -> dict[str, list[dict[str, Any]]]:
-    """The entries of every finished stage's log, the stages in the order in which they ran."""
+    """Read the log entries of every finished stage, in the order in which the stages ran."""
     states = sorted(output.glob("*/trainer_state.json"), key=lambda path: path.stat().st_mtime)
     if not states:
         raise ValueError(f"{output} holds no stage with a trainer_state.json")
@@ -38,7 +38,7 @@ def read_stages(output: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def write_table(stages: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """A CSV file with a row for every entry."""
+    """Write a CSV file with a row for every entry."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("stage", "step", *COLUMNS))
@@ -48,7 +48,7 @@ def write_table(stages: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
 
 def draw_curve(stages: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """The dice loss over all steps, one colour a stage."""
+    """Draw the dice loss over all steps, one colour for each stage."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -68,17 +68,17 @@ def draw_curve(stages: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes both files; returns the exit status."""
+    """Write both files; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path, help="the folder that scripts/train.py wrote")
     parser.add_argument("table", type=Path, help="the CSV file to write")
-    parser.add_argument("image", type=Path, nargs="?", help="the PNG file to write")
+    parser.add_argument("figure", type=Path, nargs="?", help="the PNG file to write")
     options = parser.parse_args(arguments)
     try:
         stages = read_stages(options.output)
         write_table(stages, options.table)
-        if options.image:
-            draw_curve(stages, options.image)
+        if options.figure:
+            draw_curve(stages, options.figure)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

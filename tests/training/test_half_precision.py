@@ -77,7 +77,7 @@ def test_loss_and_gradients_are_those_of_float32(case, weights, dtype):
 def test_pixel_affinity_pretraining_runs_under_autocast():
     torch.manual_seed(0)
     learner = PixelAffinityForTraining(load(Sam2VideoForTraining), num_seeds=8)
-    torch.nn.init.normal_(learner.question[-1].weight, std=0.1)
+    torch.nn.init.normal_(learner.head[-1].weight, std=0.1)
     batch, losses = ClipCollator(IMAGES)([example(1)]), []
     for context in (nullcontext(), torch.autocast("cpu", dtype=torch.bfloat16)):
         torch.manual_seed(1)

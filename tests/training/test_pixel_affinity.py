@@ -86,7 +86,7 @@ class TestShrunkLabels:
 def test_recomputing_changes_no_gradient(learner):
     pixels, labels = two_objects()
     learner.clicked_objects, gradients = 2, []
-    torch.nn.init.normal_(learner.question[-1].weight)
+    torch.nn.init.normal_(learner.head[-1].weight)
     names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
     assert [hasattr(learner, name) for name in names] == [hasattr(learner.model, name) for name in names]
     for _ in range(2):
@@ -118,12 +118,12 @@ def test_leaves_an_encoder_in_peace_until_its_questions_mean_something(learner):
     pixels, labels = two_objects()
     learner(pixels, labels).loss.backward()
     assert all(p.grad is None or not p.grad.any() for p in learner.model.parameters())
-    assert learner.question[-1].weight.grad.any()
+    assert learner.head[-1].weight.grad.any()
 
 
 def test_teaches_the_image_encoder_and_the_enlarging_layers_alone(learner):
     pixels, labels = two_objects()
-    torch.nn.init.normal_(learner.question[-1].weight)
+    torch.nn.init.normal_(learner.head[-1].weight)
     learner(pixels, labels).loss.backward()
     learnt = {name for name, p in learner.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     parts = {
@@ -181,7 +181,7 @@ def test_unknown_pixels_do_not_count(learner):
     pixels, labels = two_objects(1)
     labels = labels[:, :, :1]
     learner(pixels, labels.masked_fill(labels == 0, IGNORED_LABEL)).loss.backward()
-    assert learner.question[-1].bias.grad[-1] < 0  # all that is known belongs to the object: more is better
+    assert learner.head[-1].bias.grad[-1] < 0  # all that is known belongs to the object: more is better
     learner.zero_grad()
     learner(pixels, labels).loss.backward()
-    assert learner.question[-1].bias.grad[-1] > 0  # and less is better where most of the image is known not to
+    assert learner.head[-1].bias.grad[-1] > 0  # and less is better where most of the image is known not to

@@ -1,1 +1,1 @@
-"""Annotated images and videos: reading them, sampling clips of them, augmenting, batching."""
+"""Annotated images and videos: readers, sampling of clips, augmentation, batches."""

@@ -1,4 +1,4 @@
-"""What every data set offers: videos with masks on some of their frames. An image is a video of one frame.
+"""Videos with masks on some of their frames, which every data set consists of. An image is a video of one frame.
 
 Axes: T frames, N objects, H and W in pixels.
 """
@@ -20,13 +20,13 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 @dataclass(frozen=True)
 class Clip:
-    """Some frames of a video and the objects in them.
+    """Frames of a video and the objects in them.
 
     Attributes:
         frames: (T, H, W, 3) uint8.
-        masks: (T, N, H, W) bool; an object that is not seen in a frame has an empty mask there.
+        masks: (T, N, H, W) bool; an object that is hidden in a frame has an empty mask there.
         object_ids: N ids.
-        ignored: (T, H, W) bool, pixels of which nobody knows what they belong to; None if there are none.
+        ignored: (T, H, W) bool, pixels whose object is unknown; None if there are none.
     """
 
     frames: np.ndarray
@@ -46,25 +46,25 @@ class Clip:
             raise ValueError(f"ignored must be (frames, height, width), got {self.ignored.shape}")
 
     def with_objects(self, rows: Sequence[int]) -> Clip:
-        """The same frames with some of the objects."""
+        """Keep some of the objects."""
         chosen = list(rows)
         ids = tuple(self.object_ids[row] for row in chosen)
         return Clip(self.frames, self.masks[:, chosen], ids, self.ignored)
 
 
-def reappears(seen: np.ndarray) -> np.ndarray:
-    """Where something is seen after it was out of sight: (T, ...) bool to the same shape, time first."""
-    return seen & np.logical_or.accumulate(~seen, axis=0)
+def reappears(visible: np.ndarray) -> np.ndarray:
+    """Find where something is visible after it was hidden: (T, ...) bool to the same shape, time first."""
+    return visible & np.logical_or.accumulate(~visible, axis=0)
 
 
 class AnnotatedVideo(ABC):
-    """A video, or an image, that is read from disk when it is asked for.
+    """A video, or an image, that is read from disk when it is needed.
 
     Attributes:
-        name: says which one it is, in errors and results.
-        num_frames: how many frames there are.
-        annotated: which of them have masks, in order.
-        exclusive: whether a pixel belongs to one object at most, as where a frame's masks are one map of numbers.
+        name: in errors and results.
+        num_frames: number of frames.
+        annotated: the frames that have masks, in order.
+        exclusive: whether a pixel belongs to at most one object, as in a map of numbers.
     """
 
     name: str
@@ -74,20 +74,21 @@ class AnnotatedVideo(ABC):
 
     @abstractmethod
     def image(self, frame: int) -> np.ndarray:
-        """A frame, (H, W, 3) uint8."""
+        """Read a frame, (H, W, 3) uint8."""
 
     @abstractmethod
     def masks(self, frame: int) -> dict[Hashable, np.ndarray]:
-        """The objects of an annotated frame, each (H, W) bool; those that are not seen may be left out."""
+        """Read the objects of an annotated frame, each (H, W) bool; hidden objects may be left out."""
 
     def ignored(self, frame: int) -> np.ndarray | None:
-        """(H, W) bool, pixels that belong to nobody knows what; None if there are none."""
+        """Read the pixels whose object is unknown, (H, W) bool; None if there are none."""
         return None
 
     def read(self, frames: Sequence[int]) -> Clip:
-        """Some annotated frames with all objects that are seen in any of them.
+        """Read some annotated frames, with all objects that are visible in any of them.
 
-        Raises a `ValueError` that names the video if the sizes of images and masks differ.
+        Raises:
+            ValueError: names the video if the sizes of images and masks differ.
         """
         images = [self.image(frame) for frame in frames]
         found = [self.masks(frame) for frame in frames]
@@ -112,15 +113,16 @@ class AnnotatedVideo(ABC):
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """An image file as (H, W, 3) uint8, upright."""
+    """Read an image file as (H, W, 3) uint8, upright."""
     with Image.open(path) as image:
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def read_index_map(path: str | os.PathLike[str]) -> np.ndarray:
-    """An image file whose pixels are numbers, (H, W): of a palette, in grey of 8 or 16 bits, or black and white.
+    """Read an image file whose pixels are object numbers, (H, W): a palette, grey of 8 or 16 bits, or black and white.
 
-    Raises a `ValueError` for colours: which of them mean an object, nobody could say.
+    Raises:
+        ValueError: for an image with colours, which name no objects.
     """
     with Image.open(path) as image:
         if image.mode not in ("P", "L", "I", "I;16", "1"):
@@ -132,17 +134,17 @@ def read_index_map(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def split_index_map(numbers: np.ndarray, void: int | None = None) -> dict[Hashable, np.ndarray]:
-    """The objects of a map of numbers (H, W), each (H, W) bool; 0 is the background, `void` is nobody's."""
+    """Split a map of numbers (H, W) into objects, each (H, W) bool; 0 is the background, `void` is unknown."""
     present = [int(number) for number in np.unique(numbers) if number not in (0, void)]
     return {number: numbers == number for number in present}
 
 
 def images_in(folder: str | os.PathLike[str]) -> list[str]:
-    """The paths of the images in a folder, in order of their names; numbers count as numbers."""
+    """List the paths of the images in a folder, in natural order of their names."""
     names = [name for name in os.listdir(folder) if name.lower().endswith(IMAGE_SUFFIXES)]
     return [os.path.join(folder, name) for name in natural_order(names)]
 
 
 def stem(path: str) -> str:
-    """The name of a file without folder and suffix."""
+    """Take folder and suffix off a path."""
     return os.path.splitext(os.path.basename(path))[0]

@@ -1,7 +1,7 @@
-"""Changes to clips that leave their meaning: mirrored, cut out and enlarged, in other colours.
+"""Augmentation of clips: flips, crops and colours.
 
-What moves pixels is the same for all frames, or objects would jump. Colours change for the whole clip, and a little
-from frame to frame, as cameras do.
+Geometry changes in the same way in all frames, or objects would jump. Colours change for the whole clip, and a little
+from frame to frame, as they do in cameras.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from .annotated_video import Clip
 from .resizing import resize_clip
 from .sampling import Augmentation
 
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # how bright the eye sees red, green and blue
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luma weights of red, green and blue
 
 
 @dataclass(frozen=True)
 class Compose:
-    """One augmentation after the other."""
+    """Several augmentations in order."""
 
     steps: Sequence[Augmentation]
 
@@ -32,7 +32,7 @@ class Compose:
 
 @dataclass(frozen=True)
 class Flip:
-    """Mirrors left and right."""
+    """Horizontal flip."""
 
     probability: float = 0.5
 
@@ -45,10 +45,15 @@ class Flip:
 
 @dataclass(frozen=True)
 class ResizedCrop:
-    """Cuts out a part and brings it to `size` (height, width).
+    """Random crop, resized.
 
-    `area` is the range of its share of the frame's area, `aspect` the range of factors of the frame's aspect. A part
-    without an object in the first frame is drawn again; after some attempts, the whole frame is taken.
+    A crop without an object in the first frame is drawn again; after some attempts, the whole frame is taken.
+
+    Attributes:
+        size: (height, width) of the result in pixels.
+        area: range of the crop's share of the frame's area.
+        aspect: range of factors of the frame's aspect ratio.
+        attempts: how often a crop is drawn.
     """
 
     size: tuple[int, int]
@@ -79,9 +84,14 @@ class ResizedCrop:
 
 @dataclass(frozen=True)
 class ColourJitter:
-    """Other brightness, contrast and saturation, by factors up to these shares above or below 1; grey at times.
+    """Random brightness, contrast and saturation, or grey.
 
-    `per_frame` is the share of the change that differs from frame to frame.
+    Attributes:
+        brightness: the factor is up to so much above or below 1.
+        contrast: likewise.
+        saturation: likewise.
+        grey: probability of a clip without colours.
+        per_frame: share of the change that differs from frame to frame.
     """
 
     brightness: float = 0.2
@@ -103,7 +113,7 @@ class ColourJitter:
 
 
 def _recolour(frame: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 with other brightness, contrast and saturation: three products, folded into one matrix."""
+    """Change brightness, contrast and saturation of (H, W, 3) uint8, by one product with one matrix."""
     brightness, contrast, saturation = (float(factor) for factor in factors)
     mixing = saturation * np.eye(3) + (1 - saturation) * np.tile(_GREY, (3, 1))
     mean = float(frame.reshape(-1, 3).mean(axis=0) @ _GREY)
@@ -113,5 +123,13 @@ def _recolour(frame: np.ndarray, factors: np.ndarray) -> np.ndarray:
 
 
 def standard_augmentation(size: tuple[int, int], crop_area: tuple[float, float] = (0.4, 1.0)) -> Compose:
-    """Mirroring, cutting out and recolouring, for clips of `size` (height, width)."""
+    """Combine flips, crops and colour jitter.
+
+    Args:
+        size: (height, width) of the clips in pixels.
+        crop_area: range of a crop's share of the frame's area.
+
+    Returns:
+        The augmentation.
+    """
     return Compose((Flip(), ResizedCrop(size, crop_area), ColourJitter()))

@@ -37,7 +37,7 @@ class _CocoImage(AnnotatedVideo):
         }
 
     def ignored(self, frame: int) -> np.ndarray | None:
-        """Crowds: there are objects in them, but nobody has told them apart."""
+        """Crowds, whose objects are not annotated one by one."""
         crowds = [
             segmentation_to_mask(annotation["segmentation"], self._size)
             for annotation in self._annotations
@@ -49,7 +49,12 @@ class _CocoImage(AnnotatedVideo):
 class CocoImages(Sequence[AnnotatedVideo]):
     """The images of a COCO file that have an object, in the file's order.
 
-    `images` is the folder that the file names are in. Raises a `ValueError` if the file is none of COCO's.
+    Args:
+        annotations: the JSON file.
+        images: the folder of the file names in it.
+
+    Raises:
+        ValueError: if the file is not in COCO's format.
     """
 
     def __init__(self, annotations: str | os.PathLike[str], images: str | os.PathLike[str]):
@@ -73,7 +78,15 @@ class CocoImages(Sequence[AnnotatedVideo]):
 
 
 def segmentation_to_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
-    """Polygons, or run lengths in either spelling, as a mask (height, width) bool."""
+    """Decode a segmentation.
+
+    Args:
+        segmentation: polygons, or run lengths, compressed or not.
+        size: (height, width) of the image in pixels.
+
+    Returns:
+        Mask (height, width) bool.
+    """
     if isinstance(segmentation, dict):
         return rle_to_mask(segmentation).numpy()
     mask = np.zeros(size, bool)
@@ -83,10 +96,14 @@ def segmentation_to_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray
 
 
 def fill_polygon(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The pixels whose centre lies inside a polygon, (height, width) bool.
+    """Find the pixels whose centre lies inside a polygon: a ray to the left crosses the outline an odd number of times.
 
-    `corners` (points, 2) are (x, y), where the first pixel reaches from 0 to 1. A point is inside if a ray to its left
-    crosses the outline an odd number of times.
+    Args:
+        corners: (points, 2) as (x, y); the first pixel reaches from 0 to 1.
+        size: (height, width) of the image in pixels.
+
+    Returns:
+        Mask (height, width) bool.
     """
     height, width = size
     switches = np.zeros((height, width + 1), np.int64)

@@ -1,7 +1,7 @@
-"""From clips to the batches that models take.
+"""Collators: clips to the batches that models take.
 
-Besides `Clip`s, the collators take what rows of a Hugging Face data set look like: dictionaries with "image" (or
-"frames", for a clip) and "masks".
+Besides `Clip`s, the collators take rows of a Hugging Face data set: dictionaries with "image" (or "frames", for a clip)
+and "masks".
 """
 
 from __future__ import annotations
@@ -32,9 +32,12 @@ Example = Clip | Mapping[str, Any]
 class ClipCollator:
     """Clips of one length to a batch for `Sam2VideoForTraining`.
 
-    Returns `pixel_values` (B, T, 3, H, W), resized and normalised as `image_processor` says, and `labels`
-    (B, T, N, H, W) int8: 1 is the object, 0 is not, -100 is unknown. Clips with fewer objects than the others, or than
-    `num_objects`, are filled up with objects that are unknown throughout. A list of clips stands for the clips in it.
+    A batch holds `pixel_values` (B, T, 3, H, W), resized and normalised, and `labels` (B, T, N, H, W) int8: 1 is the
+    object, 0 is not, -100 is unknown. A list of clips stands for the clips in it.
+
+    Attributes:
+        image_processor: sets size and normalisation.
+        num_objects: least N. Clips with fewer objects are padded with objects that are unknown throughout.
     """
 
     image_processor: Sam2ImageProcessor
@@ -58,9 +61,13 @@ class ClipCollator:
 class ImageCollator:
     """Images to a batch for `Sam2Model`, with a prompt for each object: a click on it, or a box around it.
 
-    Returns `pixel_values` (B, 3, H, W), `labels` (B, P, H, W) as `ClipCollator`, `input_points` (B, P, N, 2) with
-    `input_labels` (B, P, N), and `multimask_output`: several masks for the ambiguous click, one for a box. All objects
-    of a batch get the same kind of prompt, a box with the probability `box`. Of a clip, the first frame counts.
+    A batch holds `pixel_values` (B, 3, H, W), `labels` (B, P, H, W) as those of `ClipCollator`, `input_points`
+    (B, P, N, 2) with `input_labels` (B, P, N), and `multimask_output`: several masks for the ambiguous click, one for a
+    box. All objects of a batch get the same kind of prompt. Of a clip, the first frame counts.
+
+    Attributes:
+        image_processor: sets size and normalisation.
+        box: probability of a box.
     """
 
     image_processor: Sam2ImageProcessor
@@ -91,11 +98,19 @@ class ImageCollator:
 
 
 def read_clip(example: Example) -> Clip:
-    """A clip, or a row of a data set as one.
+    """Convert a row of a data set to a clip.
 
-    A row holds "image", an image, or "frames", a list of them; and "masks": for each frame (of an image, at once)
-    either a map (H, W) of object numbers, where 0 is the background, or a list of masks (H, W), one an object, in the
-    same order in every frame. Images and masks may be PIL images or arrays.
+    Args:
+        example: a clip, which is returned as it is, or a row with "image" or "frames" (a list of images), and "masks":
+            for the image, or for each frame, either a map (H, W) of object numbers, where 0 is the background, or a
+            list of masks (H, W), one for each object, in the same order in every frame. Images and masks are PIL images
+            or arrays.
+
+    Returns:
+        The clip.
+
+    Raises:
+        ValueError: if keys are missing, or masks and frames differ in number.
     """
     if isinstance(example, Clip):
         return example

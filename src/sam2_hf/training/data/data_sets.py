@@ -1,4 +1,4 @@
-"""Data sets by the names that recipes and scripts call them."""
+"""Data sets by their names in recipes and scripts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KINDS: dict[str, Callable[..., Sequence[AnnotatedVideo]]] = {
 
 
 class Joined(Sequence[AnnotatedVideo]):
-    """Several data sets one after the other."""
+    """Concatenation of data sets."""
 
     def __init__(self, parts: Sequence[Sequence[AnnotatedVideo]]):
         self._parts = parts
@@ -42,9 +42,17 @@ class Joined(Sequence[AnnotatedVideo]):
 
 
 def open_data(kind: str, options: dict[str, Any]) -> Sequence[AnnotatedVideo]:
-    """A data set by its name and the arguments of its class.
+    """Open a data set.
 
-    Raises a `ValueError` for a name or an argument that does not exist.
+    Args:
+        kind: a key of `KINDS`.
+        options: the arguments of its class.
+
+    Returns:
+        Its videos.
+
+    Raises:
+        ValueError: for a kind or an option that does not exist.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {sorted(KINDS)}, got {kind!r}")

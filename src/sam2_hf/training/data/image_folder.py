@@ -1,8 +1,8 @@
-"""A folder of images with a mask for each instance, the plainest layout there is.
+"""A folder of images with a mask for each instance.
 
 root/images/street.jpg
-root/masks/street.png            every pixel the number of its instance, 0 for none; or
-root/masks/street/anything.png   a file an instance, which is where it is not black
+root/masks/street.png            the number of the instance at every pixel, 0 for none; or
+root/masks/street/anything.png   a file for each instance, nonzero on the instance
 """
 
 from __future__ import annotations
@@ -34,9 +34,15 @@ class _Image(AnnotatedVideo):
 
 
 class ImageFolder(Sequence[AnnotatedVideo]):
-    """The images of `root` that have masks, in order of their names.
+    """The images of a folder that have masks, in natural order of their names.
 
-    Raises a `FileNotFoundError` if there are none.
+    Args:
+        root: the folder.
+        images: folder of the images in it.
+        masks: folder of the masks in it.
+
+    Raises:
+        FileNotFoundError: if no image has masks.
     """
 
     def __init__(self, root: str | os.PathLike[str], images: str = "images", masks: str = "masks"):

@@ -1,4 +1,4 @@
-"""Clips and images in one training, in batches of the one or of the other."""
+"""Clips and images in one training, in separate batches."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ class _Clips(Sized, Protocol):
 
 
 class ClipsAndImages(Dataset[Any]):
-    """Clips, and in their places at times as many images as a clip has frames: both are about the same work.
+    """Clips, some of which are replaced by several images: about the same work.
 
-    A model that learns from clips alone forgets some of what it knew of clicks, and sees few different scenes.
+    A model that learns from clips alone loses some accuracy after clicks, and sees few different scenes.
 
     Args:
-        clips, images: a `ClipDataset` each; the images are clips with one frame.
-        together: so many images take the place of a clip.
-        share: of the places that have images.
-        block: so many places in a row are alike: those of a batch, on all devices, if they are taken in order
-            ("train_sampling_strategy" of the training arguments: "sequential").
+        clips: a `ClipDataset`.
+        images: a `ClipDataset` of clips with one frame.
+        together: so many images replace a clip.
+        share: of the examples that are images.
+        block: so many examples in a row are of one kind. Take the batch size on all devices together, and
+            `train_sampling_strategy="sequential"` in the training arguments.
+
+    Raises:
+        ValueError: for settings out of range.
     """
 
     def __init__(self, clips: _Clips, images: _Clips, together: int, share: float = 0.5, block: int = 1):

@@ -1,9 +1,9 @@
-"""Videos as folders of images, with masks in palette PNGs: DAVIS, MOSE, YouTube-VOS and what is laid out like them.
+"""Videos as folders of images, with masks in palette PNGs: DAVIS, MOSE, YouTube-VOS and others of that layout.
 
     root/JPEGImages/VIDEO/00000.jpg
-    root/Annotations/VIDEO/00000.png     every pixel the number of its object
+    root/Annotations/VIDEO/00000.png     the number of the object at every pixel
 
-DAVIS has a folder for each resolution in between, as JPEGImages/480p/VIDEO. Not every frame need have masks.
+DAVIS has a folder for each resolution in between: JPEGImages/480p/VIDEO. Frames may lack masks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from .annotated_video import AnnotatedVideo, images_in, read_image, read_index_map, split_index_map, stem
 
-VOID = 255  # pixels that annotators could not decide upon
+VOID = 255  # pixels that annotators left undecided
 
 
 class _PaletteVideo(AnnotatedVideo):
@@ -42,10 +42,15 @@ class _PaletteVideo(AnnotatedVideo):
 
 
 class PaletteFolder(Sequence[AnnotatedVideo]):
-    """The videos of `root`, in order of their names.
+    """The videos of a folder, in order of their names.
 
-    `videos` names those that are wanted, or the text file that lists them, as in DAVIS' ImageSets. `resolution` is the
-    folder in between that DAVIS has. Raises a `FileNotFoundError` for videos that are not there.
+    Args:
+        root: the folder.
+        videos: names of some videos, or the text file that lists them, as in DAVIS' ImageSets; all by default.
+        resolution: DAVIS' folder in between.
+
+    Raises:
+        FileNotFoundError: for videos that do not exist.
     """
 
     def __init__(
@@ -75,7 +80,7 @@ class PaletteFolder(Sequence[AnnotatedVideo]):
 
 
 def read_names(videos: Iterable[str] | str | os.PathLike[str]) -> list[str]:
-    """Names given as such, or as a text file with one a line."""
+    """Read names of videos: given as such, or as a text file with one name on each line."""
     if isinstance(videos, (str, os.PathLike)):
         return [line.strip() for line in Path(videos).read_text(encoding="utf-8").splitlines() if line.strip()]
     return list(videos)

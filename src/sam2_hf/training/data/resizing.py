@@ -1,4 +1,4 @@
-"""Images and masks of a clip at another size."""
+"""Resizing of clips."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Size = tuple[int, int]
 
 
 def resize_frames(frames: np.ndarray, size: Size) -> np.ndarray:
-    """(T, H, W, 3) uint8 to (T, *size, 3) uint8, antialiased."""
+    """Resize (T, H, W, 3) uint8 to (T, *size, 3) uint8, with antialiasing."""
     if frames.shape[1:3] == size:
         return frames
     pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
@@ -21,7 +21,7 @@ def resize_frames(frames: np.ndarray, size: Size) -> np.ndarray:
 
 
 def resize_masks(masks: np.ndarray, size: Size) -> np.ndarray:
-    """(..., H, W) bool to (..., *size) bool: a pixel belongs to the object if half of it does."""
+    """Resize (..., H, W) bool to (..., *size) bool: a pixel belongs to the object if half of it does."""
     if masks.shape[-2:] == size:
         return masks
     if masks.size == 0:
@@ -32,7 +32,7 @@ def resize_masks(masks: np.ndarray, size: Size) -> np.ndarray:
 
 
 def resize_clip(clip: Clip, size: Size) -> Clip:
-    """The clip at another size (height, width), each direction on its own."""
+    """Resize a clip to (height, width) in pixels; the aspect ratio may change."""
     ignored = None
     if clip.ignored is not None:
         ignored = resize_nearest(torch.from_numpy(np.ascontiguousarray(clip.ignored)), size).numpy()

@@ -1,4 +1,4 @@
-"""SA-V: its training videos with run lengths in JSON, and its validation and test videos with a PNG an object.
+"""SA-V: training videos with run lengths in JSON, validation and test videos with a PNG for each object.
 
     root/sav_000001.mp4                                training
     root/sav_000001_manual.json, sav_000001_auto.json
@@ -31,7 +31,7 @@ FRAMES_A_MASK = 4
 
 
 class _TrainingVideo(AnnotatedVideo):
-    """Nothing is opened before it is needed: there are fifty thousand of them."""
+    """One of fifty thousand: files are opened when they are needed."""
 
     def __init__(self, name: str, files: dict[str, Path]):
         self.name = name
@@ -40,7 +40,7 @@ class _TrainingVideo(AnnotatedVideo):
 
     @cached_property
     def _content(self) -> dict[str, dict[str, Any]]:
-        """What is said of the video, by kind."""
+        """Annotations of the video, by kind."""
         return {kind: json.loads(path.read_text(encoding="utf-8")) for kind, path in self._files.items()}
 
     @cached_property
@@ -70,10 +70,15 @@ class _TrainingVideo(AnnotatedVideo):
 
 
 class SaVTraining(Sequence[AnnotatedVideo]):
-    """SA-V's training videos, in order of their names, in `root` or folders of it.
+    """SA-V's training videos, in order of their names.
 
-    The objects are those that people drew ("manual"), or those that the model found and people checked ("auto"), or
-    both; `videos` names the videos that are wanted. Raises a `FileNotFoundError` for videos that have neither.
+    Args:
+        root: the folder of the videos, or one above it.
+        videos: names of some videos, or the text file that lists them; all by default.
+        kinds: "manual" for objects that people drew, "auto" for objects that the model found and people checked.
+
+    Raises:
+        FileNotFoundError: for videos without annotations of these kinds.
     """
 
     def __init__(
@@ -120,9 +125,14 @@ class _EvaluationVideo(AnnotatedVideo):
 
 
 class SaVEvaluation(Sequence[AnnotatedVideo]):
-    """SA-V's validation or test videos, in order of their names, or those that `videos` names.
+    """SA-V's validation or test videos, in order of their names.
 
-    Raises a `FileNotFoundError` for what is not there.
+    Args:
+        root: the folder of `JPEGImages_24fps` and `Annotations_6fps`.
+        videos: names of some videos, or the text file that lists them; all by default.
+
+    Raises:
+        FileNotFoundError: if the annotations are missing.
     """
 
     def __init__(self, root: str | os.PathLike[str], videos: Iterable[str] | str | os.PathLike[str] | None = None):

@@ -1,4 +1,4 @@
-"""From videos to training examples: a few frames, a few objects, at times backwards."""
+"""Sampling of clips from videos: some frames and some objects, at times in reverse."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from .annotated_video import AnnotatedVideo, Clip, reappears
 Sought = Literal["reappearing", "appearing"]
 Augmentation = Callable[[Clip, np.random.Generator], Clip]
 
-# So often is another place tried where no object is in the first frame, and another video after that.
+# How often other frames are tried where no object is in the first one, and then other videos.
 _ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
 class ClipSampling:
-    """Which clips are cut out of videos.
+    """How clips are sampled from videos.
 
     Attributes:
         num_frames: of a clip; of a video that is shorter, as many as it has.
-        max_objects: of a clip, drawn from those that are seen in its first frame.
-        strides: by how many annotated frames the frames of a clip may be apart; one is drawn for each clip.
-        reverse: probability that time runs backwards.
+        max_objects: of a clip, drawn from those that are visible in its first frame.
+        strides: distances between the frames of a clip, in annotated frames; one is drawn for each clip.
+        reverse: probability that the frames are reversed.
         reappearing: probability that a clip is searched for in which an object is hidden and later visible again; such
             objects are then chosen first. Most clips have none. For one such clip, up to twenty clips of four videos
             are read.
-        appearing: likewise, probability that another clip is moved to where an object comes in sight, often with a few
-            pixels, by which it must then be known.
+        appearing: likewise, probability that a clip is moved to where an object becomes visible, often by a few pixels,
+            which then have to identify it.
     """
 
     num_frames: int = 8
@@ -53,7 +53,7 @@ class ClipSampling:
                 raise ValueError(f"{name} must be a probability, got {getattr(self, name)}")
 
     def frames(self, video: AnnotatedVideo, rng: np.random.Generator) -> list[int]:
-        """Draws the frames of a clip. A stride that does not fit the video is made smaller."""
+        """Draw the frames of a clip. A stride that does not fit the video is reduced."""
         annotated = video.annotated
         count = min(self.num_frames, len(annotated))
         stride = int(rng.choice(self.strides))
@@ -64,7 +64,7 @@ class ClipSampling:
         return frames[::-1] if rng.random() < self.reverse else frames
 
     def sought(self, rng: np.random.Generator) -> Sought | None:
-        """Draws what a clip is looked for with, None for any clip. What is never asked for costs no number."""
+        """Draw what a clip is searched for, None for any clip. A probability of 0 draws no random number."""
         if self.reappearing > 0 and rng.random() < self.reappearing:
             return "reappearing"
         if self.appearing > 0 and rng.random() < self.appearing:
@@ -72,27 +72,30 @@ class ClipSampling:
         return None
 
     def objects(self, clip: Clip, rng: np.random.Generator, first: Collection[int] = ()) -> list[int]:
-        """Draws rows of objects that are seen in the first frame, those in `first` before others."""
+        """Draw rows of objects that are visible in the first frame, those in `first` before others."""
         seen = np.flatnonzero(clip.masks[0].any(axis=(1, 2)))
         order = sorted(rng.permutation(seen).tolist(), key=lambda row: row not in first)
         return sorted(order[: self.max_objects])
 
 
 class ClipDataset(Dataset[Clip]):
-    """Random clips of annotated videos. Clip k is the same whoever asks for it, and whenever.
+    """Random clips of annotated videos. Clip k depends on k and the seed alone.
+
+    Where no object is in the first frame of a clip, other frames are drawn, and after some attempts another video.
 
     Args:
-        videos: any sequence of them, such as those of this package.
-        sampling: which clips.
-        augmentation: what is done to each clip, with a generator to draw from.
-        num_clips: how many different ones there are, the first of every video, then the second, and so on; by default
-            one of each video. A training that shall see no clip twice needs as many as its steps have room for.
-        seed: other ones are other clips.
-        clips_per_video: so many clips in a row are of the same video, which is opened once for all of them. It pays
+        videos: any sequence of annotated videos.
+        sampling: of the clips.
+        augmentation: of each clip, with a generator to draw from.
+        num_clips: number of different clips: the first of every video, then the second, and so on; by default one of
+            each video. For clips that never repeat, take as many as the training needs.
+        seed: of the clips.
+        clips_per_video: so many clips in a row are of the same video, which is opened once for all of them. It helps
             where opening is slow and clips are taken in order: `train_sampling_strategy="sequential"` in the training
             arguments.
 
-    Where no object is in the first frame of a clip, another one is drawn, and after some attempts from another video.
+    Raises:
+        ValueError: if there are no videos, or for a setting out of range.
     """
 
     def __init__(
@@ -119,7 +122,7 @@ class ClipDataset(Dataset[Clip]):
     def __getitem__(self, index: int) -> Clip:
         if not 0 <= index < self.num_clips:
             raise IndexError(f"index must lie in 0..{self.num_clips - 1}, got {index}")
-        # A generator of its own: the clip then depends neither on the process that loads it nor on what went before.
+        # A generator for each clip: it depends neither on the process that loads it nor on earlier clips.
         rng = np.random.default_rng([self.seed, index])
         number = index // self.clips_per_video % len(self.videos)
         sought = self.sampling.sought(rng)
@@ -133,13 +136,13 @@ class ClipDataset(Dataset[Clip]):
         raise ValueError(f"no objects were found in clips of {_ATTEMPTS} videos, the last of them {video.name}")
 
     def _open(self, number: int) -> AnnotatedVideo:
-        """A video; the one that was asked for last is kept."""
+        """Open a video; the latest one is kept."""
         if self._opened is None or self._opened[0] != number:
             self._opened = number, self.videos[number]
         return self._opened[1]
 
     def _draw(self, video: AnnotatedVideo, rng: np.random.Generator, sought: Sought | None) -> Clip | None:
-        """A clip, None if there is no object in its first frame, or not what is sought."""
+        """Draw a clip; None if its first frame has no object, or the clip not what is sought."""
         frames = self.sampling.frames(video, rng)
         clip = video.read(frames)
         first: Sequence[Hashable] = ()
@@ -159,7 +162,7 @@ class ClipDataset(Dataset[Clip]):
 
 
 def reappearing_objects(masks: np.ndarray) -> list[int]:
-    """The rows of masks (T, N, H, W) that are seen in the first frame, then not, and later again."""
+    """Find the rows of masks (T, N, H, W) that are visible in the first frame, then hidden, and visible again later."""
     seen = np.asarray(masks.any(axis=(2, 3)))
     return np.flatnonzero(seen[0] & reappears(seen).any(axis=0)).tolist()
 
@@ -167,17 +170,25 @@ def reappearing_objects(masks: np.ndarray) -> list[int]:
 def move_to_appearance(
     clip: Clip, frames: Sequence[int], annotated: Sequence[int], rng: np.random.Generator
 ) -> tuple[Hashable, list[int]] | None:
-    """An object that comes in sight within the clip of `frames`, and as many frames, as far apart, from there on.
+    """Move a clip to where an object becomes visible.
 
-    `annotated` are the frames of the whole video. None if no object does, or the video is over before the clip.
+    Args:
+        clip: the clip.
+        frames: its frames.
+        annotated: the annotated frames of the whole video.
+        rng: chooses among several objects.
+
+    Returns:
+        The object and as many frames, at the same distances, from there on; None if no object becomes visible, or the
+        video ends before the clip.
     """
     seen = np.asarray(clip.masks.any(axis=(2, 3)))
     events = np.argwhere(seen[1:] & ~seen[:-1])
     if len(events) == 0:
         return None
     step, row = events[rng.integers(len(events))]
-    places = [list(annotated).index(frame) for frame in frames[:2]]
-    moved = [places[0] + (places[1] - places[0]) * (int(step) + 1 + index) for index in range(len(frames))]
+    first, second = (list(annotated).index(frame) for frame in frames[:2])
+    moved = [first + (second - first) * (int(step) + 1 + index) for index in range(len(frames))]
     if not 0 <= moved[-1] < len(annotated):
         return None
-    return clip.object_ids[row], [annotated[place] for place in moved]
+    return clip.object_ids[row], [annotated[position] for position in moved]

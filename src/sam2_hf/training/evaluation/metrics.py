@@ -126,9 +126,16 @@ class ObjectFrames:
 
 
 def summarise(scores: Iterable[ObjectScore]) -> dict[str, float]:
-    """Averages over objects, each of which counts the same however long its video: "J", "F", "J&F", "visibility".
+    """Average the scores of objects, each of which counts the same.
 
-    "J&F reappearing" is over those that reappear; it is missing where none does.
+    Args:
+        scores: of the objects.
+
+    Returns:
+        "J", "F", "J&F" and "visibility"; "J&F reappearing" is the mean over objects that reappear, and missing without.
+
+    Raises:
+        ValueError: without any object.
     """
     scores = list(scores)
     if not scores:

@@ -1,1 +1,1 @@
-"""Models that learn: prompted images and clips, and what is done to them before and after."""
+"""Models that learn from clips, their initial weights, adapters, and changes between stages."""

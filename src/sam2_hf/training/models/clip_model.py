@@ -1,4 +1,4 @@
-"""`Sam2VideoForTraining`: the video model as `Trainer` wants it, clips and labels in, a loss out."""
+"""`Sam2VideoForTraining`: the video model for `Trainer`, with clips and labels as inputs and a loss as output."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from .rollout import ClipRollout
 
 @dataclass
 class Sam2ClipOutput(ModelOutput):
-    """What became of B clips with T frames and N objects.
+    """Output for B clips with T frames and N objects.
 
-    Args:
+    Attributes:
         loss: averaged over all predictions, differentiable.
         loss_terms: its terms without their weights: "focal", "dice", "iou", "object_score".
         mask_ious: the true IoU of the final masks, (B, N, T) at the decoder's resolution; 1 where an absent object has
-            no mask, -100 for objects that only fill up the batch.
-        visibility_correct: whether an object was judged present or absent rightly, (B, N, T), 1 or 0; -100 likewise.
+            no mask, -100 for padding objects.
+        visibility_correct: whether an object is rightly judged visible or not, (B, N, T), 1 or 0; -100 for padding
+            objects.
     """
 
     loss: Tensor | None = None
@@ -41,13 +42,17 @@ class Sam2ClipOutput(ModelOutput):
 
 
 class Sam2VideoForTraining(Sam2VideoModel):
-    """A `Sam2VideoModel` whose `forward` takes labelled clips, with a simulated person who prompts and corrects.
+    """A `Sam2VideoModel` whose `forward` takes labelled clips, with simulated prompts and corrections.
 
-    The parameters are those of `Sam2VideoModel`, and so is what it saves: its checkpoints load as either. It still
-    tracks: sessions and `propagate_in_video_iterator` work as always. With gradient checkpointing, what is kept for
-    the backward pass is a frame's features, masks and memories, and the rest is computed again.
+    The parameters are those of `Sam2VideoModel`, and its checkpoints load as either class. Sessions and
+    `propagate_in_video_iterator` work as in `Sam2VideoModel`. With gradient checkpointing, the features, masks and
+    memories of each frame are kept for the backward pass, and the rest is computed again.
 
-    `interaction` is how people act in training; `evaluation` is what happens to every clip otherwise.
+    Args:
+        config: of the model.
+        interaction: how prompts and corrections are drawn in training.
+        evaluation: the prompts and corrections of every clip in evaluation; a click by default.
+        loss_weights: of the terms of the loss.
     """
 
     gradient_checkpointing = False
@@ -72,17 +77,22 @@ class Sam2VideoForTraining(Sam2VideoModel):
         plan: InteractionPlan | None = None,
         encoded: FrameFeatures | None = None,
     ) -> Sam2ClipOutput:
-        """Segments B clips of T frames, N objects in each, and says how wrong that was.
+        """Segment B clips of T frames, N objects in each, and compute the loss.
+
+        The plan is drawn from torch's CPU generator: a training with the same seed, which `Trainer` sets, is the same.
 
         Args:
             pixel_values: normalised frames (B, T, 3, H, W) of the configured size.
-            labels: (B, T, N, H, W) of the same size: above 0 is the object, 0 is not, -100 is unknown. Objects that
-                fill up the batch are -100 throughout.
-            plan: what the person does; drawn from `interaction` in training, else `evaluation`.
-            encoded: of the frames, B * T rows, where they are known already.
+            labels: (B, T, N, H, W) of the same size: above 0 is the object, 0 is not, -100 is unknown. Padding objects
+                are -100 throughout.
+            plan: prompts and corrections; by default drawn from `interaction` in training, else `evaluation`.
+            encoded: features of the frames, B * T rows, where they are known already.
 
-        The plan is drawn from torch's CPU generator: whoever seeds that, as `Trainer` does, repeats a training.
-        Raises a `ValueError` for shapes that do not fit.
+        Returns:
+            Loss, its terms and the scores of the final masks.
+
+        Raises:
+            ValueError: for shapes that do not fit, and in training for a plan that leaves nothing to predict.
         """
         _check(pixel_values, labels)
         num_frames = pixel_values.shape[1]
@@ -101,7 +111,7 @@ class Sam2VideoForTraining(Sam2VideoModel):
         return plan_interaction(self.interaction, num_frames, np.random.default_rng(seed))
 
     def _encode_frames(self, pixel_values: Tensor) -> Callable[[int], FrameFeatures]:
-        """The features of any frame: of all frames in one batch, or one at a time where memory is dear."""
+        """Give the features of any frame: encoded in one batch, or frame by frame with gradient checkpointing."""
         if self._recomputes():
             return lambda frame: self._call(self.encode_frame, pixel_values[:, frame])
         return _by_frame(self.encode_frame(pixel_values.flatten(0, 1)), pixel_values.shape[:2])
@@ -115,12 +125,12 @@ class Sam2VideoForTraining(Sam2VideoModel):
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Callable[..., Any] = checkpoint, **kwargs: Any
     ) -> None:
-        """Frames are the pieces that are computed again. Doing so with the layers within them would double the work."""
+        """Set gradient checkpointing by frame; by layer as well would double the work."""
         self._gradient_checkpointing_func = gradient_checkpointing_func
         self.gradient_checkpointing = enable
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
-        """Saves a `Sam2VideoModel`: that is what the weights are, and what everybody can load."""
+        """Save a `Sam2VideoModel`, which other libraries can load; arguments as those of transformers."""
         super().save_pretrained(save_directory, *args, **kwargs)
         self.config.architectures = [Sam2VideoModel.__name__]
         if kwargs.get("is_main_process", True):
@@ -128,7 +138,7 @@ class Sam2VideoForTraining(Sam2VideoModel):
 
 
 def _by_frame(encoded: FrameFeatures, layout: tuple[int, ...]) -> Callable[[int], FrameFeatures]:
-    """The features of any frame, from those of B * T frames, `layout` (B, T)."""
+    """Give the features of any frame, from those of B * T frames; `layout` is (B, T)."""
     maps = [level.unflatten(0, layout) for level in (*encoded.fine, encoded.coarsest)]
     return lambda frame: FrameFeatures((maps[0][:, frame], maps[1][:, frame]), maps[2][:, frame])
 

@@ -1,4 +1,4 @@
-"""A model that becomes deeper in the middle of its training, and computes at first what it did before.
+"""Depth growth: a deeper image trunk that at first computes the same features.
 
 Source: Chen et al., "Net2Net: Accelerating Learning via Knowledge Transfer" (arXiv 1511.05641).
 """
@@ -18,15 +18,23 @@ from .clip_model import Sam2VideoForTraining
 
 
 def deepened_config(config: Sam2VideoConfig, blocks_per_stage: Sequence[int]) -> Sam2VideoConfig:
-    """The configuration with more blocks in the stages of the image trunk.
+    """Add blocks to the stages of the image trunk in a configuration. The same blocks keep global attention.
 
-    Blocks with global attention stay the same ones. Raises a `ValueError` if a stage would lose blocks.
+    Args:
+        config: of the model; unchanged.
+        blocks_per_stage: of the deeper trunk.
+
+    Returns:
+        The configuration of the deeper model.
+
+    Raises:
+        ValueError: if a stage would lose blocks.
     """
     trunk = config.vision_config.backbone_config
     before, after = list(trunk.blocks_per_stage), list(blocks_per_stage)
     if len(after) != len(before) or any(new < old for new, old in zip(after, before, strict=True)):
         raise ValueError(f"blocks_per_stage must be {before} or more in each stage, got {after}")
-    moved = _places(before, after)
+    moved = _positions(before, after)
     config = copy.deepcopy(config)
     trunk = config.vision_config.backbone_config
     trunk.blocks_per_stage = after
@@ -36,21 +44,31 @@ def deepened_config(config: Sam2VideoConfig, blocks_per_stage: Sequence[int]) ->
 
 @torch.no_grad()
 def deepen(model: Sam2VideoForTraining, blocks_per_stage: Sequence[int]) -> Sam2VideoForTraining:
-    """The model with more blocks in the stages of the image trunk, as `deepened_config` says.
+    """Build a model with more blocks in the stages of the image trunk.
 
-    New blocks stand at the ends of the stages. Their last layers are zero, so that they pass on what they are given,
-    and the others are drawn from PyTorch's generator.
+    New blocks are at the ends of the stages. The last layers of their branches are zero, so that they start as the
+    identity; the other layers are drawn from PyTorch's generator.
+
+    Args:
+        model: unchanged.
+        blocks_per_stage: of the deeper trunk.
+
+    Returns:
+        The deeper model, with the same outputs.
+
+    Raises:
+        ValueError: if a stage would lose blocks.
     """
     config = deepened_config(model.config, blocks_per_stage)
     deeper = Sam2VideoForTraining(config, model.interaction, model.evaluation, model.loss_weights)
-    places = _places(model.config.vision_config.backbone_config.blocks_per_stage, blocks_per_stage)
+    positions = _positions(model.config.vision_config.backbone_config.blocks_per_stage, blocks_per_stage)
     old, blocks = _blocks(model), _blocks(deeper)
-    for place in set(range(len(blocks))) - set(places):
-        _pass_on(blocks[place])
+    for position in set(range(len(blocks))) - set(positions):
+        _reset_to_identity(blocks[position])
     rest = {name: value for name, value in model.state_dict().items() if ".backbone.blocks." not in name}
     deeper.load_state_dict({**deeper.state_dict(), **rest})
-    for block, place in zip(old, places, strict=True):
-        blocks[place].load_state_dict(block.state_dict())
+    for block, position in zip(old, positions, strict=True):
+        blocks[position].load_state_dict(block.state_dict())
     return deeper
 
 
@@ -58,14 +76,14 @@ def _blocks(model: Sam2VideoForTraining) -> list[MultiScaleBlock]:
     return list(model.vision_encoder.backbone.blocks)  # type: ignore[arg-type]  # PyTorch knows modules alone
 
 
-def _places(before: Sequence[int], after: Sequence[int]) -> list[int]:
-    """Where the blocks of stages with `before` blocks stand among those of stages with `after`."""
+def _positions(before: Sequence[int], after: Sequence[int]) -> list[int]:
+    """Map each block of stages with `before` blocks to its index in stages with `after` blocks."""
     starts = accumulate(after, initial=0)
     return [start + block for start, count in zip(starts, before, strict=False) for block in range(count)]
 
 
-def _pass_on(block: MultiScaleBlock) -> None:
-    """Draws a block's weights, those of the last layers of both its branches apart."""
+def _reset_to_identity(block: MultiScaleBlock) -> None:
+    """Draw the weights of a block, with zeros in the last layers of both branches."""
     for module in block.modules():
         if isinstance(module, nn.Linear):
             module.reset_parameters()

@@ -1,4 +1,4 @@
-"""Which parts of a model learn."""
+"""Freezing of parts of a model."""
 
 from __future__ import annotations
 
@@ -24,16 +24,24 @@ _FROZEN: dict[str, tuple[str, ...]] = {"nothing": (), "image_encoder": ("vision_
 
 
 def freeze(model: nn.Module, preset: Preset) -> int:
-    """Freezes parts of a `Sam2Model` or `Sam2VideoModel` and lets the others learn; returns how many parameters learn.
+    """Freeze parts of a `Sam2Model` or `Sam2VideoModel`, and let the others learn.
 
     | preset | for |
     |---|---|
     | "nothing" | everything learns |
-    | "image_encoder" | new kinds of objects in images of a kind that the model knows; most of the memory is saved |
+    | "image_encoder" | new kinds of objects in familiar images; saves most of the memory |
     | "all_but_memory" | tracking alone: other frame rates, longer occlusions |
-    | "all_but_decoder" | other masks for what the model sees already; little data |
+    | "all_but_decoder" | other masks of familiar objects; little data |
 
-    Raises a `ValueError` for another preset, and where nothing would learn, as memory of a `Sam2Model`.
+    Args:
+        model: changed in place.
+        preset: what is frozen.
+
+    Returns:
+        The number of parameters that learn.
+
+    Raises:
+        ValueError: for another preset, and if nothing would learn, as with "all_but_memory" for a `Sam2Model`.
     """
     if preset not in _LEARNS and preset not in _FROZEN:
         raise ValueError(f"preset must be one of {sorted((*_FROZEN, *_LEARNS))}, got {preset!r}")

@@ -1,4 +1,4 @@
-"""Weights to start a training from nothing with."""
+"""Initial weights for training without a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ _LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 
 @torch.no_grad()
 def initialise(model: Sam2PromptableModel) -> None:
-    """Draws all weights anew, with PyTorch's own scales, from its generator.
+    """Draw all weights from PyTorch's generator, with the scales of PyTorch's layers.
 
-    A new model has the small values that transformers gives to every layer, of one size for all. They suit what is
-    wide and what is fine-tuned; in a narrow model signals drown, and the tokens of the decoder start as good as equal,
-    so that its masks take long to become different ones.
+    transformers gives small values of one scale to every layer of a new model. They suit wide models and fine-tuning.
+    In a narrow model, signals vanish, and the tokens of the decoder start nearly equal, so that its masks stay the same
+    for long.
 
-    Attention between tokens and image starts with the same projection for queries and keys. A click and the place it
-    points at have the same position encoding, so that way they find each other from the first step on; with two
-    projections drawn apart, that is the first thing to be learnt, through hundreds of steps of empty masks.
+    Attention between tokens and image starts with equal projections of queries and keys. A click and its position in
+    the image have the same position encoding and so attend to each other from the first step on. With independent
+    projections this is learnt first, in hundreds of steps with empty masks.
+
+    Args:
+        model: changed in place.
     """
     for module in model.modules():
         if isinstance(module, _LAYERS):
             module.reset_parameters()
     for module in model.modules():
         if isinstance(module, ImageAttention):
-            _let_equals_meet(module)
+            _share_projection(module)
 
 
-def _let_equals_meet(attention: ImageAttention) -> None:
+def _share_projection(attention: ImageAttention) -> None:
     nn.init.xavier_uniform_(attention.q_proj.weight)
     attention.k_proj.weight.copy_(attention.q_proj.weight)
     for projection in (attention.q_proj, attention.k_proj):

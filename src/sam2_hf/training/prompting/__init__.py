@@ -1,1 +1,1 @@
-"""Prompts as an annotator would give them, simulated from true masks."""
+"""Simulated prompts: clicks, boxes and corrections from true masks."""

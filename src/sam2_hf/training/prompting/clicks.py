@@ -1,4 +1,4 @@
-"""A person who segments, simulated: where they click first, where they correct, which box they draw.
+"""Simulated users: first clicks, corrections and boxes from true masks.
 
 Source: Kirillov et al., "Segment Anything" (arXiv 2304.02643, appendix A, interactive training); evaluation as in
 Sofiiuk et al., "Reviving Iterative Training with Mask Guidance" (arXiv 2102.06583).
@@ -24,15 +24,26 @@ Where = Literal["uniform", "centre"]
 FOREGROUND, BACKGROUND = 1, 0
 UPPER_LEFT, LOWER_RIGHT = 2, 3
 
-# How far a person misses the corners of a box: a tenth of its sides, but no more than this.
+# Noise of the corners of a box: a tenth of its sides, and at most so many pixels.
 BOX_NOISE, BOX_NOISE_LIMIT = 0.1, 20.0
 
 
 def correct(truth: Tensor, predicted: Tensor, known: Tensor | None = None, where: Where = "uniform") -> PointPrompt:
-    """One click an object into what the prediction has wrong: object it misses, or background it takes for the object.
+    """Correct each prediction by one click on a wrong pixel: a missed part of the object, or background in the mask.
 
-    Where nothing is wrong, the background is clicked, and the object where there is no background. All (K, H, W)
-    bool; pixels that are not `known` are neither right nor wrong.
+    Where nothing is wrong, the background is clicked, and the object where there is no background.
+
+    Args:
+        truth: (K, H, W) bool.
+        predicted: (K, H, W) bool.
+        known: (K, H, W) bool; unknown pixels are neither right nor wrong. All by default.
+        where: in the error.
+
+    Returns:
+        A point for each object: points (K, 1, 2), labels (K, 1).
+
+    Raises:
+        ImportError: for "centre" without SciPy.
     """
     known = torch.ones_like(truth) if known is None else known
     if where == "centre":
@@ -42,14 +53,19 @@ def correct(truth: Tensor, predicted: Tensor, known: Tensor | None = None, where
 
 
 def first_click(truth: Tensor, known: Tensor | None = None, where: Where = "uniform") -> PointPrompt:
-    """One click an object (K, H, W): on it, or on the background where it is absent."""
+    """Click each object (K, H, W), or the background where it is absent; arguments and result as those of `correct`."""
     return correct(truth, torch.zeros_like(truth), known, where)
 
 
 def draw_box(truth: Tensor, noise: float = BOX_NOISE) -> PointPrompt:
-    """A box around each object (K, H, W), as two corners that miss by up to `noise` of the sides.
+    """Draw a box around each object. An absent object has a click on the background and a padding point instead.
 
-    An absent object has no box; it gets a click on the background, and padding.
+    Args:
+        truth: (K, H, W) bool.
+        noise: largest error of a corner, as a share of the sides.
+
+    Returns:
+        Two corners for each object: points (K, 2, 2), labels (K, 2).
     """
     height, width = truth.shape[-2:]
     box = mask_to_box(truth).float()
@@ -79,7 +95,7 @@ def _correct_in_the_centre(truth: Tensor, predicted: Tensor, known: Tensor) -> P
 
 
 def _first_with_pixels(*regions: Tensor) -> Tensor:
-    """For every object the first of the regions (K, H, W) that is not empty there; the last must not be."""
+    """Choose for every object the first of the regions (K, H, W) that is not empty; the last must not be."""
     *others, chosen = regions
     for region in reversed(others):
         chosen = torch.where(region.flatten(1).any(dim=1)[:, None, None], region, chosen)
@@ -87,14 +103,14 @@ def _first_with_pixels(*regions: Tensor) -> Tensor:
 
 
 def _anywhere(regions: Tensor) -> Tensor:
-    """A pixel of each region (K, H, W), all equally likely: (x, y) as (K, 2) int64."""
+    """Draw a pixel of each region (K, H, W), all equally likely: (x, y) as (K, 2) int64."""
     noise = torch.rand(regions.shape, device=regions.device)
     index = noise.masked_fill(~regions, -1).flatten(1).argmax(dim=1)
     return torch.stack((index % regions.shape[-1], index // regions.shape[-1]), dim=-1)
 
 
 def _label(points: Tensor, truth: Tensor) -> PointPrompt:
-    """Points (K, 2) as clicks that say what is there."""
+    """Label points (K, 2) by the truth at their pixels."""
     is_object = truth[torch.arange(len(points), device=points.device), points[:, 1], points[:, 0]]
     labels = torch.where(is_object, FOREGROUND, BACKGROUND)
     return PointPrompt(points.float().unsqueeze(1), labels.unsqueeze(1))

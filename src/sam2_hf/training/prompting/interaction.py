@@ -1,4 +1,4 @@
-"""What the simulated person does to a clip: which frames they prompt, with what, and which they correct.
+"""Plans of the interaction with a clip: the frames that are prompted and corrected, and how.
 
 Source: Ravi et al., "SAM 2" (arXiv 2408.00714, section 5 and the appendix on training).
 """
@@ -17,15 +17,15 @@ PromptKind = Literal["mask", "click", "box"]
 
 @dataclass(frozen=True)
 class Interaction:
-    """How people act, as probabilities and limits; the defaults are the paper's.
+    """Probabilities and limits of simulated prompts and corrections; the defaults are those of the paper.
 
     Attributes:
-        mask: probability that the first prompts of a clip are masks. A single image always gets a click or a box.
-        click: probability of a click; what remains is the probability of a box.
-        max_first_frames: up to so many frames are prompted before anything is tracked; the first frame always is.
-        max_corrected_frames: up to so many frames, the first ones included, get corrections.
-        corrections: how many clicks correct such a frame, one after the other.
-        blind: probability that a correction is clicked anywhere on the object, whatever is wrong.
+        mask: probability that the first prompts of a clip are masks. A single image has a click or a box.
+        click: probability of a click; the rest is the probability of a box.
+        max_first_frames: most frames that are prompted before tracking; the first frame is one of them.
+        max_corrected_frames: most frames with corrections, the prompted ones included.
+        corrections: clicks on such a frame, one after the other.
+        blind: probability that a correction is drawn from the whole object instead of the error.
     """
 
     mask: float = 0.5
@@ -50,12 +50,12 @@ class Interaction:
 
 @dataclass(frozen=True)
 class InteractionPlan:
-    """What happens in one clip. All objects are treated alike, so that they share every batch.
+    """Interaction with one clip, the same for all objects, so that they share every batch.
 
     Attributes:
-        first_frames: the frames that are prompted, with the kind of the prompt; the first frame is among them.
-        corrected: the frames that get corrections, each with one flag a click: whether it is blind.
-        where: where clicks go.
+        first_frames: kind of the prompt by frame; the first frame is one of them.
+        corrected: by frame, a flag for each click: whether it is blind.
+        where: position of clicks in the error.
     """
 
     first_frames: dict[int, PromptKind]
@@ -64,10 +64,17 @@ class InteractionPlan:
 
 
 def plan_interaction(interaction: Interaction, num_frames: int, rng: np.random.Generator) -> InteractionPlan:
-    """Draws what happens in a clip of `num_frames` frames.
+    """Draw the interaction with a clip. Masks need no correction.
 
-    Masks need no correction. The number of frames that are prompted at first is drawn evenly, and then the number of
-    those that are corrected, which include them.
+    The number of prompted frames is drawn uniformly, and then the number of corrected frames, which include them.
+
+    Args:
+        interaction: probabilities and limits.
+        num_frames: of the clip.
+        rng: to draw from.
+
+    Returns:
+        The plan.
     """
     uses_masks = num_frames > 1 and rng.random() < interaction.mask
     # Masks are given, not predicted: one frame at least is left to learn from.
@@ -91,6 +98,14 @@ def plan_interaction(interaction: Interaction, num_frames: int, rng: np.random.G
 
 
 def evaluation_plan(kind: PromptKind = "click", corrections: int = 0) -> InteractionPlan:
-    """The same for every clip: a prompt on the first frame, and corrections there, into the centre of the error."""
+    """Make the plan of an evaluation: a prompt on the first frame, and corrections at the centre of the error.
+
+    Args:
+        kind: of the prompt.
+        corrections: clicks on the first frame; none after a mask.
+
+    Returns:
+        The plan, the same for every clip.
+    """
     corrected = {0: (False,) * corrections} if corrections and kind != "mask" else {}
     return InteractionPlan({0: kind}, corrected, where="centre")

@@ -1,6 +1,6 @@
-"""How things move: smooth paths through a few places, turning, growing, squeezing.
+"""Motion of objects: smooth paths through a few positions, rotation, scaling and squeezing.
 
-Everything is in pixels of the frame and covers a whole timeline, one entry a frame.
+Units are pixels of the frame. Arrays cover a whole timeline, one entry for each frame.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import numpy as np
 
 from .draws import Draws
 
-# What an object is up to: moving about; going out of the image and coming back; coming in late; going behind the
-# wall and out again; standing still.
+# Kinds of motion: moving about; leaving the image and returning; entering late; hiding behind the wall for a while;
+# standing still.
 Plot = Literal["wander", "leave", "enter", "hide", "still"]
 Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Where an object is and how it looks there, (frames,) each but for the first.
+    """Position and appearance of an object in every frame, (frames,) each except for the first.
 
     Attributes:
         centre: (frames, 2), (x, y).
         angle: in radians.
         scale: factor of its size.
         squeeze: factor of its width.
-        bend: phase of bending to and fro, in radians.
-        change: how far it has turned into its other shape, 0 to 1.
+        bend: phase of the bending, in radians.
+        change: interpolation to its other shape, 0 to 1.
     """
 
     centre: np.ndarray
@@ -44,22 +44,22 @@ class Motion:
 
 @dataclass(frozen=True)
 class Wall:
-    """What objects hide behind: where its middle is, and half its width."""
+    """What objects hide behind: its middle and half its width."""
 
     middle: float
     half: float
 
 
 def draw_motion(draws: Draws, plot: Plot, size: Size, length: int, radius: float, wall: Wall | None = None) -> Motion:
-    """The motion of an object of some radius in an image (height, width); `wall` is for the plot "hide"."""
+    """Draw the motion of an object of some radius in an image (height, width); `wall` is for the plot "hide"."""
     time = _timeline(length)
-    stops, places = _route(draws, plot, size, radius, wall)
-    centre = np.stack([_smooth(time, stops, [place[axis] for place in places]) for axis in range(2)], axis=1)
-    turn, grow, squeeze, bend, change = draws.uniforms(-1, 1, 5) * (plot != "still")
+    stops, positions = _route(draws, plot, size, radius, wall)
+    centre = np.stack([_smooth(time, stops, [position[axis] for position in positions]) for axis in range(2)], axis=1)
+    turn, scale, squeeze, bend, change = draws.uniforms(-1, 1, 5) * (plot != "still")
     return Motion(
         centre=centre,
         angle=draws.uniform(0, 2 * math.pi) + turn * 2.5 * time,
-        scale=1 + 0.3 * grow * _sway(draws, time),
+        scale=1 + 0.3 * scale * _sway(draws, time),
         squeeze=1 + 0.25 * squeeze * _sway(draws, time),
         bend=bend * 12 * time,
         change=np.clip(0.5 + change * _sway(draws, time), 0, 1),
@@ -67,30 +67,30 @@ def draw_motion(draws: Draws, plot: Plot, size: Size, length: int, radius: float
 
 
 def stand(centre: tuple[float, float], length: int, squeeze: float = 1.0) -> Motion:
-    """No motion at all."""
+    """Make the motion of an object that stands still."""
     nothing, one = np.zeros(length), np.ones(length)
     return Motion(np.tile(centre, (length, 1)), nothing, one, squeeze * one, nothing, nothing)
 
 
 def draw_camera(draws: Draws, size: Size, length: int) -> np.ndarray:
-    """Where the camera drifts, (frames, 2) whole pixels; half of the time it stands still."""
+    """Draw the motion of the camera, (frames, 2) whole pixels; half of the cameras stand still."""
     if draws.chance(0.5):
         return np.zeros((length, 2), np.int64)
     time, reach = _timeline(length), camera_reach(size)
-    places = draws.uniforms(-reach, reach, (3, 2))
-    path = [_smooth(time, [0, 0.5, 1], places[:, axis].tolist()) for axis in range(2)]
+    positions = draws.uniforms(-reach, reach, (3, 2))
+    path = [_smooth(time, [0, 0.5, 1], positions[:, axis].tolist()) for axis in range(2)]
     return np.rint(np.stack(path, axis=1)).astype(np.int64)
 
 
 def camera_reach(size: Size) -> int:
-    """How far from the middle the camera drifts at most, in pixels."""
+    """Return the largest offset of the camera, in pixels."""
     return min(size) // 8
 
 
 def _route(
     draws: Draws, plot: Plot, size: Size, radius: float, wall: Wall | None
 ) -> tuple[list[float], list[np.ndarray]]:
-    """Where the object is when: times from 0 to 1, and places (x, y)."""
+    """Draw times from 0 to 1, and positions (x, y) of the object then."""
     height, width = size
     if plot == "hide" and wall is not None:
         return _behind_the_wall(draws, size, radius, wall)
@@ -102,7 +102,7 @@ def _route(
         return [0, gone - 0.08, gone + 0.08, 1], [inside[0], *[_outside(draws, size, radius)] * 2, inside[1]]
     if plot == "enter":
         return [0, 0.15, 0.6, 1], [*[_outside(draws, size, radius)] * 2, inside[1], inside[2]]
-    # Half an image between two stops is fast enough.
+    # At most half an image between two stops.
     reach = 0.5 * min(height, width)
     for before, after in pairwise(inside):
         after[:] = before + np.clip(after - before, -reach, reach)
@@ -110,17 +110,17 @@ def _route(
 
 
 def _behind_the_wall(draws: Draws, size: Size, radius: float, wall: Wall) -> tuple[list[float], list[np.ndarray]]:
-    """From one side of the wall to its middle, a while there, and out again on either side."""
+    """Draw a path from one side of the wall to its middle, a while there, and out on either side."""
     height, width = size
     hidden, stay = draws.uniform(0.4, 0.55), draws.uniform(0.05, 0.12)
     beside = 1.3 * (wall.half + radius)
     sides = [wall.middle - beside, wall.middle + beside]
-    # Where the wall is close to the image's edge, the other side is the one to see.
+    # Where the wall is close to the image's edge, only the other side is visible.
     visible = [side for side in sides if 0.3 * radius < side < width - 0.3 * radius] or sides
     rows = draws.uniforms(0.3 * height, 0.7 * height, 3)
-    hiding_place = (wall.middle, rows[1])
-    places = [(draws.choose(visible), rows[0]), hiding_place, hiding_place, (draws.choose(visible), rows[2])]
-    return [0, hidden - stay, hidden + stay, 1], [np.array(place) for place in places]
+    hidden_at = (wall.middle, rows[1])
+    positions = [(draws.choose(visible), rows[0]), hidden_at, hidden_at, (draws.choose(visible), rows[2])]
+    return [0, hidden - stay, hidden + stay, 1], [np.array(position) for position in positions]
 
 
 def _inside(draws: Draws, size: Size, radius: float) -> np.ndarray:
@@ -142,13 +142,13 @@ def _timeline(length: int) -> np.ndarray:
 
 
 def _sway(draws: Draws, time: np.ndarray) -> np.ndarray:
-    """Between -1 and 1 and back, smoothly."""
+    """Draw a smooth curve between -1 and 1."""
     values = draws.uniforms(-1, 1, 4).tolist()
     return _smooth(time, [0, 0.33, 0.67, 1], values)
 
 
 def _smooth(time: np.ndarray, stops: Sequence[float], values: Sequence[float]) -> np.ndarray:
-    """From value to value, starting and arriving gently."""
+    """Interpolate between values, with zero slope at each of them."""
     result = np.full(len(time), float(values[0]))
     for index in range(len(stops) - 1):
         share = np.clip((time - stops[index]) / (stops[index + 1] - stops[index]), 0, 1)

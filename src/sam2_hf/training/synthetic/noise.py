@@ -1,4 +1,4 @@
-"""Smooth random fields: clouds, of which textures, blobs and backgrounds are made."""
+"""Smooth random fields for textures, blobs and backgrounds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from .draws import Draws
 
 
 def clouds(draws: Draws, size: int, cells: int, octaves: int = 3) -> np.ndarray:
-    """A field (size, size) float32 with values in [0, 1) whose largest features are `size / cells` wide.
+    """Draw a field (size, size) float32 with values in [0, 1) whose largest features are `size / cells` wide.
 
-    Value noise: random numbers on a lattice, blended in between; every octave is twice as fine and half as strong.
+    Value noise: random numbers on a lattice, interpolated; every octave is twice as fine and half as strong.
     """
     field = np.zeros((size, size), np.float32)
     total = 0.0
@@ -23,9 +23,9 @@ def clouds(draws: Draws, size: int, cells: int, octaves: int = 3) -> np.ndarray:
 
 def _lattice(draws: Draws, size: int, cells: int) -> np.ndarray:
     values = draws.uniforms(0, 1, (cells + 1, cells + 1)).astype(np.float32)
-    place = np.arange(size, dtype=np.float32) * np.float32(cells / size)
-    index = place.astype(np.int64)
-    fraction = place - index
+    position = np.arange(size, dtype=np.float32) * np.float32(cells / size)
+    index = position.astype(np.int64)
+    fraction = position - index
     weight = fraction * fraction * (3 - 2 * fraction)
     rows = _blend(values[index], values[index + 1], weight[:, None])
     return _blend(rows[:, index], rows[:, index + 1], weight[None, :])

@@ -1,7 +1,7 @@
-"""From a scene to pixels and masks.
+"""Rendering of a scene to pixels and masks.
 
-An object is drawn by asking, for every pixel around it, which cell of its sprite lies there. The answer is computed in
-fixed-point integers, so that every machine draws the same outline.
+For every pixel near an object, the cell of its sprite is computed in fixed-point integers, so that every machine draws
+the same outline.
 """
 
 from __future__ import annotations
@@ -16,13 +16,18 @@ from .draws import Draws
 from .scene import SPRITE_SIZE, Actor, Scene
 
 _FRACTION_BITS = 16
-_SHADOW = 170  # of 256: how bright what lies in a shadow still is
+_SHADOW = 170  # brightness in a shadow, of 256
 
 
 class RenderedClip(NamedTuple):
-    """T frames with N objects: `frames` (T, H, W, 3) uint8; `masks` (T, N, H, W) bool, what is seen of each object,
-    exactly; `coverage` (T, N) float32, which share of what is within the image is seen and not behind others, 0 for
-    an object that is outside."""
+    """T frames with N objects.
+
+    Attributes:
+        frames: (T, H, W, 3) uint8.
+        masks: (T, N, H, W) bool, the visible pixels of each object, exactly.
+        coverage: (T, N) float32, the share of an object's pixels within the image that is not behind others; 0 for an
+            object outside the image.
+    """
 
     frames: np.ndarray
     masks: np.ndarray
@@ -30,12 +35,12 @@ class RenderedClip(NamedTuple):
 
     @property
     def visible(self) -> np.ndarray:
-        """(T, N) bool: whether a single pixel of the object is seen."""
+        """(T, N) bool: whether any pixel of the object is visible."""
         return self.coverage > 0
 
 
 def render(scene: Scene, frames: Sequence[int], noise: Sequence[Draws]) -> RenderedClip:
-    """Draws some frames of a scene, each with a stream of its own for the noise, so that none depends on the others."""
+    """Draw some frames of a scene, each with its own stream for the noise, so that none depends on the others."""
     height, width = scene.size
     images = np.empty((len(frames), height, width, 3), np.uint8)
     masks = np.empty((len(frames), len(scene.actors), height, width), bool)
@@ -45,13 +50,13 @@ def render(scene: Scene, frames: Sequence[int], noise: Sequence[Draws]) -> Rende
         images[index] = _expose(scene, frame, canvas, noise[index])
         for number in range(len(scene.actors)):
             np.equal(owners, number + 1, out=masks[index, number])
-        seen = np.bincount(owners.ravel(), minlength=len(scene.actors) + 1)[1:]
-        coverage[index] = seen / np.maximum(areas, 1)
+        visible = np.bincount(owners.ravel(), minlength=len(scene.actors) + 1)[1:]
+        coverage[index] = visible / np.maximum(areas, 1)
     return RenderedClip(images, masks, coverage)
 
 
 def _compose(scene: Scene, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The image in even light; for every pixel, 0 or the number of the object there, from 1; the objects' areas."""
+    """Draw the image in even light, the number of the object at every pixel (from 1; 0 for none), and their areas."""
     height, width = scene.size
     reach = (scene.background.shape[0] - height) // 2
     drift = scene.camera[frame]
@@ -60,12 +65,12 @@ def _compose(scene: Scene, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     owners = np.zeros(scene.size, np.uint8)
     areas = np.zeros(len(scene.actors), np.int64)
     for number, actor in enumerate(scene.actors, start=1):
-        place = _Placement.of(actor, frame, drift)
-        box = place.box(scene.size)
+        placement = _Placement.of(actor, frame, drift)
+        box = placement.box(scene.size)
         if box is None:
             continue
         rows, columns = box
-        cells, hit = place.cells(rows, columns)
+        cells, hit = placement.cells(rows, columns)
         if actor.shadow:
             _darken(canvas, rows, columns, hit, actor.shadow)
         canvas[rows, columns][hit] = actor.sprite.texture[cells[hit]]
@@ -75,11 +80,11 @@ def _compose(scene: Scene, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 class _Placement(NamedTuple):
-    """An object in one frame: its outline there, and how pixels map to cells of its sprite."""
+    """An object in one frame: its outline, and the map from pixels to cells of its sprite."""
 
     inside: np.ndarray  # (S, S) bool, False along the edge
     centre: tuple[float, float]
-    reach: float  # in pixels, beyond which there is nothing of it
+    reach: float  # in pixels, from the centre to the farthest point
     steps: tuple[float, float, float, float]  # cells across and down for a pixel to the right, and for one below
     bend: np.ndarray | None  # (S,), cells by which each row of the sprite is shifted
 
@@ -105,14 +110,14 @@ class _Placement(NamedTuple):
         return cls(inside, (x, y), reach, (across * cosine, -down * sine, across * sine, down * cosine), bend)
 
     def box(self, size: tuple[int, int]) -> tuple[slice, slice] | None:
-        """The rows and columns that it may touch; None if they lie outside."""
+        """Compute the rows and columns that it may touch; None if they are outside."""
         (x, y), (height, width) = self.centre, size
         top, bottom = max(math.floor(y - self.reach), 0), min(math.ceil(y + self.reach), height)
         left, right = max(math.floor(x - self.reach), 0), min(math.ceil(x + self.reach), width)
         return (slice(top, bottom), slice(left, right)) if top < bottom and left < right else None
 
     def cells(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
-        """For each pixel of a box the index of its cell, and whether that is inside."""
+        """Compute for each pixel of a box the index of its cell, and whether that is inside."""
         dx, dy = columns.start + 0.5 - self.centre[0], rows.start + 0.5 - self.centre[1]
         right_u, right_v, below_u, below_v = self.steps
         u = self._along(rows, columns, right_u, below_u, right_u * dx + below_u * dy)
@@ -134,14 +139,14 @@ class _Placement(NamedTuple):
 
 
 def _darken(canvas: np.ndarray, rows: slice, columns: slice, hit: np.ndarray, offset: int) -> None:
-    """Casts a shadow of `hit`, a box of pixels, to the lower right."""
+    """Draw the shadow of `hit`, a box of pixels, to the lower right."""
     below = canvas[rows.start + offset : rows.stop + offset, columns.start + offset : columns.stop + offset]
     shade = hit[: below.shape[0], : below.shape[1]]
     below[shade] = (below[shade].astype(np.uint16) * _SHADOW >> 8).astype(np.uint8)
 
 
 def _expose(scene: Scene, frame: int, canvas: np.ndarray, noise: Draws) -> np.ndarray:
-    """What a camera makes of it: soft edges, light that is not even, noise."""
+    """Add what a camera adds: soft edges, uneven light and noise."""
     height, width = scene.size
     image = canvas.reshape(height, 3 * width).astype(np.float32)  # rows of bytes: long loops are fast ones
     if scene.is_soft:

@@ -1,4 +1,4 @@
-"""What is in a clip before a pixel of it is drawn: background, light, and objects with their looks and ways."""
+"""Scenes: background, light, and objects with their appearance and motion."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SPRITE_SIZE = 128
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """What scenes are like.
+    """Settings of scenes.
 
     Attributes:
         size: (height, width) in pixels.
         length: in frames.
-        objects: the least and the most of them. Where they move, one may be a wall to hide behind.
-        moving: False for still lifes.
-        distractors: how probable it is that a moving object looks exactly like the one before.
+        objects: least and most objects. Where they move, one may be a wall to hide behind.
+        moving: whether objects and camera move.
+        distractors: probability that a moving object has exactly the appearance of the one before.
     """
 
     size: Size
@@ -35,10 +35,11 @@ class SceneSettings:
 
 @dataclass(frozen=True)
 class Sprite:
-    """An object as it looks when it stands still.
+    """Appearance of an object at rest.
 
-    `outlines` are one or two fields (S, S) float32, positive inside, between which its shape changes; `texture` is
-    (S * S, 3) uint8.
+    Attributes:
+        outlines: one or two fields (S, S) float32, positive inside, between which its shape changes.
+        texture: (S * S, 3) uint8.
     """
 
     outlines: tuple[np.ndarray, ...]
@@ -50,11 +51,11 @@ class Actor:
     """An object of a scene.
 
     Attributes:
-        sprite: its looks.
+        sprite: its appearance.
         radius: of its sprite's unit disc, in pixels.
-        motion: where it is when.
-        bend: how far it bends, as a share of the sprite.
-        shadow: how far right and below it its shadow falls, in pixels; 0 for none.
+        motion: in every frame.
+        bend: largest bending, as a share of the sprite.
+        shadow: offset of its shadow to the right and down, in pixels; 0 for none.
     """
 
     sprite: Sprite
@@ -88,12 +89,12 @@ class Scene:
 
 
 def draw_scene(draws: Draws, settings: SceneSettings) -> Scene:
-    """One of the scenes that the settings allow."""
+    """Draw a scene."""
     size, length, moving = settings.size, settings.length, settings.moving
     colours = draw_colours(draws)
     count = draws.integer(*settings.objects)
     if moving:
-        actors = _draw_players(draws, settings, count, colours[0])
+        actors = _draw_moving(draws, settings, count, colours[0])
     else:
         actors = _draw_still_life(draws, size, count, colours[0])
     return Scene(
@@ -108,15 +109,15 @@ def draw_scene(draws: Draws, settings: SceneSettings) -> Scene:
     )
 
 
-def _draw_players(draws: Draws, settings: SceneSettings, count: int, backdrop: Colour) -> list[Actor]:
-    """Objects with something to do. Some look like the one before, so that only their way tells them apart."""
+def _draw_moving(draws: Draws, settings: SceneSettings, count: int, backdrop: Colour) -> list[Actor]:
+    """Draw objects that move. Only its motion tells a distractor from the object before."""
     size, length = settings.size, settings.length
     walls: list[Actor] = []
     wall = None
     if count >= 2 and draws.chance(0.5):
         actor, wall = _draw_wall(draws, size, length, backdrop)
         walls = [actor]
-    players: list[Actor] = []
+    actors: list[Actor] = []
     for _ in range(count - len(walls)):
         plot = _draw_plot(draws, wall is not None)
         radius = _draw_radius(draws, size)
@@ -124,12 +125,12 @@ def _draw_players(draws: Draws, settings: SceneSettings, count: int, backdrop: C
             radius = min(radius, 0.75 * wall.half)
         motion = draw_motion(draws, plot, size, length, radius, wall)
         actor = _draw_actor(draws, radius, motion, backdrop)
-        if players and draws.chance(settings.distractors):
-            actor = replace(actor, sprite=players[-1].sprite, bend=players[-1].bend)
-        players.append(actor)
+        if actors and draws.chance(settings.distractors):
+            actor = replace(actor, sprite=actors[-1].sprite, bend=actors[-1].bend)
+        actors.append(actor)
     if draws.chance(0.5):
-        players.sort(key=lambda actor: -actor.radius)  # what is small would be lost behind what is large
-    return players + walls
+        actors.sort(key=lambda actor: -actor.radius)  # small objects would be hidden behind large ones
+    return actors + walls
 
 
 def _draw_plot(draws: Draws, has_wall: bool) -> Plot:
@@ -138,7 +139,7 @@ def _draw_plot(draws: Draws, has_wall: bool) -> Plot:
 
 
 def _draw_still_life(draws: Draws, size: Size, count: int, backdrop: Colour) -> list[Actor]:
-    """Objects of an image, one frame long; now and then one is half outside."""
+    """Draw the objects of an image; at times one is half outside."""
     actors = []
     for _ in range(count):
         radius = _draw_radius(draws, size)
@@ -148,7 +149,7 @@ def _draw_still_life(draws: Draws, size: Size, count: int, backdrop: Colour) -> 
 
 
 def _draw_radius(draws: Draws, size: Size) -> float:
-    """Between a fourteenth and a fourth of the image, small ones more often."""
+    """Draw a radius from a fourteenth to a fourth of the image, small ones more often."""
     return min(size) * (0.07 + 0.18 * draws.uniform() * draws.uniform(0.5, 1))
 
 
@@ -173,7 +174,7 @@ def _draw_actor(draws: Draws, radius: float, motion: Motion, backdrop: Colour) -
 
 
 def _cover(draws: Draws, outlines: tuple[np.ndarray, ...], backdrop: Colour) -> Sprite:
-    """Shapes with a surface, in a colour that stands out against the backdrop; some with a patch, a rim or shading."""
+    """Draw a texture in a colour unlike the backdrop; some have a patch, a rim or shading."""
     texture = draw_texture(draws, SPRITE_SIZE, draw_colours(draws, backdrop))
     if draws.chance(0.35):
         patch = draw_patch(draws, SPRITE_SIZE) > 0
@@ -187,13 +188,13 @@ def _cover(draws: Draws, outlines: tuple[np.ndarray, ...], backdrop: Colour) -> 
 
 
 def _draw_background(draws: Draws, size: Size, colours: tuple[Colour, Colour]) -> np.ndarray:
-    """One surface, or two that meet somewhere."""
+    """Draw one texture, or two side by side."""
     height, width = (side + 2 * camera_reach(size) for side in size)
     side = max(height, width)
-    surface = draw_texture(draws, side, colours)
+    texture = draw_texture(draws, side, colours)
     if draws.chance(0.4):
-        surface = np.where(draw_patch(draws, side) > 0, draw_texture(draws, side, draw_colours(draws)), surface)
-    return _as_bytes(surface[:, :height, :width])
+        texture = np.where(draw_patch(draws, side) > 0, draw_texture(draws, side, draw_colours(draws)), texture)
+    return _as_bytes(texture[:, :height, :width])
 
 
 def _draw_light(draws: Draws, length: int) -> np.ndarray:
@@ -203,6 +204,6 @@ def _draw_light(draws: Draws, length: int) -> np.ndarray:
     return np.column_stack((middle, across)).astype(np.float32)
 
 
-def _as_bytes(surface: np.ndarray) -> np.ndarray:
+def _as_bytes(texture: np.ndarray) -> np.ndarray:
     """(3, height, width) to (height, width, 3) uint8."""
-    return np.ascontiguousarray(np.clip(surface, 0, 255).astype(np.uint8).transpose(1, 2, 0))
+    return np.ascontiguousarray(np.clip(texture, 0, 255).astype(np.uint8).transpose(1, 2, 0))

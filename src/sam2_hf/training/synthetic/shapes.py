@@ -1,4 +1,4 @@
-"""Outlines, each as a field over the square from -1 to 1 that is positive inside.
+"""Outlines of shapes, as fields over the square from -1 to 1 that are positive inside.
 
 Fields are (size, size) float32, and negative outside the unit disc. They need not be distances, only change sign at
 the outline; two of them can be blended to let one shape turn into another.
@@ -20,14 +20,14 @@ Outline = Callable[[Draws, np.ndarray, np.ndarray], np.ndarray]
 
 
 def draw_outline(draws: Draws, size: int) -> np.ndarray:
-    """The field of some shape."""
+    """Draw the field of a random shape."""
     x, y = _grid(size)
     field = OUTLINES[draws.weighted(_FREQUENCY)](draws, x, y)
     return np.minimum(field, 1 - x * x - y * y)
 
 
 def draw_wall(draws: Draws, size: int) -> np.ndarray:
-    """The field of a slab to hide behind, now and then with a ragged edge; `WALL_HALF` gives its half sides."""
+    """Draw the field of a wall to hide behind, at times with a ragged edge; `WALL_HALF` holds half its sides."""
     x, y = _grid(size)
     ragged = clouds(draws, size, 6) * np.float32(draws.choose((0.0, 0.0, 0.12)))
     half_width, half_height = (np.float32(half) for half in WALL_HALF)
@@ -35,7 +35,7 @@ def draw_wall(draws: Draws, size: int) -> np.ndarray:
 
 
 def draw_patch(draws: Draws, size: int) -> np.ndarray:
-    """The field of a part of an object that has a look of its own."""
+    """Draw the field of a part of an object that has another texture."""
     x, y = _grid(size)
     angle = draws.uniform(0, 2 * math.pi)
     along = x * _rounded(math.cos(angle)) + y * _rounded(math.sin(angle))
@@ -46,13 +46,13 @@ def draw_patch(draws: Draws, size: int) -> np.ndarray:
 
 
 def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """x (1, size) and y (size, 1), the middles of the cells."""
+    """Return x (1, size) and y (size, 1), the centres of the cells."""
     middle = (2 * np.arange(size, dtype=np.float32) + 1) / np.float32(size) - 1
     return middle[None, :], middle[:, None]
 
 
 def _rounded(value: float) -> np.float32:
-    """Sines and cosines differ in their last digits between machines; what is left of them does not."""
+    """Round a sine or cosine, whose last digits differ between machines."""
     return np.float32(round(value, 6))
 
 
@@ -79,7 +79,7 @@ def _box(draws: Draws, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _polygon(draws: Draws, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Some corners of a circle, joined: the inside of all edges."""
+    """A convex polygon with corners on a circle."""
     corners = draws.integer(3, 7)
     angles = (np.arange(corners) + draws.uniforms(-0.3, 0.3, corners)) * (2 * math.pi / corners)
     points = [(0.97 * math.cos(angle), 0.97 * math.sin(angle)) for angle in angles]
@@ -93,7 +93,7 @@ def _polygon(draws: Draws, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _star(draws: Draws, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Spikes around a disc: every spike is where two half-planes meet."""
+    """Spikes around a disc; every spike is the intersection of two half-planes."""
     spikes, waist = draws.integer(4, 7), draws.uniform(0.35, 0.55)
     turn = draws.uniform(0, 2 * math.pi)
     field = _disc(x, y, 0, 0, waist, waist)
@@ -109,7 +109,7 @@ def _star(draws: Draws, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _blob(draws: Draws, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A disc whose rim wanders."""
+    """A disc with an irregular outline."""
     wander = clouds(draws, x.shape[1], draws.integer(3, 5), octaves=2) - np.float32(0.5)
     return np.float32(0.45) - x * x - y * y + np.float32(draws.uniform(0.6, 1.3)) * wander
 
@@ -125,7 +125,7 @@ def _crescent(draws: Draws, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _bar(draws: Draws, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A long one with round ends."""
+    """A long bar with round ends."""
     thick = draws.uniform(0.18, 0.3)
     beyond = np.maximum(np.abs(x) - np.float32(0.96 - thick), 0)
     return np.float32(thick * thick) - beyond * beyond - y * y
@@ -137,8 +137,8 @@ def _figure(draws: Draws, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     for _ in range(draws.integer(2, 5)):
         angle, reach = draws.uniform(0, 2 * math.pi), draws.uniform(0.4, 0.65)
         wide, high = draws.uniforms(0.15, 0.32, 2)
-        place = float(_rounded(reach * math.cos(angle))), float(_rounded(reach * math.sin(angle)))
-        field = np.maximum(field, _disc(x, y, *place, wide, high))
+        centre = float(_rounded(reach * math.cos(angle))), float(_rounded(reach * math.sin(angle)))
+        field = np.maximum(field, _disc(x, y, *centre, wide, high))
     return field
 
 

@@ -1,4 +1,4 @@
-"""Surfaces: what objects and backgrounds are covered with."""
+"""Textures of objects and backgrounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Colour = np.ndarray  # (3,) float32, 0 to 255
 
 
 def draw_texture(draws: Draws, size: int, colours: tuple[Colour, Colour]) -> np.ndarray:
-    """A surface (3, size, size) float32 with values about 0 to 255, made of two colours."""
+    """Draw a texture (3, size, size) float32 of two colours, with values of about 0 to 255."""
     pattern = PATTERNS[draws.weighted(_FREQUENCY)](draws, size)
     grain = (clouds(draws, size, 16, octaves=2) - np.float32(0.5)) * np.float32(draws.uniform(0, 60))
     first, second = (colour[:, None, None] for colour in colours)
@@ -26,7 +26,7 @@ def draw_texture(draws: Draws, size: int, colours: tuple[Colour, Colour]) -> np.
 
 
 def draw_colours(draws: Draws, away_from: Colour | None = None) -> tuple[Colour, Colour]:
-    """Two colours. With `away_from`, the first is the one of some that is farthest from it, and the second near it."""
+    """Draw two similar colours. With `away_from`, the first is the farthest from it of four."""
     tries = draws.uniforms(15, 240, (1 if away_from is None else 4, 3)).astype(np.float32)
     if away_from is not None:
         distance = np.abs(tries - away_from).sum(axis=1)
@@ -58,16 +58,16 @@ def _stripes(draws: Draws, size: int) -> np.ndarray:
 
 def _checks(draws: Draws, size: int) -> np.ndarray:
     count = draws.uniform(2, 7)
-    place = np.arange(size, dtype=np.float32) * np.float32(count / size)
-    tile = place.astype(np.int64) % 2
+    position = np.arange(size, dtype=np.float32) * np.float32(count / size)
+    tile = position.astype(np.int64) % 2
     return (tile[:, None] ^ tile[None, :]).astype(np.float32)
 
 
 def _spots(draws: Draws, size: int) -> np.ndarray:
     """Dots in rows."""
     count, radius = draws.uniform(3, 8), draws.uniform(0.2, 0.4)
-    place = np.arange(size, dtype=np.float32) * np.float32(count / size)
-    off = place - place.astype(np.int64) - np.float32(0.5)
+    position = np.arange(size, dtype=np.float32) * np.float32(count / size)
+    off = position - position.astype(np.int64) - np.float32(0.5)
     return (off[:, None] * off[:, None] + off * off < np.float32(radius * radius)).astype(np.float32)
 
 
@@ -77,7 +77,7 @@ def _layers(draws: Draws, size: int) -> np.ndarray:
 
 
 def _position(draws: Draws, size: int) -> np.ndarray:
-    """From 0 to about 1 along some direction."""
+    """Draw a ramp from 0 to about 1 along a random direction."""
     angle = draws.uniform(0, 2 * math.pi)
     along = np.arange(size, dtype=np.float32) * np.float32(1 / size) - np.float32(0.5)
     cosine, sine = (np.float32(round(f(angle), 6)) for f in (math.cos, math.sin))
@@ -85,7 +85,7 @@ def _position(draws: Draws, size: int) -> np.ndarray:
 
 
 def _wave(phase: np.ndarray, hard: bool) -> np.ndarray:
-    """Up and down once a unit, between 0 and 1."""
+    """Compute a wave of period 1 between 0 and 1."""
     fraction = phase - np.floor(phase)
     return (fraction < np.float32(0.5)).astype(np.float32) if hard else np.abs(2 * fraction - 1)
 

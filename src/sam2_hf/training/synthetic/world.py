@@ -1,4 +1,4 @@
-"""The world as a data set: videos and images by their number."""
+"""The synthetic world as a data set: videos and images by their number."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SCENE, _NOISE = 0, 1
 
 
 class SyntheticVideo(AnnotatedVideo):
-    """One video of the world. Its frames are drawn when they are asked for, each independent of the others."""
+    """One video of the world. Each frame is drawn when it is needed, independently of the others."""
 
     def __init__(self, name: str, key: tuple[int, ...], settings: SceneSettings):
         self.name, self.num_frames, self.annotated = name, settings.length, range(settings.length)
@@ -28,11 +28,11 @@ class SyntheticVideo(AnnotatedVideo):
 
     @cached_property
     def scene(self) -> Scene:
-        """What is in it."""
+        """The scene: background, light and objects."""
         return draw_scene(Draws(*self._key, _SCENE), self._settings)
 
     def render(self, frames: Sequence[int]) -> RenderedClip:
-        """Some of its frames, with the masks of all objects and how much of each is seen."""
+        """Draw some frames, with the masks and the visible share of all objects."""
         return render(self.scene, frames, [Draws(*self._key, _NOISE, frame) for frame in frames])
 
     def read(self, frames: Sequence[int]) -> Clip:
@@ -50,14 +50,17 @@ class SyntheticVideos(Sequence[AnnotatedVideo]):
     """The first `count` videos of a world.
 
     Args:
-        count: as many as you like: none is made before it is asked for.
-        seed: another one is another world.
+        count: number of videos; each is drawn when it is needed.
+        seed: of the world.
         split: "train", "validation" and "test" have no video in common.
         size: (height, width) in pixels.
         length: of a video, in frames.
-        objects: the least and the most objects in a video.
+        objects: least and most objects in a video.
         moving: False for images: one frame, many objects.
-        distractors: how probable it is that a moving object looks exactly like the one before.
+        distractors: probability that a moving object has exactly the appearance of the one before.
+
+    Raises:
+        ValueError: for a setting out of range.
     """
 
     def __init__(
