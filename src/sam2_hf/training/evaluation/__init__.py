@@ -1,1 +1,1 @@
-"""Scores of checkpoints: clicks, boxes and tracking."""
+"""Evaluation of checkpoints: clicks, boxes and tracking."""

@@ -1,8 +1,8 @@
-"""How good masks are: region similarity J and contour accuracy F, as DAVIS and SA-V measure them.
+"""Metrics of masks: region similarity J and contour accuracy F, as DAVIS and SA-V measure them.
 
 Source: Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation" (CVPR 2016), and
-the public evaluation code of DAVIS and SA-V for what the paper leaves open: where contours run, and how far apart two
-of them may lie. That an object which reappears is measured by itself is an idea of Ding et al., "MOSEv2" (arXiv
+the public evaluation code of DAVIS and SA-V for what the paper leaves open: the pixels of a contour, and the distance
+that two contours may have. The separate measure of objects that reappear follows Ding et al., "MOSEv2" (arXiv
 2508.05630).
 
 Axes: T frames, N objects, H and W in pixels. Masks are NumPy arrays of bool.
@@ -18,20 +18,25 @@ import numpy as np
 
 from ..data.annotated_video import reappears
 
-# Contours count as the same if they are no farther apart than this share of the image's diagonal.
+# Largest distance at which contours count as equal, as a share of the image's diagonal.
 CONTOUR_TOLERANCE = 0.008
 
 
 def region_similarity(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """J: the IoU of two masks (H, W). Two empty masks agree."""
+    """Compute J, the IoU of two masks (H, W), from 0 to 1; 1 for two empty masks."""
     union = np.count_nonzero(predicted | truth)
     return np.count_nonzero(predicted & truth) / union if union else 1.0
 
 
 def contour_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """F: how well the contours of two masks (H, W) agree, the harmonic mean of precision and recall.
+    """Compute F, the harmonic mean of precision and recall of the contour of a mask.
 
-    Two empty masks agree; an empty one and another do not agree at all.
+    Args:
+        predicted: mask (H, W).
+        truth: mask (H, W).
+
+    Returns:
+        F from 0 to 1: 1 for two empty masks, 0 for an empty mask and another one.
     """
     found, wanted = contour(predicted), contour(truth)
     if not found.any() or not wanted.any():
@@ -43,9 +48,10 @@ def contour_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
 
 
 def contour(mask: np.ndarray) -> np.ndarray:
-    """The contour of a mask (H, W), one pixel wide: pixels that differ from the one to the right, below, or both.
+    """Find the contour of a mask (H, W), one pixel wide.
 
-    Beyond the last row and column, the mask goes on as it is.
+    Its pixels differ from their neighbour to the right, below, or both. Beyond its last row and column, the mask is
+    repeated.
     """
     onwards = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     right, below, both = onwards[:-1, 1:], onwards[1:, :-1], onwards[1:, 1:]
@@ -53,9 +59,9 @@ def contour(mask: np.ndarray) -> np.ndarray:
 
 
 def dilate(mask: np.ndarray, radius: int) -> np.ndarray:
-    """Everything no farther than `radius` pixels from a mask (H, W).
+    """Dilate a mask (H, W) by a disc of `radius` pixels.
 
-    A disc is a stack of rows of different lengths, and dilating by a row is counting along the rows of the mask.
+    A disc is a stack of rows of different lengths, and dilation by a row is a difference of cumulative sums.
     """
     height, width = mask.shape
     counts = np.cumsum(np.pad(mask, ((0, 0), (radius + 1, radius))), axis=1)
@@ -73,10 +79,13 @@ def dilate(mask: np.ndarray, radius: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """How well one object was followed, averaged over the frames that count.
+    """Scores of one tracked object, averaged over the frames that count.
 
     Attributes:
-        region, contour: J and F.
+        video: its name.
+        object_id: in the video, as text.
+        region: J.
+        contour: F.
         visibility: share of these frames in which the object is rightly judged visible or not.
         both_reappearing: J&F of the frames in which the object is visible again after it was hidden; None without such.
     """
@@ -90,13 +99,13 @@ class ObjectScore:
 
     @property
     def both(self) -> float:
-        """J&F."""
+        """J&F, the mean of J and F."""
         return (self.region + self.contour) / 2
 
 
 @dataclass
 class ObjectFrames:
-    """Collects the frames of one object of a video."""
+    """Scores of one object of a video, frame by frame."""
 
     regions: list[float] = field(default_factory=list)
     contours: list[float] = field(default_factory=list)
@@ -104,7 +113,7 @@ class ObjectFrames:
     seen: list[bool] = field(default_factory=list)
 
     def add(self, predicted: np.ndarray, truth: np.ndarray, ignored: np.ndarray | None = None) -> None:
-        """Takes in the next frame, masks (H, W); where `ignored`, the prediction counts as right."""
+        """Add the next frame, masks (H, W); where `ignored`, the prediction counts as right."""
         if ignored is not None:
             predicted = np.where(ignored, truth, predicted)
         self.regions.append(region_similarity(predicted, truth))
@@ -113,7 +122,7 @@ class ObjectFrames:
         self.seen.append(bool(truth.any()))
 
     def score(self, video: str, object_id: object) -> ObjectScore:
-        """The averages."""
+        """Average the frames so far."""
         regions, contours, again = np.array(self.regions), np.array(self.contours), reappears(np.array(self.seen))
         return ObjectScore(
             video,

@@ -1,1 +1,1 @@
-"""The training loop: recipes, the trainer, the optimiser, averages of checkpoints."""
+"""Training loop: recipes, trainer, optimiser, averages of checkpoints."""

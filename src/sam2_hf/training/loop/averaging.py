@@ -1,7 +1,7 @@
-"""The mean of what several stages have learnt.
+"""Means of the weights of several stages.
 
-Stages that go on from one another, each at a learning rate that falls to zero, end in different places of one valley.
-The middle between them is often better than any of them, and costs nothing to run.
+Consecutive stages, each with a learning rate that falls to zero, end in different points of one basin of the loss.
+Their mean is often better than any of them.
 
 Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization" (arXiv 1803.05407);
 Wortsman et al., "Model soups" (arXiv 2203.05482).
@@ -17,11 +17,16 @@ from safetensors.torch import load_file
 
 
 def average_weights(folders: Sequence[str | Path]) -> dict[str, torch.Tensor]:
-    """The mean, weight by weight, of the `model.safetensors` in each folder, in float32.
+    """Average the `model.safetensors` of several folders, weight by weight.
 
-    A folder that is named more than once counts as often.
+    Args:
+        folders: of checkpoints. A folder that is named more than once counts as often.
 
-    Raises a `ValueError` if one folder's weights have other names or shapes than those of the first.
+    Returns:
+        Weights by name, float32.
+
+    Raises:
+        ValueError: if weights have other names or shapes than those of the first folder.
     """
     total: dict[str, torch.Tensor] = {}
     for folder in folders:

@@ -17,13 +17,15 @@ from torch.optim import AdamW, Muon, Optimizer
 class MuonWithAdamW(Optimizer):
     """Steps the weights of linear layers with Muon, everything else with AdamW.
 
-    For narrow models that start from nothing, which learn more from every example this way; what was measured is in
-    `docs/training.md`. Biases, norms and embeddings are not decayed.
+    Narrow models with random weights learn more from every example this way; `docs/training.md` has figures. Biases,
+    norms and embeddings are not decayed.
 
     Args:
-        model: whose parameters learn, as far as they are not frozen.
-        lr, weight_decay: of both.
-        betas, eps: of AdamW.
+        model: the model; frozen parameters are left out.
+        lr: of both.
+        weight_decay: of both.
+        betas: of AdamW.
+        eps: of AdamW.
     """
 
     def __init__(
@@ -50,14 +52,14 @@ class MuonWithAdamW(Optimizer):
         if decayed:
             self.parts.append(AdamW(decayed, lr=lr, betas=betas, eps=eps))
         super().__init__([{"params": group["params"]} for group in self._groups()], {})
-        # The very groups of the parts: who changes a learning rate here changes it there.
+        # The same objects as the groups of the parts: a learning rate that is changed here changes there.
         self.param_groups = self._groups()
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for part in self.parts for group in part.param_groups]
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Gives a group to the part whose settings it has, as one has that was split off a group of that part."""
+        """Add a group to the part whose settings it has, as a group has that was split off a group of that part."""
         part = next((part for part in self.parts if set(part.defaults) <= set(param_group)), None)
         if part is None:
             super().add_param_group(param_group)  # as `Optimizer` sets itself up, with parameters alone
@@ -67,7 +69,7 @@ class MuonWithAdamW(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of each part."""
+        """Step each part."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -77,11 +79,11 @@ class MuonWithAdamW(Optimizer):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of the parts."""
+        """Return the states of the parts."""
         return {"parts": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the states of the parts."""
+        """Restore the states of the parts."""
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self.param_groups = self._groups()

@@ -1,4 +1,4 @@
-"""From a recipe to a trained model in a folder."""
+"""Runs a recipe: trains its stages and writes the finished model to a folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .averaging import average_weights
 from .recipe import AugmentationRecipe, DataRecipe, ModelRecipe, Recipe, StageRecipe
 from .trainer import Sam2Trainer, clip_metrics
 
-# What `Sam2VideoForTraining` needs of the training arguments, unless a recipe says otherwise.
+# Training arguments that `Sam2VideoForTraining` needs, unless a recipe has others.
 _ARGUMENTS: dict[str, Any] = {
     "remove_unused_columns": False,
     "label_names": ["labels"],
@@ -42,13 +42,22 @@ _ARGUMENTS: dict[str, Any] = {
 
 
 def train(recipe: Recipe, output: str | Path, resume: bool = False) -> Path:
-    """Goes through all stages of a recipe; returns the folder of the finished model, `output`/model.
+    """Train all stages of a recipe.
 
-    Every stage writes checkpoints and its finished model to a folder of its name. With `resume`, stages that are
-    finished are passed over, and one that was broken off goes on from its last checkpoint. The finished model is a
-    checkpoint of `Sam2VideoModel` with its processor, for `from_pretrained`.
+    Every stage writes checkpoints and its finished model to a folder of its name. The finished model is a checkpoint of
+    `Sam2VideoModel` with its processor, for `from_pretrained`.
 
-    Raises a `FileExistsError` if a stage has been run already, and `resume` is not given.
+    Args:
+        recipe: from `load_recipe`.
+        output: the folder to write.
+        resume: whether to skip finished stages and to continue an interrupted one from its last checkpoint.
+
+    Returns:
+        The folder of the finished model, `output`/model.
+
+    Raises:
+        FileExistsError: if a stage was run already, and `resume` is not set.
+        ValueError: if data, options or stages do not fit together.
     """
     from accelerate import PartialState
 
@@ -85,7 +94,7 @@ def train(recipe: Recipe, output: str | Path, resume: bool = False) -> Path:
 def export(
     model: Sam2VideoModel, processor: Sam2VideoProcessor, folder: str | Path, half_precision: bool = False
 ) -> None:
-    """Saves a model with its processor. Half the size in float16, it still loads as float32 unless asked otherwise."""
+    """Save a model with its processor, optionally in float16; it still loads as float32 by default."""
     if half_precision:
         model = model.to(torch.float16)
     model.save_pretrained(folder)
@@ -98,7 +107,7 @@ def export(
 
 
 def _start(recipe: Recipe) -> tuple[Sam2VideoForTraining, Sam2VideoProcessor]:
-    """The model before the first stage."""
+    """Build the model before the first stage, and its processor."""
     source: ModelRecipe = recipe.model
     if source.checkpoint is not None:
         local = Path(recipe.folder, source.checkpoint)
@@ -113,15 +122,15 @@ def _start(recipe: Recipe) -> tuple[Sam2VideoForTraining, Sam2VideoProcessor]:
 
 @torch.no_grad()
 def _shift_object_score(model: Sam2VideoModel, shift: float) -> None:
-    """Makes the model readier, or less ready, to hold objects for present."""
+    """Add to the logit of the object score: above 0, more objects count as visible."""
     model.mask_decoder.pred_obj_score_head.proj_out.bias.add_(shift)
 
 
 def _resized_config(full: Sam2VideoConfig, size: int | None) -> Sam2VideoConfig:
-    """The configuration for another input size; None leaves it as it is.
+    """Change the configuration to another input size; None leaves it as it is.
 
-    Windows grow no larger than their maps: what would fill them up takes part in attention, which costs time and is
-    not so at full size.
+    Windows are no larger than their maps: padding would take part in attention, which costs time and does not happen
+    at full size.
     """
     if size is None:
         return full
@@ -136,7 +145,7 @@ def _resized_config(full: Sam2VideoConfig, size: int | None) -> Sam2VideoConfig:
 def _with_config(
     model: Sam2VideoForTraining, processor: Sam2VideoProcessor, config: Sam2VideoConfig
 ) -> tuple[Sam2VideoForTraining, Sam2VideoProcessor]:
-    """The same weights and the same settings for another input size; the same objects where the size is theirs."""
+    """Change model and processor to another input size, with the same weights; unchanged where the size is theirs."""
     if config.image_size != model.config.image_size:
         resized = Sam2VideoForTraining(config)
         resized.load_state_dict(model.state_dict())
@@ -148,7 +157,7 @@ def _with_config(
 
 
 def _resized(image_processor: Sam2ImageProcessor, config: Sam2VideoConfig) -> Sam2ImageProcessor:
-    """The settings of a processor for the input size of a model, and for its masks, a quarter of that."""
+    """Change a processor to the input size of a model, and its masks to a quarter of that."""
     height, width = _input_size(config)
     sizes = {
         "size": {"height": height, "width": width},
@@ -158,7 +167,7 @@ def _resized(image_processor: Sam2ImageProcessor, config: Sam2VideoConfig) -> Sa
 
 
 def _input_size(config: Sam2VideoConfig) -> tuple[int, int]:
-    """Height and width in pixels."""
+    """Return height and width in pixels."""
     height, width = config.vision_config.backbone_config.image_size
     return height, width
 
@@ -171,7 +180,7 @@ def _run_stage(
     folder: Path,
     resume: bool,
 ) -> Sam2VideoForTraining:
-    """Trains; leaves the finished model in the folder, beside the log and the last checkpoints."""
+    """Train one stage; the folder then holds the model, the log and the last checkpoints."""
     model.interaction = stage.interaction
     model.loss_weights = stage.loss
     if stage.evaluation is not None:
@@ -191,7 +200,7 @@ def _run_stage(
 
 
 def _learner(model: Sam2VideoForTraining, stage: StageRecipe) -> nn.Module:
-    """What the trainer trains: the model, or what is put around it for a stage."""
+    """Wrap the model as the stage needs it."""
     if stage.lora:
         return add_lora(model, **vars(stage.lora))
     if stage.pixel_affinity:
@@ -205,11 +214,11 @@ def _trainer(
     image_processor = processor.image_processor
     evaluation = stage.evaluation
     if evaluation is not None:
-        # Batches that are evaluated are joined, and so must be alike.
+        # Evaluation concatenates batches, which therefore have one shape.
         collator = ClipCollator(image_processor, stage.clips.max_objects)
     else:
         collator = ClipCollator(image_processor)
-    # `TrainingArguments` refuses bfloat16 on a CPU that it was not told to use.
+    # `TrainingArguments` refuses bfloat16 on a CPU without this argument.
     device = {"use_cpu": not torch.accelerator.is_available()}
     given = {"seed": seed, **_ARGUMENTS, **device, **stage.arguments}
     arguments = TrainingArguments(output_dir=str(folder), **given)
@@ -229,7 +238,11 @@ def _trainer(
 def _training_data(
     stage: StageRecipe, image_processor: Sam2ImageProcessor, seed: int, arguments: TrainingArguments
 ) -> ClipDataset | ClipsAndImages:
-    """What a stage learns from. Raises a `ValueError` where clips and images would come into one batch."""
+    """Open the data of a stage.
+
+    Raises:
+        ValueError: if clips and images could come into one batch.
+    """
     size = (image_processor.size["height"], image_processor.size["width"])
 
     def augmentation(recipe: AugmentationRecipe | None) -> Compose | None:

@@ -1,6 +1,6 @@
 """`Sam2Trainer`: the standard `Trainer` with the terms of the loss in its log, and a learning rate for each part.
 
-The plain `Trainer` trains the models just as well.
+The plain `Trainer` trains the models as well.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from .muon import MuonWithAdamW
 class Sam2Trainer(Trainer):
     """Trains `Sam2VideoForTraining` and `Sam2Model`.
 
-    Args:
-        learning_rates: for parts of the model, such as {"vision_encoder": 3e-6}, other peak rates than that of the
-            training arguments. All follow the same schedule.
-        muon: step matrices with Muon instead of the optimizer that the training arguments name; see `MuonWithAdamW`.
-        args, kwargs: as `Trainer`.
-
     Beside "loss", the log holds its terms without their weights: "loss_focal", "loss_dice", "loss_iou" and
     "loss_object_score", each averaged over the steps since the last entry, on the process that writes the log.
+
+    Args:
+        args: as `Trainer`.
+        learning_rates: peak rates of parts of the model, such as {"vision_encoder": 3e-6}, in place of that of the
+            training arguments. All follow the same schedule.
+        muon: whether to step matrices with Muon instead of the optimizer of the training arguments; see
+            `MuonWithAdamW`.
+        kwargs: as `Trainer`.
     """
 
     optimizer: torch.optim.Optimizer | None
@@ -41,7 +43,7 @@ class Sam2Trainer(Trainer):
         self._terms: dict[str, list[Tensor]] = defaultdict(list)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The optimizer of `Trainer`, with groups of their own for parts that have a learning rate of their own."""
+        """Create the optimizer of `Trainer`, with separate groups for parts that have a learning rate of their own."""
         is_new = self.optimizer is None
         if is_new and self.muon:
             args = self.args
@@ -70,7 +72,7 @@ class Sam2Trainer(Trainer):
 
 
 def _split_off(optimizer: torch.optim.Optimizer, part: str, rate: float, names: dict[int, str]) -> None:
-    """Moves the parameters of a part into groups with another learning rate."""
+    """Move the parameters of a part into groups with another learning rate."""
     found = False
     for group in list(optimizer.param_groups):
         is_inside = [f".{part}." in f".{names[id(parameter)]}." for parameter in group["params"]]
@@ -86,10 +88,14 @@ def _split_off(optimizer: torch.optim.Optimizer, part: str, rate: float, names: 
 
 
 def clip_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """For `compute_metrics`: what `Sam2VideoForTraining` did to evaluation clips, averaged over objects and frames.
+    """Average the results of `Sam2VideoForTraining` on evaluation clips, for `compute_metrics`.
 
-    "mean_iou" is the IoU of the masks at the decoder's resolution, "visibility" how often an object was rightly judged
-    present or absent. Batches must have equally many objects; see `ClipCollator.num_objects`.
+    Args:
+        prediction: outputs of all clips; batches have equally many objects, see `ClipCollator.num_objects`.
+
+    Returns:
+        "mean_iou", the IoU of the masks at the decoder's resolution, and "visibility", the share of objects and frames
+        that are rightly judged visible or not.
     """
     _, ious, right = prediction.predictions
     counted = np.asarray(ious) != IGNORED_LABEL
