@@ -81,7 +81,7 @@ class Sam2VideoProcessor(Sam2Processor):
         torch_dtype: torch.dtype | str | None = None,
         retention: Retention | None = None,
     ) -> Sam2VideoInferenceSession:
-        """Opens a session. Nothing is decoded but the first frame.
+        """Open a session. Nothing is decoded but the first frame.
 
         Args:
             video: a path, folder, list, array, generator, camera or address, see `open_video`; None for a stream
@@ -95,7 +95,12 @@ class Sam2VideoProcessor(Sam2Processor):
             torch_dtype: the former name of `dtype`.
             retention: "everything" or "readable", see `Sam2VideoInferenceSession`.
 
-        Raises what `open_video` raises, and `ValueError` for settings that mean nothing.
+        Returns:
+            The session, without objects.
+
+        Raises:
+            ValueError: settings that mean nothing.
+            Exception: what `open_video` raises.
         """
         processor = (
             self.image_processor if self._video_processor is None else self._video_processor.to_image_processor()
@@ -129,7 +134,7 @@ class Sam2VideoProcessor(Sam2Processor):
         original_size: Any = None,
         clear_old_inputs: bool = True,
     ) -> Sam2VideoInferenceSession:
-        """Gives objects prompts on a frame; the model segments them when it next meets the frame.
+        """Give objects prompts on a frame; the model segments them when it next meets the frame.
 
         Args:
             inference_session: the session, which is returned.
@@ -144,7 +149,11 @@ class Sam2VideoProcessor(Sam2Processor):
             original_size: (height, width) of a stream's frames in pixels, once.
             clear_old_inputs: whether the objects' former points on the frame are replaced; else points are added.
 
-        Raises `ValueError`, `IndexError` or `TypeError`; the session is then as it was.
+        Returns:
+            The session.
+
+        Raises:
+            ValueError, IndexError, TypeError: names the argument; the session is then as it was.
         """
         if not isinstance(inference_session, Sam2VideoInferenceSession):
             kind = type(inference_session).__name__

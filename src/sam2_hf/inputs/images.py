@@ -42,7 +42,12 @@ _NEGATIVE_LIMIT = -0.5  # below it an image has been normalised already
 
 
 class LoadedImage(NamedTuple):
-    """pixels: (channels, height, width), uint8 or float32. white: the pixel value that means white."""
+    """An image as it was read.
+
+    Attributes:
+        pixels: (channels, height, width), uint8 or float32.
+        white: the pixel value that means white.
+    """
 
     pixels: torch.Tensor
     white: float
@@ -126,7 +131,19 @@ def read_pixels(
 
 
 def read_label_maps(maps: Any, name: str, device: str | torch.device | None = None) -> list[torch.Tensor]:
-    """Segmentation maps, (height, width) of class or object indices, as int64. Palettes are read as indices."""
+    """Read segmentation maps, (height, width) of class or object indices. Palettes are read as indices.
+
+    Args:
+        maps: one map, several or nested, as images, arrays, tensors or file names.
+        name: what an error calls them.
+        device: where to put them; by default they stay where they are.
+
+    Returns:
+        Each map, (height, width) int64.
+
+    Raises:
+        TypeError, ValueError: naming the map that cannot be read.
+    """
     result = []
     for position, item in _flatten(maps, name, ndim=2):
         labels, _ = _load(item, position, convert_rgb=False)
@@ -146,6 +163,17 @@ def resize(
 
     On the CPU uint8 goes through torch's fixed-point kernel, as torchvision does and within a grey level of what
     Pillow gives; elsewhere through float32. Nearest keeps every dtype.
+
+    Args:
+        pixels: (channels, height, width).
+        size: (height, width) in pixels.
+        resample: 0 nearest, 2 bilinear, 3 bicubic.
+
+    Returns:
+        (channels, *size), uint8 or float32.
+
+    Raises:
+        ValueError: another `resample`.
     """
     if pixels.shape[-2:] == size:
         return pixels
@@ -163,7 +191,15 @@ def resize(
 
 
 def resize_nearest(values: torch.Tensor, size: Size) -> torch.Tensor:
-    """Resize (..., height, width) of any dtype to `size` by the pixel under each new pixel's centre."""
+    """Resize by the pixel under each new pixel's centre.
+
+    Args:
+        values: (..., height, width) of any dtype.
+        size: (height, width) in pixels.
+
+    Returns:
+        (..., *size), of the same dtype.
+    """
     rows, columns = (
         (2 * torch.arange(new, device=values.device) + 1) * old // (2 * new)
         for new, old in zip(size, values.shape[-2:], strict=True)
@@ -174,10 +210,16 @@ def resize_nearest(values: torch.Tensor, size: Size) -> torch.Tensor:
 def write_normalised(
     out: torch.Tensor, image: LoadedImage, rescale_factor: float | None, mean: Sequence[float], std: Sequence[float]
 ) -> None:
-    """Fill `out`, (channels, height, width) float32, with ``(grey level * rescale_factor - mean) / std``.
+    """Write ``(grey level * rescale_factor - mean) / std`` of an image.
 
-    A grey image fills every channel. With `rescale_factor` None the values are taken as they are, 16-bit ones as
-    grey levels. One conversion, one multiplication, one addition: the constants are folded beforehand.
+    One conversion, one multiplication, one addition: the constants are folded beforehand.
+
+    Args:
+        out: (channels, height, width) float32, which is filled. A grey image fills every channel.
+        image: of the same height and width.
+        rescale_factor: None takes the values as they are, 16-bit ones as grey levels.
+        mean: of each channel, after rescaling.
+        std: the same.
     """
     if rescale_factor is not None:
         gain = 255 / image.white * rescale_factor

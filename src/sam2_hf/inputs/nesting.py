@@ -15,13 +15,18 @@ from .plain_values import plain_array, plain_tensor
 
 
 class Layout(NamedTuple):
-    """How an argument is nested: images, objects, and entries of `width` numbers (single numbers where None).
+    """How an argument is nested: images, objects, and entries of numbers.
 
-    With `one_entry` the level of entries is left out, as each object has at most one.
+    Attributes:
+        name: of the argument.
+        levels: what each level of nesting enumerates.
+        width: numbers of an entry; None for single numbers.
+        example: of the nesting, for errors.
+        one_entry: whether the level of entries is left out, as each object has at most one.
     """
 
     name: str
-    levels: tuple[str, ...]  # what each level of nesting enumerates
+    levels: tuple[str, ...]
     width: int | None
     example: str
     one_entry: bool = False
@@ -31,7 +36,14 @@ class Layout(NamedTuple):
         return len(self.levels)
 
     def spell(self, image: int, index: int, entry: int, number: int = 0) -> str:
-        """An index of the padded rectangle as the caller would write it."""
+        """Write an index of the padded rectangle as the caller would.
+
+        Args:
+            image: its number.
+            index: of the object.
+            entry: of the point, label or box.
+            number: of the coordinate.
+        """
         indices = [image, index]
         indices += [] if self.one_entry else [entry]
         indices += [] if self.width is None else [number]
@@ -50,6 +62,11 @@ def pad_nested(value: Any, layout: Layout, pad_value: float) -> Padded:
     """Check the nesting of one argument and pad it.
 
     None and empty lists stand for an image without objects or an object without entries.
+
+    Args:
+        value: nested lists, tuples, arrays and tensors.
+        layout: how they must be nested.
+        pad_value: what is put where there is nothing.
 
     Raises:
         TypeError: something that is no number, list, array or tensor.
@@ -70,14 +87,29 @@ def pad_nested(value: Any, layout: Layout, pad_value: float) -> Padded:
 
 
 def widen(padded: Padded, objects: int, pad_value: float) -> Padded:
-    """The same with room for `objects` objects in every image."""
+    """Pad to a number of objects.
+
+    Args:
+        padded: with at most that many.
+        objects: in every image afterwards.
+        pad_value: what is put where there is nothing.
+    """
     missing = objects - padded.values.shape[1]
     values = np.pad(padded.values, [(0, 0), (0, missing), (0, 0), (0, 0)], constant_values=pad_value)
     return padded._replace(values=values, entries=np.pad(padded.entries, [(0, 0), (0, missing)]))
 
 
 def to_plain(value: Any, name: str) -> Any:
-    """Tensors and rectangular lists as arrays, tuples as lists, in new lists; what holds no numbers is refused."""
+    """Make tensors and rectangular lists arrays, and tuples lists; the lists are new.
+
+    Args:
+        value: nested lists, tuples, arrays and tensors.
+        name: what an error calls it.
+
+    Raises:
+        TypeError: what holds no numbers.
+        ValueError: an int that no float can hold, or a list that contains itself.
+    """
     return _to_plain(value, name, ())
 
 
@@ -140,7 +172,15 @@ def _holds_only_numbers(value: list[Any] | tuple[Any, ...]) -> bool:
 
 
 def number_depths(value: Any, level: int = 0) -> set[int]:
-    """At which depths of nesting numbers stand. Right nesting has one; nothing but empty lists has none."""
+    """Find the depths of nesting at which numbers stand.
+
+    Args:
+        value: as `to_plain` gives it.
+        level: the depth of the value itself.
+
+    Returns:
+        One depth where the nesting is even, none where there are but empty lists.
+    """
     if value is None:
         return set()
     if isinstance(value, np.ndarray):
@@ -151,7 +191,7 @@ def number_depths(value: Any, level: int = 0) -> set[int]:
 
 
 def spell(name: str, indices: Sequence[int]) -> str:
-    """``name[0][1]``, as the position is written in Python."""
+    """Write a position as Python does, ``name[0][1]``."""
     return name + "".join(f"[{index}]" for index in indices)
 
 

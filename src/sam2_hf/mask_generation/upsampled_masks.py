@@ -32,7 +32,9 @@ _PIXELS_AT_ONCE = 2**25  # bounds the memory of the plain way
 class UpsampledLogits(NamedTuple):
     """Logits of which the width is resized, and the height only by definition.
 
-    columns: (masks, low-resolution height, width), float32. height: full height, in pixels.
+    Attributes:
+        columns: (masks, low-resolution height, width), float32.
+        height: full height, in pixels.
     """
 
     columns: torch.Tensor
@@ -52,7 +54,12 @@ class Switches(NamedTuple):
 
 
 def upsample(logits: torch.Tensor, size: tuple[int, int]) -> UpsampledLogits:
-    """Prepare (masks, height, width) logits for thresholding at `size`, (height, width) in pixels."""
+    """Prepare logits for thresholding at another size.
+
+    Args:
+        logits: (masks, height, width).
+        size: (height, width) in pixels.
+    """
     height, width = size
     if len(logits) == 0:
         return UpsampledLogits(logits.new_zeros(0, logits.shape[1], width, dtype=torch.float32), height)
@@ -61,7 +68,15 @@ def upsample(logits: torch.Tensor, size: tuple[int, int]) -> UpsampledLogits:
 
 
 def find_switches(logits: UpsampledLogits, threshold: float) -> Switches | None:
-    """Where the columns of the masks ``upsampled logits > threshold`` switch; None where the plain way is cheaper."""
+    """Find where the columns of the masks ``upsampled logits > threshold`` switch.
+
+    Args:
+        logits: of all masks.
+        threshold: in logits.
+
+    Returns:
+        The switches; None where so many columns switch that the plain way is cheaper.
+    """
     columns, height = logits
     _, low_height, width = columns.shape
     above = F.pad(columns > threshold, (0, 0, 1, 1))
@@ -89,14 +104,30 @@ def find_switches(logits: UpsampledLogits, threshold: float) -> Switches | None:
 
 
 def cut(logits: UpsampledLogits, threshold: float) -> Iterator[torch.Tensor]:
-    """The plain way: the masks ``upsampled logits > threshold`` in pixels, (some masks, height, width) at a time."""
+    """Make the masks ``upsampled logits > threshold`` in pixels: the plain way.
+
+    Args:
+        logits: of all masks.
+        threshold: in logits.
+
+    Yields:
+        (some masks, height, width) bool at a time.
+    """
     width = logits.columns.shape[2]
     for part in logits.columns.split(max(1, _PIXELS_AT_ONCE // (logits.height * width))):
         yield F.interpolate(part[:, None], (logits.height, width), mode="bilinear")[:, 0] > threshold
 
 
 def areas(logits: UpsampledLogits, threshold: float) -> torch.Tensor:
-    """Pixels of each of the masks ``upsampled logits > threshold``: (masks,), int64."""
+    """Count the pixels of each of the masks ``upsampled logits > threshold``.
+
+    Args:
+        logits: of all masks.
+        threshold: in logits.
+
+    Returns:
+        (masks,), int64.
+    """
     total = logits.columns.new_zeros(len(logits.columns), dtype=torch.int64)
     switches = find_switches(logits, threshold)
     if switches is None:
@@ -106,7 +137,16 @@ def areas(logits: UpsampledLogits, threshold: float) -> torch.Tensor:
 
 
 def stability(logits: UpsampledLogits, threshold: float, offset: float) -> torch.Tensor:
-    """`masks.stability_score` of the upsampled logits: (masks,), float32."""
+    """Compute `masks.stability_score` of the upsampled logits.
+
+    Args:
+        logits: of all masks.
+        threshold: in logits.
+        offset: in logits.
+
+    Returns:
+        (masks,), float32.
+    """
     inner, outer = areas(logits, threshold + offset), areas(logits, threshold - offset)
     return stability_of_areas(inner, outer)
 
@@ -114,13 +154,16 @@ def stability(logits: UpsampledLogits, threshold: float, offset: float) -> torch
 def encode(
     logits: UpsampledLogits, threshold: float, image_size: tuple[int, int], offset: tuple[int, int]
 ) -> list[np.ndarray]:
-    """`rle.mask_run_lengths` of the masks ``upsampled logits > threshold``, placed in an image.
+    """Compute `rle.mask_run_lengths` of the masks ``upsampled logits > threshold``, placed in an image.
 
     Args:
         logits: of a part of the image.
         threshold: in logits.
         image_size: (height, width) of the image, in pixels.
         offset: (top, left) of the part.
+
+    Returns:
+        The counts of each mask.
     """
     switches = find_switches(logits, threshold)
     if switches is None:

@@ -12,7 +12,7 @@ from ..sizes import Size
 
 
 def mask_to_box(masks: torch.Tensor) -> torch.Tensor:
-    """The tight box around each mask.
+    """Find the tight box around each mask.
 
     Args:
         masks: (..., height, width), bool.
@@ -64,7 +64,7 @@ def nms(
     iou_threshold: float,
     categories: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Greedy non-maximum suppression: the best box stays, all that overlap it too much go, and so on.
+    """Suppress boxes greedily: the best box stays, all that overlap it too much go, and so on.
 
     Boxes span from (left, top) to (right, bottom), as in torchvision. Where two boxes have no area, as those of
     masks one pixel wide have not, they are compared with right and bottom taken as inclusive pixel indices:
@@ -78,6 +78,9 @@ def nms(
 
     Returns:
         Indices of the boxes that stay, int64, by descending score, on the device of `boxes`.
+
+    Raises:
+        ValueError: shapes that do not match.
     """
     if boxes.ndim != 2 or boxes.shape[-1] != 4 or scores.shape != boxes.shape[:1]:
         raise ValueError(

@@ -117,8 +117,17 @@ def remove_sprinkles(
 ) -> torch.Tensor:
     """Make background of each 8-connected part of the foreground that has at most `max_area` pixels.
 
-    The counterpart of `fill_holes`: removed logits become ``threshold - margin``. With `keep_largest`, a mask
-    that is nothing but sprinkles keeps its largest one.
+    The counterpart of `fill_holes`.
+
+    Args:
+        masks: (..., height, width), bool, or logits, whose foreground is what is above `threshold`.
+        max_area: in pixels of the masks as given. Nothing is removed at 0 or below.
+        threshold: where the foreground of logits starts.
+        margin: removed logits become ``threshold - margin``.
+        keep_largest: whether a mask that is nothing but sprinkles keeps its largest one.
+
+    Returns:
+        The masks without them; the input is not changed.
     """
     if max_area <= 0:
         return masks

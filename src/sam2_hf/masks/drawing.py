@@ -17,7 +17,11 @@ _BOX: Colour = (241, 196, 15)
 
 
 def palette(count: int) -> list[Colour]:
-    """`count` colours of which any neighbours are easy to tell apart; the first ones do not depend on `count`."""
+    """Make colours of which any neighbours are easy to tell apart.
+
+    Args:
+        count: how many; the first ones do not depend on it.
+    """
     golden = (5**0.5 - 1) / 2  # steps by the golden ratio spread hues evenly however many there are
     shades = (colorsys.hsv_to_rgb((0.58 + i * golden) % 1, 0.85 - 0.3 * (i % 2), 0.95) for i in range(count))
     return [(round(r * 255), round(g * 255), round(b * 255)) for r, g, b in shades]
@@ -30,7 +34,7 @@ def overlay_masks(
     opacity: float = 0.5,
     outline: bool = True,
 ) -> Image.Image:
-    """A copy of `image` with each mask laid over it in a colour of its own.
+    """Lay each mask over a copy of an image, in a colour of its own.
 
     Args:
         image: the image, width W and height H.
@@ -66,10 +70,19 @@ def draw_prompts(
     labels: Iterable[int] | None = None,
     boxes: Iterable[Sequence[float]] = (),
 ) -> Image.Image:
-    """A copy of `image` with clicks as discs (green positive, red negative) and boxes as frames.
+    """Draw clicks as discs (green positive, red negative) and boxes as frames onto a copy of an image.
 
-    Points are (x, y) and boxes (x_min, y_min, x_max, y_max), in pixels. Without `labels` every point is positive;
-    points with a label other than 1 and 0 are padding and not drawn.
+    Args:
+        image: of any mode.
+        points: (x, y) in pixels.
+        labels: 1 positive, 0 negative; others are not drawn. Without them every point is positive.
+        boxes: (x_min, y_min, x_max, y_max) in pixels.
+
+    Returns:
+        The copy, RGB.
+
+    Raises:
+        ValueError: not as many labels as points.
     """
     drawn = image.convert("RGB")
     draw = ImageDraw.Draw(drawn)

@@ -24,10 +24,12 @@ _SUPPRESSION = 10.0  # logits of an object that loses a pixel to another one go 
 class MaskRestorer(NamedTuple):
     """How low-resolution logits become masks of an image.
 
-    mask_threshold: the logit above which a pixel belongs to the object.
-    binarize: give bool masks, else logits in the dtype they came in.
-    max_hole_area, max_sprinkle_area: holes and specks of at most this many pixels of the finished masks go.
-    exclusive: give each pixel to the object whose logit is highest there.
+    Attributes:
+        mask_threshold: the logit above which a pixel belongs to the object.
+        binarize: give bool masks, else logits in the dtype they came in.
+        max_hole_area: holes of at most this many pixels of the finished masks go.
+        max_sprinkle_area: the same for islands.
+        exclusive: give each pixel to the object whose logit is highest there.
     """
 
     mask_threshold: float = 0.0
@@ -37,13 +39,17 @@ class MaskRestorer(NamedTuple):
     exclusive: bool = False
 
     def __call__(self, masks: Any, original_sizes: Any) -> list[torch.Tensor]:
-        """(images, objects, masks, h, w), or a list of (objects, masks, h, w), to masks of each image.
+        """Bring masks to the size of their images.
 
         Boolean masks count as 0 and 1 and are cut at one half, whatever the threshold.
 
         Args:
-            masks: tensors or arrays, floating or bool.
+            masks: (images, objects, masks, h, w), or a list of (objects, masks, h, w); tensors or arrays, floating or
+                bool.
             original_sizes: (height, width) of each image.
+
+        Returns:
+            For each image (objects, masks, height, width).
 
         Raises:
             TypeError, ValueError: masks of another kind or rank, or not as many as sizes.

@@ -50,9 +50,20 @@ def mask_to_rle(
 def mask_run_lengths(
     masks: torch.Tensor, size: tuple[int, int] | None = None, offset: tuple[int, int] = (0, 0)
 ) -> list[np.ndarray]:
-    """The ``counts`` of `mask_to_rle` as int32 arrays on the CPU: a tenth of the memory of a list of ints.
+    """Compute the ``counts`` of `mask_to_rle` as arrays, which take a tenth of the memory of a list of ints.
 
     Only run boundaries leave the device of the masks, in one copy.
+
+    Args:
+        masks: see `mask_to_rle`.
+        size: see there.
+        offset: see there.
+
+    Returns:
+        The counts of each mask, int32 on the CPU.
+
+    Raises:
+        ValueError: see there.
     """
     if masks.ndim != 3:
         raise ValueError(f"masks must be (masks, height, width), got shape {tuple(masks.shape)}")
@@ -73,7 +84,7 @@ def mask_run_lengths(
 
 
 def run_lengths(mask: torch.Tensor, position: torch.Tensor, masks: int, size: tuple[int, int]) -> list[np.ndarray]:
-    """Run lengths from the positions where masks switch between background and foreground.
+    """Compute run lengths from the positions where masks switch between background and foreground.
 
     Args:
         mask: (switches,), which mask switches, in any order.
@@ -114,12 +125,12 @@ def rle_to_mask(rle: Mapping[str, Any]) -> torch.Tensor:
 
 
 def rle_area(rle: Mapping[str, Any]) -> int:
-    """Number of pixels set."""
+    """Count the pixels that are set."""
     return int(_counts(rle)[1::2].sum())
 
 
 def rle_to_box(rle: Mapping[str, Any]) -> tuple[int, int, int, int]:
-    """The box (left, top, right, bottom) of the mask, inclusive pixel indices; zeros for an empty mask."""
+    """Find the box (left, top, right, bottom) of the mask, inclusive pixel indices; zeros for an empty mask."""
     height = rle["size"][0]
     ends = np.cumsum(_counts(rle), dtype=np.int64)
     starts, stops = ends[:-1:2], ends[1::2]
@@ -135,12 +146,12 @@ def rle_to_box(rle: Mapping[str, Any]) -> tuple[int, int, int, int]:
 
 
 def compress_rle(rle: Mapping[str, Any]) -> Rle:
-    """The RLE with its counts as a string, as pycocotools writes it (there as bytes; here JSON can hold it)."""
+    """Write the counts as a string, as pycocotools does (there as bytes; here JSON can hold it)."""
     return {"size": list(rle["size"]), "counts": encode_counts(_counts(rle))}
 
 
 def decompress_rle(rle: Mapping[str, Any]) -> Rle:
-    """The RLE with its counts as a list of ints, whichever way they were."""
+    """Write the counts as a list of ints, whichever way they were."""
     return {"size": list(rle["size"]), "counts": _counts(rle).tolist()}
 
 
@@ -150,7 +161,7 @@ def _counts(rle: Mapping[str, Any]) -> np.ndarray:
 
 
 def encode_counts(counts: Sequence[int] | np.ndarray) -> str:
-    """Run lengths as a COCO string.
+    """Write run lengths as a COCO string.
 
     From the fourth on, a count is written as its difference to the one before the last; each number in groups of
     five bits, lowest first, as one character from "0" on, with a sixth bit set when more follow. The highest bit
@@ -168,7 +179,7 @@ def encode_counts(counts: Sequence[int] | np.ndarray) -> str:
 
 
 def decode_counts(text: str | bytes) -> np.ndarray:
-    """Run lengths from a COCO string, the reverse of `encode_counts`.
+    """Read run lengths from a COCO string, the reverse of `encode_counts`.
 
     Raises:
         ValueError: when the string has characters that the encoding does not use, or stops inside a number.
