@@ -7,6 +7,7 @@ import re
 import shlex
 
 import pytest
+import torch
 from pages import PAGES, ROOT, blocks, furnish, run
 from PIL import Image
 
@@ -42,11 +43,14 @@ def test_python_on_the_page_runs(page, reader):
 
 def test_the_readme_gives_what_its_comments_say(reader):
     names = reader("README.md")
-    assert names["best"].shape == (700, 900) and names["best"].dtype == names["masks"].dtype
+    assert names["best"].shape == (700, 900) and names["best"].dtype == torch.bool
+    assert names["result"].masks.shape == (1, 700, 900) and names["tracks"].names == ["cup"]
+    with Image.open("segmented.png") as segmented, open_video("tracked.mp4") as tracked:
+        assert segmented.size == (900, 700) and len(tracked) == 3
     everything = {"points_per_crop": 2, "pred_iou_thresh": 0, "stability_score_thresh": 0}
     (record, *_) = names["generator"]("photo.jpg", output_mode="coco_rle", **everything)
     assert {"area", "bbox", "predicted_iou"} <= record.keys() and isinstance(names["records"], list)
-    assert names["masks"].shape == (1, 1, names["session"].video_height, names["session"].video_width)
+    assert names["low_resolution_logits"].shape[0] == len(names["masks"]) == len(names["scores"]) == 3
 
 
 def test_the_guide_to_video_gives_what_its_comments_say(reader):
