@@ -88,7 +88,7 @@ class TestResults:
         track.add_result(6, conditioning(7))
         track.add_result(2, conditioning(8))
         assert track.results.conditioning == [4, 6, 2]
-        assert not track.pending and not any(map(track.results.has_tracked, track.results))
+        assert not track.pending and not track.results.tracked_among(range(9))
 
     def test_a_correction_of_a_conditioning_frame_keeps_its_rank(self) -> None:
         track = tracked_object(prompted=[4, 6])

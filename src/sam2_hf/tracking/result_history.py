@@ -5,11 +5,11 @@ Both classes here are a `History` for policies. Nothing they answer takes longer
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 
 from .frame_result import FrameResult, Provenance
 from .memory.history import FrameRuns
-from .memory.selection import MemorySelection, PointerMemory, SpatialMemory
+from .memory.selection import MemorySelection
 
 
 class ResultHistory(MutableMapping[int, FrameResult]):
@@ -76,9 +76,15 @@ class ResultHistory(MutableMapping[int, FrameResult]):
             other for other in self._conditioning if other not in self._promoted or is_passed(other, frame, reverse)
         ]
 
-    def has_tracked(self, frame: int) -> bool:
-        """Whether the frame has a result and does not condition."""
-        return frame in self._results and frame not in self._conditioning
+    def tracked_among(self, frames: Collection[int]) -> set[int]:
+        """Those of the frames that have a result and do not condition."""
+        results, conditioning = self._results, self._conditioning
+        return {frame for frame in frames if frame in results and frame not in conditioning}
+
+    def of(self, frames: Iterable[int]) -> list[FrameResult]:
+        """The results of some frames, all of which have one."""
+        results = self._results
+        return [results[frame] for frame in frames]
 
     def visible_before(self, frame: int, count: int, reverse: bool) -> list[int]:
         """The last frames that show the object; see `memory.history.History`."""
@@ -120,9 +126,13 @@ class SupersededHistory(Mapping[int, FrameResult]):
         """The conditioning frames that a frame may read; see `memory.history.History`."""
         return [other for other in self.conditioning if not self[other].is_promoted or is_passed(other, frame, reverse)]
 
-    def has_tracked(self, frame: int) -> bool:
-        """Whether the frame has a result and does not condition."""
-        return frame in self and not self[frame].is_conditioning
+    def tracked_among(self, frames: Collection[int]) -> set[int]:
+        """Those of the frames that have a result and do not condition."""
+        return {frame for frame in frames if frame in self and not self[frame].is_conditioning}
+
+    def of(self, frames: Iterable[int]) -> list[FrameResult]:
+        """The results of some frames, all of which have one."""
+        return [self[frame] for frame in frames]
 
     def visible_before(self, frame: int, count: int, reverse: bool) -> list[int]:
         """The last frames that show the object; see `memory.history.History`."""
@@ -144,7 +154,7 @@ def is_passed(other: int, frame: int, reverse: bool) -> bool:
     return other > frame if reverse else other < frame
 
 
-def provenance_of(results: Mapping[int, FrameResult], selection: MemorySelection, reverse: bool) -> Provenance:
+def provenance_of(results: Results, selection: MemorySelection, reverse: bool) -> Provenance:
     """The selection with the versions of what it names.
 
     Results that were tracked in the other direction are read where there are any, but left out here: propagating both
@@ -155,13 +165,14 @@ def provenance_of(results: Mapping[int, FrameResult], selection: MemorySelection
         selection: what a frame reads of them.
         reverse: the direction in which that frame is tracked.
     """
+    memories, pointers = selection.frames()
+    return _versions(results, memories, reverse), _versions(results, pointers, reverse)
 
-    def versions(slots: tuple[SpatialMemory, ...] | tuple[PointerMemory, ...]) -> tuple[tuple[int, int], ...]:
-        read = ((slot.frame, results[slot.frame]) for slot in slots)
-        return tuple(
-            (frame, result.version)
-            for frame, result in read
-            if result.is_conditioning or result.tracked_in_reverse == reverse
-        )
 
-    return versions(selection.memories), versions(selection.pointers)
+def _versions(results: Results, frames: list[int], reverse: bool) -> tuple[tuple[int, int], ...]:
+    read = [
+        (frame, result.version)
+        for frame, result in zip(frames, results.of(frames), strict=True)
+        if result.is_conditioning or result.tracked_in_reverse == reverse
+    ]
+    return tuple(read)

@@ -225,10 +225,11 @@ class FrameStep:
             return self._stack(group, device)
 
     def _stack(self, group: Sequence[Reading], device: torch.device) -> StoredMemories:
-        maps = [
-            torch.stack([features_of(history[slot.frame]) for slot in chosen.memories]) for history, chosen in group
-        ]
-        pointers = [[history[slot.frame].memory.pointer for slot in chosen.pointers] for history, chosen in group]
+        maps, pointers = [], []
+        for history, chosen in group:
+            memory_frames, pointer_frames = chosen.frames()
+            maps.append(torch.stack([features_of(result) for result in history.of(memory_frames)]))
+            pointers.append([result.memory.pointer for result in history.of(pointer_frames)])
         # Objects that were prompted together read the same temporal indices: one row of encodings serves them all.
         indices = shared_rows([[slot.temporal_index for slot in chosen.memories] for _, chosen in group])
         distances = shared_rows([[slot.distance for slot in chosen.pointers] for _, chosen in group])

@@ -17,8 +17,8 @@ class History(Protocol):
         These are all that the user prompted, and those that a policy promoted and tracking has passed before `frame`.
         """
 
-    def has_tracked(self, frame: int) -> bool:
-        """Whether the frame has a memory and is no conditioning frame."""
+    def tracked_among(self, frames: Collection[int]) -> set[int]:
+        """Those of the frames that have a memory and are no conditioning frames."""
 
     def visible_before(self, frame: int, count: int, reverse: bool) -> list[int]:
         """The last frames that show the object.
@@ -114,9 +114,9 @@ class FrameSets:
         """All conditioning frames; see `History.conditioning_for`."""
         return self.conditioning
 
-    def has_tracked(self, frame: int) -> bool:
-        """Whether the frame has a memory and is no conditioning frame."""
-        return frame in self.tracked
+    def tracked_among(self, frames: Collection[int]) -> set[int]:
+        """Those of the frames that have a memory and are no conditioning frames."""
+        return {frame for frame in frames if frame in self.tracked}
 
     def visible_before(self, frame: int, count: int, reverse: bool) -> list[int]:
         """The last frames that show the object; see `History.visible_before`."""

@@ -10,7 +10,7 @@ Source: Ravi et al., "SAM 2: Segment Anything in Images and Videos" (arXiv 2408.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
@@ -145,17 +145,21 @@ class MemoryPolicy(ABC):
         direction = -1 if reverse else 1
         conditioning = history.conditioning_for(frame, reverse)
         chosen = closest_conditioning_frames(frame, conditioning, self.max_cond_frame_num)
-        left_out = set(conditioning).difference(chosen) if len(chosen) < len(conditioning) else ()
-
-        def is_recent(other: int) -> bool:
-            return history.has_tracked(other) or other in left_out
+        window = list(self.recent_memories(history, frame, reverse))
+        distances = range(self.max_object_pointers - 1, 0, -1)
+        reach = [frame - distance * direction for distance in distances]
+        recent = history.tracked_among([slot.frame for slot in window] + reach)
+        if len(chosen) < len(conditioning):
+            recent.update(set(conditioning).difference(chosen))
 
         memories = [SpatialMemory(other, self.num_maskmem - 1) for other in chosen]
-        memories += [slot for slot in self.recent_memories(history, frame, reverse) if is_recent(slot.frame)]
+        memories += [slot for slot in window if slot.frame in recent]
         pointers = [PointerMemory(other, (frame - other) * direction) for other in chosen]
         if self.past_pointers_only:
             pointers = [pointer for pointer in pointers if pointer.distance >= 0]
-        pointers += [slot for slot in self._recent_pointers(frame, direction) if is_recent(slot.frame)]
+        pointers += [
+            PointerMemory(other, distance) for other, distance in zip(reach, distances, strict=True) if other in recent
+        ]
         return MemorySelection(tuple(memories), tuple(pointers))
 
     def key_scale(self, history: History, selection: MemorySelection) -> Sequence[float] | None:
@@ -182,18 +186,12 @@ class MemoryPolicy(ABC):
         conditioning = passed
         if self.max_cond_frame_num != ALL_CONDITIONING_FRAMES:
             conditioning = set(sorted(passed, key=lambda other: other * direction)[-self.max_cond_frame_num :])
-
-        def is_there(other: int) -> bool:
-            return history.has_tracked(other) or other in passed
-
-        features = filter(is_there, self.readable_memories(history, frame, reverse))
-        pointers = filter(is_there, (slot.frame for slot in self._recent_pointers(following, direction)))
-        return RetainedFrames(frozenset(conditioning.union(features)), frozenset(conditioning.union(pointers)))
-
-    def _recent_pointers(self, frame: int, direction: int) -> Iterator[PointerMemory]:
-        """Slots of the recent pointers, oldest first, whether or not the frames exist."""
-        for distance in range(self.max_object_pointers - 1, 0, -1):
-            yield PointerMemory(frame - distance * direction, distance)
+        features = set(self.readable_memories(history, frame, reverse))
+        pointers = {following - distance * direction for distance in range(1, self.max_object_pointers)}
+        there = history.tracked_among(features | pointers) | passed
+        return RetainedFrames(
+            frozenset(conditioning | (features & there)), frozenset(conditioning | (pointers & there))
+        )
 
 
 def require_at_least_one(name: str, value: int) -> None:

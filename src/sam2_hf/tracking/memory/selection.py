@@ -28,6 +28,10 @@ class MemorySelection(NamedTuple):
     memories: tuple[SpatialMemory, ...]
     pointers: tuple[PointerMemory, ...]
 
+    def frames(self) -> tuple[list[int], list[int]]:
+        """The frames of the memories, and those of the pointers."""
+        return [slot.frame for slot in self.memories], [slot.frame for slot in self.pointers]
+
 
 class RetainedFrames(NamedTuple):
     """Frames already passed whose feature map, and frames whose pointer, some later frame can still read."""

@@ -6,7 +6,6 @@ Visual Object Tracking with SAM2" (arXiv 2411.17576), and Yang et al., "SAMURAI"
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -26,19 +25,18 @@ class VisibleMemory(MemoryPolicy):
 
     reads_visibility: ClassVar[bool] = True
 
-    def recent_memories(self, history: History, frame: int, reverse: bool) -> Iterator[SpatialMemory]:
+    def recent_memories(self, history: History, frame: int, reverse: bool) -> list[SpatialMemory]:
         """Slots of the neighbour and of the last visible frames, oldest first, numbered without gaps."""
         neighbour = frame + 1 if reverse else frame - 1
         newest = history.visible_before(frame, self.num_maskmem - 1, reverse)
-        has_neighbour = history.has_tracked(neighbour) or neighbour in history.conditioning_for(frame, reverse)
-        if has_neighbour and neighbour not in newest[:1]:
+        if neighbour not in newest[:1] and (
+            history.tracked_among([neighbour]) or neighbour in history.conditioning_for(frame, reverse)
+        ):
             newest = [neighbour, *newest][: self.num_maskmem - 1]
-        for index in range(len(newest) - 1, -1, -1):
-            yield SpatialMemory(newest[index], index)
+        return [SpatialMemory(newest[index], index) for index in range(len(newest) - 1, -1, -1)]
 
-    def readable_memories(self, history: History, frame: int, reverse: bool) -> Iterator[int]:
+    def readable_memories(self, history: History, frame: int, reverse: bool) -> list[int]:
         """A full window of visible frames, and the frame itself, which takes one's slot only while it is the
         neighbour."""
         following = frame - 1 if reverse else frame + 1
-        yield frame
-        yield from history.visible_before(following, self.num_maskmem - 1, reverse)
+        return [frame, *history.visible_before(following, self.num_maskmem - 1, reverse)]
