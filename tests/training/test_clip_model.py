@@ -128,7 +128,7 @@ def test_a_batch_of_clips_equals_its_clips_alone(plan, selection):
 
 
 @torch.no_grad()
-def test_objects_that_fill_up_the_batch_change_nothing():
+def test_padding_objects_change_nothing():
     model = training_model().double().eval()  # a batch of another size is added up in another order
     pixels, labels = clips()
     pixels = pixels.double()
@@ -153,21 +153,21 @@ def test_equals_tracking_with_a_session(kind, selection, monkeypatch):
         model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(2.1)
     pixels, labels = clips(frames=8)
     plan = evaluation_plan(kind)
-    unrolled = rollout.ClipRollout(model, labels, plan)
-    for frame in unrolled.frames_in_order():
-        unrolled.step(frame, model.encode_frame(pixels[:, frame]))
+    clip_rollout = rollout.ClipRollout(model, labels, plan)
+    for frame in clip_rollout.frames_in_order():
+        clip_rollout.step(frame, model.encode_frame(pixels[:, frame]))
 
     session = Sam2VideoInferenceSession(video_height=SIZE, video_width=SIZE, retention="readable")
-    clicks = unrolled._first_prompt("click", labels[0, 0] > 0, labels[0, 0] >= 0)
+    clicks = clip_rollout._first_prompt("click", labels[0, 0] > 0, labels[0, 0] >= 0)
     for row in range(2):
         points = PointPrompt(clicks.points[row], clicks.labels[row])
         session.add_prompts(0, {row: MaskPrompt(labels[0, 0, row] > 0) if kind == "mask" else points})
     monkeypatch.setattr(type(session), "num_frames_total", 8)  # the distances of pointers depend on the length
     for frame in range(8):
         output = Sam2VideoModel.forward(model, session, frame=pixels[0, frame])
-        torch.testing.assert_close(output.pred_masks, unrolled.results[frame].logits, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(output.pred_masks, clip_rollout.results[frame].logits, rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(
-            output.object_score_logits, unrolled.results[frame].object_score, rtol=1e-3, atol=1e-3
+            output.object_score_logits, clip_rollout.results[frame].object_score, rtol=1e-3, atol=1e-3
         )
 
 

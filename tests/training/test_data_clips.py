@@ -152,7 +152,7 @@ class TestSampling:
         def share(found):
             return sum(number_of(clip.frames[0]) == 6 and clip.object_ids == ("b",) for clip in found) / len(found)
 
-        assert share(clips(1.0)) > 0.8  # unless no place is found
+        assert share(clips(1.0)) > 0.8  # unless no such frames are found
         assert share(clips(0.0)) < share(clips(0.5)) < share(clips(1.0))
 
     def test_clips_without_return_do_where_there_are_no_others(self):

@@ -16,7 +16,7 @@ def clips(frames, count=24):
 
 
 def kinds(data):
-    """A letter for each place."""
+    """A letter for each example."""
     return "".join("P" if isinstance(item, list) else "c" for item in data)
 
 

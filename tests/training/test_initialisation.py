@@ -7,15 +7,15 @@ from sam2_hf.training.models.clip_model import Sam2VideoForTraining
 from sam2_hf.training.models.initialisation import initialise
 
 
-def test_a_click_and_its_place_find_each_other_before_anything_is_learnt():
+def test_a_click_attends_to_its_position_before_any_training():
     torch.manual_seed(0)
     model = Sam2VideoForTraining(tiny_config(video=True))
     initialise(model)
-    places = model.get_image_wide_positional_embeddings()[0].flatten(1).T
+    positions = model.get_image_wide_positional_embeddings()[0].flatten(1).T
     for layer in model.mask_decoder.transformer.layers:
         attention = layer.cross_attn_token_to_image
-        scores = attention.q_proj(places) @ attention.k_proj(places).T
-        assert (scores.argmax(dim=-1) == torch.arange(len(places))).float().mean() > 0.9
+        scores = attention.q_proj(positions) @ attention.k_proj(positions).T
+        assert (scores.argmax(dim=-1) == torch.arange(len(positions))).float().mean() > 0.9
 
 
 def test_the_same_seed_gives_the_same_weights():

@@ -40,10 +40,10 @@ class TestSeeds:
     def test_lie_on_the_objects_whose_rows_they_give(self):
         labels = (torch.rand(3, 4, 6, 8, generator=torch.Generator().manual_seed(0)) > 0.7).to(torch.int8)
         labels[1, 2] = IGNORED_LABEL
-        objects, places = draw_seeds(labels, 200)
-        assert objects.shape == places.shape == (3, 200)
+        objects, positions = draw_seeds(labels, 200)
+        assert objects.shape == positions.shape == (3, 200)
         for row in range(3):
-            assert (labels[row].flatten(1)[objects[row], places[row]] == 1).all()
+            assert (labels[row].flatten(1)[objects[row], positions[row]] == 1).all()
         assert 2 not in objects[1]
 
     def test_take_small_objects_as_often_as_large_ones(self):
@@ -54,16 +54,16 @@ class TestSeeds:
         assert abs(objects.float().mean() - 0.5) < 0.05
 
     def test_come_where_no_object_is_left_at_this_size(self):
-        objects, places = draw_seeds(torch.zeros(2, 3, 4, 4, dtype=torch.int8), 5)
-        assert objects.max() < 3 and places.max() < 16
+        objects, positions = draw_seeds(torch.zeros(2, 3, 4, 4, dtype=torch.int8), 5)
+        assert objects.max() < 3 and positions.max() < 16
 
 
 class TestShrunkLabels:
-    def test_a_place_belongs_to_what_has_half_of_it(self):
+    def test_a_position_belongs_to_what_covers_half_of_it(self):
         labels = torch.zeros(1, 3, 8, 8, dtype=torch.int8)
-        labels[0, 0, :4, :2] = 1  # the half of one place
-        labels[0, 1, :4, :5] = 1  # one place, and a quarter of the next
-        labels[0, 2, 5:7, 5:7] = 1  # the middle of a place
+        labels[0, 0, :4, :2] = 1  # half of a position
+        labels[0, 1, :4, :5] = 1  # one position, and a quarter of the next
+        labels[0, 2, 5:7, 5:7] = 1  # the centre of a position
         small = shrink_labels(labels, (2, 2))
         assert small.tolist() == [[[[1, 0], [0, 0]], [[1, 0], [0, 0]], [[0, 0], [0, 0]]]]
 
@@ -121,16 +121,16 @@ def test_leaves_an_encoder_in_peace_until_its_questions_mean_something(learner):
     assert learner.head[-1].weight.grad.any()
 
 
-def test_teaches_the_image_encoder_and_the_enlarging_layers_alone(learner):
+def test_teaches_the_image_encoder_and_the_upsampling_layers_alone(learner):
     pixels, labels = two_objects()
     torch.nn.init.normal_(learner.head[-1].weight)
     learner(pixels, labels).loss.backward()
-    learnt = {name for name, p in learner.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    trained = {name for name, p in learner.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     parts = {
-        ".".join(name.split(".")[:2]) if name.startswith("mask_decoder") else name.split(".")[0] for name in learnt
+        ".".join(name.split(".")[:2]) if name.startswith("mask_decoder") else name.split(".")[0] for name in trained
     }
-    enlarging = ("conv_s0", "conv_s1", "upscale_conv1", "upscale_conv2", "upscale_layer_norm")
-    assert parts == {"vision_encoder", "no_memory_embedding", *(f"mask_decoder.{name}" for name in enlarging)}
+    upsampling = ("conv_s0", "conv_s1", "upscale_conv1", "upscale_conv2", "upscale_layer_norm")
+    assert parts == {"vision_encoder", "no_memory_embedding", *(f"mask_decoder.{name}" for name in upsampling)}
 
 
 def test_says_what_the_loss_is_made_of(learner):
@@ -173,7 +173,7 @@ class TestClicksBesideIt:
         assert all(objects.shape == (2, 3, 2, 2, 2) for objects in drawn)
         pairs = {tuple(objects[0, 0, :, 0, 0].tolist()) for objects in drawn}
         assert len(pairs) == 6  # all there are, each in order
-        assert all((objects[1] == 0).all() for objects in drawn)  # never one that fills up
+        assert all((objects[1] == 0).all() for objects in drawn)  # never a padding object
         assert torch.equal(draw_objects(labels, 9), labels)
 
 

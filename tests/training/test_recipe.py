@@ -100,7 +100,7 @@ def test_values_can_be_changed_from_outside(tmp_path):
         (["seed"], "a change must be PATH=VALUE, as seed=1, got 'seed'"),
     ],
 )
-def test_names_the_place_of_what_is_wrong(tmp_path, changes, message):
+def test_names_the_key_that_is_wrong(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         load(tmp_path, MINIMAL, changes)
 
@@ -131,7 +131,7 @@ def architecture(config):
     return json.loads(config.to_json_string(), object_hook=plain)
 
 
-def test_the_recipe_of_the_model_in_the_box_is_of_its_architecture():
+def test_the_recipe_of_the_bundled_checkpoint_is_of_its_architecture():
     recipe = load_recipe(CONFIGS / "sam2.1-hiera-micro.yaml")
     config = Sam2VideoConfig.from_json_file(CONFIGS / recipe.model.config)
     for stage in recipe.stages:

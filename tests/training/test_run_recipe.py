@@ -82,6 +82,21 @@ def test_a_stage_may_train_at_another_size_and_with_muon(recipe, tmp_path):
     assert Sam2VideoProcessor.from_pretrained(folder).image_processor.size["height"] == SIZE
 
 
+def test_a_stage_may_learn_by_adapters(recipe, tmp_path):
+    pytest.importorskip("peft")
+    content = yaml.safe_load(recipe.read_text())
+    del content["stages"][1]["freeze"]
+    content["stages"][1].update(lora={"parts": ["memory", "decoder"], "rank": 2}, learning_rates={})
+    recipe.write_text(yaml.safe_dump(content))
+    folder = train(load_recipe(recipe), tmp_path / "out")
+    before, after = (weights(tmp_path / "out" / name) for name in ("images", "clips"))
+    assert before.keys() == after.keys()
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert changed and {name.split(".")[0] for name in changed} <= {"memory_attention", "mask_decoder"}
+    assert all(name.endswith("weight") for name in changed)
+    Sam2VideoModel.from_pretrained(folder)
+
+
 def test_a_stage_may_teach_the_image_encoder_alone_by_pixel_affinity(recipe, tmp_path):
     content = yaml.safe_load(recipe.read_text())
     content["stages"] = [{**content["stages"][0], "name": name} for name in ("images", "pixel_affinity")]

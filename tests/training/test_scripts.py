@@ -1,4 +1,4 @@
-"""The scripts that make the model in the box what it is: the log of its training, and the figures in its card."""
+"""The scripts of the bundled checkpoint: the log of its training, and the figures in its card."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_card_without_a_place_for_scores_is_left_alone(tmp_path, capsys):
     assert (tmp_path / "README.md").read_text() == "# Title\n"
 
 
-def test_the_log_of_the_model_in_the_box_falls():
+def test_the_log_of_the_bundled_checkpoint_falls():
     rows = list(csv.DictReader((SCRIPTS.parent / "configs" / "sam2.1-hiera-micro.csv").open()))
     first, last = (float(rows[index]["loss_dice"]) for index in (0, -1))
     assert last < 0.5 * first

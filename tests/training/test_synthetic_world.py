@@ -94,12 +94,12 @@ def test_objects_hide_and_come_back_and_leave_and_enter():
 
 
 @pytest.mark.parametrize(("distractors", "least", "most"), [(0.0, 0, 0), (0.2, 3, 25), (1.0, 41, 60)])
-def test_as_many_objects_look_alike_as_is_asked_for(distractors, least, most):
+def test_the_share_of_distractors_is_the_given_one(distractors, least, most):
     alike = 0
     for video in SyntheticVideos(20, objects=(4, 4), distractors=distractors):
         players = [actor.sprite for actor in video.scene.actors]
         alike += len(players) - len({id(sprite) for sprite in players})
-    # Of four objects three can look like the one before, of those beside a wall two.
+    # Of four objects three can be distractors, of those beside a wall two.
     assert least <= alike <= most
 
 

@@ -127,7 +127,7 @@ def test_parts_can_learn_at_a_rate_of_their_own(tmp_path):
         clip_trainer(tmp_path, learning_rates={"trunk": 1.0}).create_optimizer()
 
 
-def test_a_training_that_was_broken_off_goes_on_as_if_it_had_not_been(tmp_path):
+def test_an_interrupted_training_continues_as_if_it_had_not_been(tmp_path):
     whole = clip_trainer(tmp_path / "whole", max_steps=4)
     whole.train()
     first = clip_trainer(tmp_path / "parts", max_steps=4, save_strategy="steps", save_steps=2)
@@ -192,7 +192,7 @@ def test_evaluation_measures_what_tracking_would_do(tmp_path):
     assert first["eval_mean_iou"] == pytest.approx(float(ious[ious != IGNORED_LABEL].mean()), rel=1e-5)
 
 
-def test_metrics_leave_out_objects_that_fill_up():
+def test_metrics_leave_out_padding_objects():
     ious = np.array([[[1.0, 0.5], [IGNORED_LABEL, IGNORED_LABEL]]])
     right = np.array([[[1.0, 0.0], [IGNORED_LABEL, IGNORED_LABEL]]])
     assert clip_metrics(EvalPrediction(({}, ious, right), None)) == {"mean_iou": 0.75, "visibility": 0.5}
