@@ -117,6 +117,21 @@ def test_a_state_dict_of_something_else_is_named_as_such() -> None:
         recognise_variant({"layer.weight": torch.zeros(1)})
 
 
+@pytest.mark.parametrize("shape", [(16,), (), (1, 16, 7)])
+def test_position_embeddings_of_another_rank_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"pos_embed' must be \(1, width, .*got \("):
+        recognise_variant({"image_encoder.trunk.pos_embed": torch.zeros(shape)})
+
+
+@pytest.mark.parametrize("shape", [(16,), (1, 7)])
+def test_point_embeddings_that_make_no_table_are_refused(
+    shape: tuple[int, ...], small_original: dict[str, Tensor]
+) -> None:
+    small_original["sam_prompt_encoder.point_embeddings.2.weight"] = torch.zeros(shape)
+    with pytest.raises(ConversionError, match=r"point embeddings must be one row \(1, width\) each"):
+        convert_state_dict(small_original)
+
+
 # Reading
 
 
@@ -147,7 +162,10 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
         ([1, 2], "holds a list"),
         ({}, "an empty dict"),
         ({"model": {}}, "an empty dict"),
-        ({"epoch": 3, "loss": 0.5}, r"other values under \['epoch', 'loss'\]"),
+        ({"epoch": 3, "loss": 0.5}, r"other names or values under \['epoch', 'loss'\]"),
+        ({1: torch.zeros(1), "a": torch.zeros(1)}, r"other names or values under \[1\]"),
+        (b"epoch 3, loss 0.5", "is no PyTorch checkpoint"),  # looks like an instruction of a pickle, and then does not
+        (b"the quick brown fox", "is no PyTorch checkpoint"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, content: object, message: str) -> None:

@@ -6,7 +6,6 @@ the checkpoint has not.
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
@@ -29,9 +28,16 @@ class ConversionError(ValueError):
 
 
 def convert_state_dict(original: StateDict) -> dict[str, Tensor]:
-    """The tensors of an original checkpoint under this package's names; values and dtypes stay as they are.
+    """Name the tensors of an original checkpoint as this package does; values and dtypes stay as they are.
 
-    Raises a `ConversionError` that lists every name the tables do not cover.
+    Args:
+        original: tensors by their original names.
+
+    Returns:
+        The same tensors by the names of `Sam2VideoModel`; the point embeddings are one table.
+
+    Raises:
+        ConversionError: listing every name that the tables do not cover, or point embeddings of unequal shapes.
     """
     converted: dict[str, Tensor] = {}
     points: dict[int, Tensor] = {}
@@ -47,6 +53,9 @@ def convert_state_dict(original: StateDict) -> dict[str, Tensor]:
             unknown.append(name)
     _raise_if_any(unknown=unknown)
     if points:
+        rows = {tuple(row.shape) for row in points.values()}
+        if len(rows) > 1 or len(next(iter(rows))) != 2:
+            raise ConversionError(f"point embeddings must be one row (1, width) each and alike, got {sorted(rows)}")
         converted[POINT_TABLE] = torch.cat([points[index] for index in sorted(points)])
     if GRID_MATRIX in converted:
         converted[PROMPT_MATRIX] = converted[GRID_MATRIX].clone()
@@ -82,15 +91,28 @@ def check_tensors(converted: StateDict, model: nn.Module) -> None:
 
 
 def recognise_variant(original: StateDict) -> str:
-    """The preset (a key of `PRESETS`) that a checkpoint's trunk and version belong to.
+    """Find the preset that a checkpoint's trunk and version belong to.
 
     The trunk tells by its width and its blocks a stage (a block that changes the width opens a stage), the version by
-    the tensors that 2.1 added. Raises a `ValueError` with what was found if no preset is like it.
+    the tensors that 2.1 added.
+
+    Args:
+        original: tensors by their original names.
+
+    Returns:
+        A key of `PRESETS`.
+
+    Raises:
+        ValueError: with what was found if no preset is like it.
     """
-    try:
-        width = original["image_encoder.trunk.pos_embed"].shape[1]
-    except KeyError:
-        raise ValueError("this is no SAM 2 checkpoint: it has no tensor 'image_encoder.trunk.pos_embed'") from None
+    position = original.get("image_encoder.trunk.pos_embed")
+    if position is None:
+        raise ValueError("this is no SAM 2 checkpoint: it has no tensor 'image_encoder.trunk.pos_embed'")
+    if position.ndim != 4:
+        raise ValueError(
+            f"'image_encoder.trunk.pos_embed' must be (1, width, height, width of the map), got {tuple(position.shape)}"
+        )
+    width = position.shape[1]
     blocks = re.compile(r"image_encoder\.trunk\.blocks\.(\d+)\.(norm1|proj)\.weight")
     found = [match.groups() for match in map(blocks.fullmatch, original) if match]
     starts = sorted(int(index) for index, part in found if part == "proj")
@@ -109,26 +131,37 @@ def recognise_variant(original: StateDict) -> str:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The state dict of an original checkpoint: `{"model": state_dict}`, or a state dict alone.
+    """Read the state dict of an original checkpoint: `{"model": state_dict}`, or a state dict alone.
 
-    Nothing in the file is executed (`weights_only`). Raises a `FileNotFoundError` or a `ValueError` that says what
-    the file is instead.
+    Nothing in the file is executed (`weights_only`).
+
+    Args:
+        path: the `.pt` file.
+
+    Returns:
+        Its tensors by name, on the CPU.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: saying what the file is instead.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # bytes that are no pickle end in errors of every kind
         raise ValueError(f"{path} is no PyTorch checkpoint, or holds more than plain tensors") from error
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected {{'model': state_dict}}")
-    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    others = [name for name, value in content.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
     if not content or others:
         raise ValueError(
-            f"{path} holds no state dict: expected {{'model': state_dict}} or a dict of tensors, "
-            f"got {'an empty dict' if not content else f'other values under {others[:5]}'}"
+            f"{path} holds no state dict: expected {{'model': state_dict}} or a dict of tensors by name, "
+            f"got {'an empty dict' if not content else f'other names or values under {others[:5]}'}"
         )
     return content
