@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -320,6 +321,98 @@ VIDEO_ERRORS = {
     "no memory": ({"num_maskmem": 0}, "num_maskmem must be at least 1, got 0"),
     "memories of its own kind": ({"memory_selection": 1}, "must be the name of a memory policy, got 1"),
 }
+
+
+FIELD_ERRORS = {
+    "a negative width": ("hidden_size", -8, "hidden_size must be at least 1, got -8"),
+    "no heads": ("num_attention_heads", 0, "num_attention_heads must be at least 1, got 0"),
+    "no heads in a stage": (
+        "num_attention_heads_per_stage",
+        [1, 0, 4, 8],
+        r"num_attention_heads_per_stage\[1\] must be at least 1, got 0",
+    ),
+    "negative widths": ("embed_dim_per_stage", [96, -192, 384, 768], r"embed_dim_per_stage\[1\] must be at least 1"),
+    "more layers than a loop ends": (
+        "blocks_per_stage",
+        [1, 2, 2**63, 2],
+        r"blocks_per_stage\[2\] must be at most 1000, got 9223372036854775808",
+    ),
+    "no stages": ("blocks_per_stage", [], "blocks_per_stage needs at least one stage"),
+    "an unknown activation": ("hidden_act", "gelu9", "hidden_act must be one of .*relu.*, got 'gelu9'"),
+    "no activation": ("hidden_act", None, "hidden_act must be one of .*, got None"),
+    "a text for a list": ("window_size_per_stage", "8888", "must be a list of whole numbers, got '8888'"),
+    "a bool for a number": ("num_channels", True, "num_channels must be a whole number, got True"),
+    "a fraction for a number": ("num_channels", 3.0, "num_channels must be a whole number, got 3.0"),
+    "a text for a number": ("mlp_ratio", "4", "mlp_ratio must be a finite number, got '4'"),
+    "no ratio": ("mlp_ratio", 0.0, "mlp_ratio must be more than 0, got 0.0"),
+    "no number": ("layer_norm_eps", float("nan"), "layer_norm_eps must be a finite number, got nan"),
+    "a bool for a size": ("image_size", True, "image_size must be a positive int or a pair"),
+    "a negative padding": ("patch_padding", -1, r"patch_padding\[0\] must be at least 0, got -1"),
+}
+
+TOP_LEVEL_ERRORS = {
+    "a number for a flag": ("multimask_output_in_sam", 1, "multimask_output_in_sam must be True or False, got 1"),
+    "too many layers": ("memory_attention_num_layers", 2**63, "memory_attention_num_layers must be at most 1000"),
+    "more than all": ("memory_attention_dropout", 1.5, "memory_attention_dropout must be at most 1, got 1.5"),
+    "fewer than all frames": ("max_cond_frame_num", -2, "max_cond_frame_num must be at least -1, got -2"),
+    "a list for a part": ("mask_decoder_config", [256], "mask_decoder_config must be a Sam2VideoMaskDecoderConfig or"),
+    "a rotary grid of texts": ("memory_attention_rope_feat_sizes", "6464", "must be a list of whole numbers"),
+}
+
+
+class TestFields:
+    @pytest.mark.parametrize("case", FIELD_ERRORS)
+    def test_trunk_refuses(self, case):
+        name, value, message = FIELD_ERRORS[case]
+        with pytest.raises(ValueError, match=message):
+            Sam2HieraDetConfig(**{name: value})
+
+    @pytest.mark.parametrize("case", TOP_LEVEL_ERRORS)
+    def test_video_model_refuses(self, case):
+        name, value, message = TOP_LEVEL_ERRORS[case]
+        with pytest.raises(ValueError, match=message):
+            Sam2VideoConfig(**{name: value})
+
+    def test_numbers_of_numpy_are_taken_and_saved(self, tmp_path):
+        config = Sam2VideoConfig(
+            num_maskmem=np.int64(5), memory_attention_dropout=np.float32(0.5), multimask_output_in_sam=np.bool_(True)
+        ).with_image_size(np.int64(512))
+        config = reload(config, tmp_path)
+        assert (config.num_maskmem, config.image_size, config.memory_attention_dropout) == (5, 512, 0.5)
+        assert all(type(value) in (int, float, bool) for value in (config.num_maskmem, config.multimask_output_in_sam))
+
+    def test_a_whole_number_may_stand_for_a_float(self):
+        config = Sam2VideoConfig(sigmoid_scale_for_mem_enc=20)
+        assert type(config.sigmoid_scale_for_mem_enc) is float and config.sigmoid_scale_for_mem_enc == 20
+
+    @pytest.mark.parametrize(
+        "given, kept", [(128, 128), (np.int64(128), 128), ((64, 96), [64, 96]), ([64, 96], [64, 96])]
+    )
+    def test_the_trunks_image_size_stays_what_was_given(self, given, kept):
+        config = Sam2HieraDetConfig(image_size=given, window_size_per_stage=[8, 4, 4, 2])
+        assert config.image_size == kept and type(config.image_size) is type(kept)
+        assert Sam2VisionConfig(backbone_config=config).input_size == as_pair("size", kept)
+
+    def test_a_trunk_of_one_number_makes_a_model_that_transformers_loads(self, tmp_path):
+        config = tiny_config()
+        config.vision_config.backbone_config.image_size = 128
+        assert config.vision_config.backbone_config.image_size // 4 == 32
+        config = reload(config, tmp_path)
+        assert config.vision_config.backbone_config.image_size == 128
+        assert transformers.Sam2Config.from_pretrained(tmp_path).vision_config.backbone_config.image_size == 128
+        with torch.device("meta"):
+            expected = Sam2Model(tiny_config()).state_dict()
+            assert Sam2Model(config).state_dict().keys() == expected.keys()
+
+    def test_patches_without_padding_are_allowed(self):
+        config = Sam2HieraDetConfig(patch_kernel_size=4, patch_stride=4, patch_padding=0)
+        assert config.patch_padding == [0, 0]
+
+    def test_fields_that_became_wrong_are_refused_by_name(self):
+        config = tiny_config()
+        config.mask_decoder_config.num_hidden_layers = -1
+        with pytest.raises(ValueError, match="num_hidden_layers must be at least 1, got -1"):
+            Sam2Model(config)
 
 
 class TestRefusals:

@@ -17,7 +17,10 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "sam2_hf"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "presets", "sizes", "prompt_values", "hub", "configuration_sam2", "outputs"),
+    ("version", "presets", "sizes", "prompt_values", "hub", "outputs"),
+    ("configuration_checks",),
+    ("configuration_vision", "configuration_prompts"),
+    ("configuration_sam2",),
     ("fast",),
     ("network",),
     ("inputs", "masks", "video_io"),
@@ -43,7 +46,13 @@ ALLOWED = {
     "hub": {"presets"},
     "sizes": set(),
     "prompt_values": set(),
-    "configuration_sam2": {"presets", "hub", "sizes"},
+    "configuration_checks": {"sizes"},
+    "configuration_vision": {"configuration_checks", "sizes"},
+    "configuration_prompts": {"configuration_checks", "sizes"},
+    "configuration_sam2": {
+        *("presets", "hub", "sizes"),
+        *("configuration_checks", "configuration_vision", "configuration_prompts"),
+    },
     "fast": set(),
     "network": {"configuration_sam2", "outputs", "prompt_values", "sizes"},
 }

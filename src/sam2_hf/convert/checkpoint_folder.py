@@ -89,7 +89,7 @@ def convert_checkpoint(
 
 
 def _write_folder(folder: Path, converted: StateDict, config: Sam2VideoConfig) -> None:
-    height, width = config.vision_config.backbone_config.image_size
+    height, width = config.vision_config.input_size
     mask_height, mask_width = config.vision_config.backbone_feature_sizes[0]
     image_processor = Sam2ImageProcessor(
         size={"height": height, "width": width}, mask_size={"height": mask_height, "width": mask_width}
@@ -137,7 +137,7 @@ def verify_folder(folder: str | Path, expected: StateDict) -> None:
         raise ConversionError(f"{len(differing)} tensors in {path} are not as converted: {sorted(differing)}")
 
     model = Sam2Model.from_pretrained(folder).eval()
-    height, width = model.config.vision_config.backbone_config.image_size
+    height, width = model.config.vision_config.input_size
     pixels = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0)).to(model.dtype)
     click = torch.tensor([[[[width / 2, height / 2]]]])
     with torch.inference_mode():

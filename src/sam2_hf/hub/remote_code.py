@@ -20,7 +20,7 @@ _ROOT = (__package__ or "").removesuffix(".hub")
 ENTRY_MODULES = {
     "sam2_image": {
         "Sam2Config": "configuration_sam2",
-        "Sam2VisionConfig": "configuration_sam2",
+        "Sam2VisionConfig": "configuration_vision",
         "Sam2Model": "modeling_sam2",
         "Sam2VisionModel": "modeling_sam2",
         "Sam2Processor": "processing_sam2",

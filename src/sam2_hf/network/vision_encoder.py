@@ -73,7 +73,7 @@ class VisionEncoder(PreTrainedNetwork):
 
     def _check_shape(self, pixel_values: torch.Tensor) -> None:
         backbone = self.config.backbone_config
-        expected = (backbone.num_channels, *backbone.image_size)
+        expected = (backbone.num_channels, *self.config.input_size)
         if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != expected:
             raise ValueError(
                 f"pixel_values must have the configured shape (batch, {', '.join(map(str, expected))}), "
