@@ -10,10 +10,11 @@ import torch
 from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
-from .configuration_sam2 import Sam2Config
+from .configuration_sam2 import Sam2Config, Sam2VideoConfig
+from .hub.loading import is_original_file
 from .hub.remote_code import SavesItsCode
 from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor
-from .inputs.mask_prompts import PROMPT_STRIDE, mask_prompts, read_batch_of_masks
+from .inputs.mask_prompts import mask_prompts, read_batch_of_masks
 from .inputs.prompts import read_prompts, scale_prompts
 from .prompt_values import PAD_VALUE
 from .sizes import Size, read_size, read_sizes
@@ -62,6 +63,13 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
     ) -> None:
         super().__init__(image_processor, **kwargs)
         self._set_frame(target_size, point_pad_value)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
+        """Load as transformers does. An original `.pt` file has no processor in it, so it gets that of the presets."""
+        if is_original_file(pretrained_model_name_or_path):
+            return cls.from_config(Sam2Config())
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     def _set_frame(self, target_size: int | Size | None, point_pad_value: int) -> None:
         if point_pad_value != PAD_VALUE:
@@ -165,10 +173,19 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
         Raises:
             ValueError: there is no such preset, or a size that the model cannot have.
         """
-        config = Sam2Config.from_preset(name, **({} if image_size is None else {"image_size": image_size}))
-        height, width = config.vision_config.backbone_config.image_size
-        mask_size = (height // PROMPT_STRIDE, width // PROMPT_STRIDE)
-        return cls(Sam2ImageProcessor(**{"size": (height, width), "mask_size": mask_size, **settings}))
+        return cls.from_config(Sam2Config.from_preset(name, image_size=image_size), **settings)
+
+    @classmethod
+    def from_config(cls, config: Sam2Config | Sam2VideoConfig, **settings: Any) -> Any:
+        """Make the processor of a model with this configuration.
+
+        Args:
+            config: of the model: its input size, and labels of the size of its masks.
+            settings: further settings of `Sam2ImageProcessor`.
+        """
+        vision = config.vision_config
+        sizes = {"size": vision.input_size, "mask_size": tuple(vision.backbone_feature_sizes[0])}
+        return cls(Sam2ImageProcessor(**{**sizes, **settings}))
 
     def _frames(self, sizes: list[Size], options: PixelOptions) -> list[Size]:
         """(height, width) that the coordinates of each image are scaled to."""

@@ -14,9 +14,18 @@ from huggingface_hub.repocard import metadata_load
 from official_goldens import small_config
 from original_layout import small_checkpoint, to_original
 from safetensors.torch import load_file, save_file
-from tiny import tiny_image_model, tiny_video_model
+from tiny import tiny_config, tiny_image_model, tiny_video_model
 
-from sam2_hf import Sam2Config, Sam2Model, Sam2VideoConfig, Sam2VideoModel, bundled_checkpoint
+from sam2_hf import (
+    PRESETS,
+    Sam2Config,
+    Sam2Model,
+    Sam2Processor,
+    Sam2VideoConfig,
+    Sam2VideoModel,
+    Sam2VideoProcessor,
+    bundled_checkpoint,
+)
 from sam2_hf.hub import loading
 
 OTHER_TYPES = ["sam", "sam3", "sam3_video", "sam_hq", "edgetam", "edgetam_video", "bert"]
@@ -135,6 +144,44 @@ class TestOriginalFiles:
         torch.save({n: t for n, t in small_checkpoint().items() if not n.startswith("memory_")}, path)
         with pytest.raises(ValueError, match=r"image\.pt lacks .* weights of Sam2VideoModel: memory_attention"):
             Sam2VideoModel.from_pretrained(path, config=small_config("sam2.1"))
+
+
+class TestProcessors:
+    @pytest.mark.parametrize("processor_class", [Sam2Processor, Sam2VideoProcessor])
+    def test_presets_make_one_for_a_model_from_scratch(self, processor_class):
+        processor = processor_class.from_preset("sam2.1-hiera-tiny", image_size=(256, 512))
+        assert type(processor) is processor_class
+        assert dict(processor.image_processor.size) == {"height": 256, "width": 512}
+        assert dict(processor.image_processor.mask_size) == {"height": 64, "width": 128}
+        inputs = processor(torch.zeros(3, 50, 40, dtype=torch.uint8), input_points=[[[[20, 25]]]], return_tensors="pt")
+        assert inputs.pixel_values.shape == (1, 3, 256, 512)
+        assert inputs.input_points.tolist() == [[[[256, 128]]]]
+
+    def test_every_preset_has_its_published_size(self):
+        for name in PRESETS:
+            processor = Sam2Processor.from_preset(name)
+            assert processor.target_size == 1024
+            assert dict(processor.image_processor.mask_size) == {"height": 256, "width": 256}
+
+    def test_unknown_presets_are_refused_with_the_known_ones(self):
+        with pytest.raises(ValueError, match=r"unknown preset 'sam3'.*sam2\.1-hiera-tiny"):
+            Sam2Processor.from_preset("sam3")
+
+    def test_a_configuration_makes_one(self):
+        processor = Sam2Processor.from_config(tiny_config(image_size=128))
+        assert processor.target_size == 128
+        assert dict(processor.image_processor.mask_size) == {"height": 32, "width": 32}
+
+    @pytest.mark.parametrize("processor_class", [Sam2Processor, Sam2VideoProcessor])
+    def test_an_original_file_has_that_of_the_presets(self, processor_class, tmp_path):
+        path = tmp_path / "sam2.1_hiera_small.pt"
+        torch.save({"model": small_checkpoint()}, path)
+        processor = processor_class.from_pretrained(path)
+        assert type(processor) is processor_class
+        assert (
+            processor.image_processor.to_dict()
+            == processor_class.from_preset("sam2.1-hiera-small").image_processor.to_dict()
+        )
 
 
 class TestNoise:

@@ -25,7 +25,6 @@ from ..hub.conversion import (
     recognise_variant,
 )
 from ..hub.model_card import model_card
-from ..image_processing_sam2 import Sam2ImageProcessor
 from ..modeling_sam2 import Sam2Model
 from ..modeling_sam2_video import Sam2VideoModel
 from ..processing_sam2_video import Sam2VideoProcessor
@@ -89,12 +88,7 @@ def convert_checkpoint(
 
 
 def _write_folder(folder: Path, converted: StateDict, config: Sam2VideoConfig) -> None:
-    height, width = config.vision_config.input_size
-    mask_height, mask_width = config.vision_config.backbone_feature_sizes[0]
-    image_processor = Sam2ImageProcessor(
-        size={"height": height, "width": width}, mask_size={"height": mask_height, "width": mask_width}
-    )
-    Sam2VideoProcessor(image_processor).save_pretrained(folder)
+    Sam2VideoProcessor.from_config(config).save_pretrained(folder)
     config.architectures = ["Sam2VideoModel"]
     config.dtype = next(iter(converted.values())).dtype
     config.save_pretrained(folder)
