@@ -1,4 +1,4 @@
-"""Converts an original SAM 2 checkpoint (`.pt`) to a folder that `sam2_hf` and `transformers` load.
+"""Convert an original SAM 2 checkpoint (`.pt`) to a folder that `sam2_hf` and `transformers` load.
 
 python scripts/convert_checkpoint.py sam2.1_hiera_tiny.pt sam2.1-hiera-tiny --verify
 """
@@ -14,7 +14,7 @@ from sam2_hf.convert.checkpoint_folder import convert_checkpoint, push_folder
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path, help="the original checkpoint, a .pt file")
     parser.add_argument("output_dir", type=Path, help="the folder to write")
@@ -28,7 +28,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def read_config(path: Path) -> Sam2VideoConfig:
-    """The configuration in a JSON file. Raises a `ValueError` that names the file."""
+    """Read the configuration in a JSON file. Raises a `ValueError` that names the file."""
     try:
         return Sam2VideoConfig.from_json_file(path)
     except (ValueError, TypeError) as error:
@@ -36,7 +36,7 @@ def read_config(path: Path) -> Sam2VideoConfig:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Converts; returns the exit status."""
+    """Convert; return the exit status."""
     options = parse_arguments(arguments)
     try:
         config = read_config(options.config) if options.config else None

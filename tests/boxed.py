@@ -1,4 +1,4 @@
-"""The model in the box and the part of its world that no training sees."""
+"""The bundled checkpoint and the part of its world that no training sees."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def video_model() -> tuple[Sam2VideoModel, Sam2VideoProcessor]:
     return Sam2VideoModel.from_pretrained(folder).eval(), Sam2VideoProcessor.from_pretrained(folder)
 
 
-def pictures(count: int) -> SyntheticVideos:
-    """Pictures of the test split."""
+def images(count: int) -> SyntheticVideos:
+    """Images of the test split."""
     return SyntheticVideos(count, split="test", objects=(3, 8), moving=False)
 
 

@@ -141,7 +141,7 @@ class Sam2Config(Sam2PromptableConfig):
         "mask_decoder_config": Sam2MaskDecoderConfig,
     }
     sub_configs_defaults: ClassVar[dict[str, Any]] = part_classes(sub_configs)
-    # What the Trainer does not collect when it evaluates: features, as large as the pictures.
+    # What the Trainer does not collect when it evaluates: features, as large as the images.
     keys_to_ignore_at_inference: ClassVar[list[str]] = [
         "image_embeddings",
         "vision_hidden_states",

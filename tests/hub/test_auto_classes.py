@@ -232,11 +232,11 @@ def test_sam1_gets_transformers_pipeline(sam1_folder):
 
 @pytest.mark.peers
 def test_sam1_pipeline_finds_the_same_masks_as_without_us(sam1_folder):
-    picture = Image.effect_noise((50, 40), 90).convert("RGB")
+    image = Image.effect_noise((50, 40), 90).convert("RGB")
     everything = {"points_per_crop": 4, "pred_iou_thresh": -1e3, "stability_score_thresh": -1.0}
-    found = pipeline("mask-generation", model=str(sam1_folder))(picture, **everything)
+    found = pipeline("mask-generation", model=str(sam1_folder))(image, **everything)
     with unregistered():
-        expected = pipeline("mask-generation", model=str(sam1_folder))(picture, **everything)
+        expected = pipeline("mask-generation", model=str(sam1_folder))(image, **everything)
     assert len(found["masks"]) > 0
     torch.testing.assert_close(found["scores"], expected["scores"], rtol=0, atol=0)
     assert all((a == b).all() for a, b in zip(found["masks"], expected["masks"], strict=True))

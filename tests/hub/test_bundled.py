@@ -1,4 +1,4 @@
-"""The model in the box: what it is, and that what it was trained for it does, through the calls that users make."""
+"""The bundled checkpoint: what it is, and that it does what it was trained for, through the calls that users make."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from boxed import clip, image_model, iou, middles, pictures, video_model
+from boxed import clip, image_model, images, iou, middles, video_model
 from PIL import Image
 from transformers import pipeline
 from transformers_reference import ReferenceModel, ReferenceVideoModel
@@ -40,7 +40,7 @@ def follow(session=None):
 
 
 def click(session):
-    """Clicks into the middle of every object that is seen in the clip's first frame."""
+    """Click into the middle of every object that is visible in the clip's first frame."""
     rendered = clip(OCCLUSION)
     seen = np.flatnonzero(rendered.visible[0])
     points = middles(rendered.masks[0, seen])[None, :, None].tolist()
@@ -67,8 +67,8 @@ class TestWhatItIs:
 
     def test_transformers_gives_the_same_masks(self):
         model, processor = image_model()
-        picture = pictures(1)[0].image(0)
-        inputs = processor(picture, input_points=[[[[100, 90]]]], input_labels=[[[1]]], return_tensors="pt")
+        image = images(1)[0].image(0)
+        inputs = processor(image, input_points=[[[[100, 90]]]], input_labels=[[[1]]], return_tensors="pt")
         names = ("pixel_values", "input_points", "input_labels")
         with torch.inference_mode():
             ours = model(**inputs).pred_masks
@@ -83,10 +83,10 @@ class TestWhatItIs:
                 assert f"| {name} | {value:.3f} |" in card
 
 
-class TestPictures:
-    # What is asked for lies a little under what its card says of many more pictures.
+class TestImages:
+    # What is asked for lies a little under what its card says of many more images.
     def test_prompts_find_what_they_point_at_and_refining_clicks_make_masks_better(self):
-        scores = evaluate_prompts(*image_model(), pictures(24))
+        scores = evaluate_prompts(*image_model(), images(24))
         assert scores["1 click"] > 0.86 and scores["box"] > 0.89
         assert scores["3 clicks"] > scores["1 click"] + 0.01
         assert scores["5 clicks"] > scores["3 clicks"] - 0.01
@@ -96,7 +96,7 @@ class TestPictures:
         assert isinstance(generator, sam2_hf.Sam2MaskGenerationPipeline)
         found_all = []
         for number in range(6):
-            video = pictures(6)[number]
+            video = images(6)[number]
             found = [np.asarray(mask) for mask in generator(Image.fromarray(video.image(0)))["masks"]]
             truths = video.read([0]).masks[0]
             found_all += [max((iou(mask, truth) for mask in found), default=0.0) for truth in truths if truth.any()]

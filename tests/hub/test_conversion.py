@@ -73,15 +73,15 @@ def test_point_embeddings_are_stacked_in_the_order_of_their_labels(small_origina
         assert torch.equal(table[label], small_original[f"sam_prompt_encoder.point_embeddings.{label}.weight"][0])
 
 
-def test_the_gaussian_matrix_serves_picture_and_prompts(small_original: dict[str, Tensor]) -> None:
+def test_the_gaussian_matrix_serves_image_and_prompts(small_original: dict[str, Tensor]) -> None:
     converted = convert_state_dict(small_original)
-    picture, prompts = (
+    image, prompts = (
         converted[f"{part}.positional_embedding"]
         for part in ("shared_image_embedding", "prompt_encoder.shared_embedding")
     )
-    assert torch.equal(picture, small_original[GAUSSIAN])
-    assert torch.equal(prompts, picture)
-    assert prompts.data_ptr() != picture.data_ptr()
+    assert torch.equal(image, small_original[GAUSSIAN])
+    assert torch.equal(prompts, image)
+    assert prompts.data_ptr() != image.data_ptr()
 
 
 def test_original_names_are_found_for_every_tensor() -> None:

@@ -50,14 +50,26 @@ def convert_checkpoint(
     verify: bool = False,
     repo_id: str | None = None,
 ) -> Converted:
-    """Writes an original checkpoint as a folder of model, configuration, processor and model card.
+    """Write an original checkpoint as a folder of model, configuration, processor and model card.
 
-    `variant` names a preset and `config` describes any other model; with neither, the preset is recognised from the
-    weights. The folder appears whole or not at all; `verify` loads it first (see `verify_folder`). `repo_id` is where
-    the examples of the card load the model from.
+    The folder appears whole or not at all.
 
-    Raises a `ConversionError` if the tensors do not fit, a `FileExistsError` if `output_dir` is not empty and
-    `overwrite` is off, and a `ValueError` for a file that is no checkpoint or an unknown variant.
+    Args:
+        checkpoint: the `.pt` file.
+        output_dir: the folder to write.
+        variant: a key of `PRESETS`; recognised from the weights without it and without `config`.
+        config: describes a model of other sizes.
+        overwrite: whether a folder that is not empty is replaced.
+        verify: whether the folder is checked before it appears, see `verify_folder`.
+        repo_id: where the examples of the model card load from.
+
+    Returns:
+        What was written where.
+
+    Raises:
+        ConversionError: if the tensors do not fit.
+        FileExistsError: if `output_dir` is not empty and `overwrite` is off.
+        ValueError: for a file that is no checkpoint, or an unknown variant.
     """
     output_dir = Path(output_dir).resolve()
     if variant is not None and config is not None:
@@ -99,7 +111,7 @@ def _write_folder(folder: Path, converted: StateDict, config: Sam2VideoConfig) -
 
 
 def _replace(output_dir: Path, partial: Path) -> None:
-    """Puts `partial` in the place of `output_dir`; what was there goes last."""
+    """Put `partial` in the place of `output_dir`; what was there is removed last."""
     if not output_dir.exists():
         partial.rename(output_dir)
         return
@@ -117,10 +129,14 @@ def _replace(output_dir: Path, partial: Path) -> None:
 
 
 def verify_folder(folder: str | Path, expected: StateDict) -> None:
-    """Checks a converted folder: every tensor in the file bit for bit, then a click on noise by the loaded model.
+    """Check a converted folder: every tensor in the file bit for bit, then a click on noise by the loaded model.
 
-    `expected` are the tensors by this package's names. Raises a `ConversionError` if anything differs, or if the model
-    gives values that are not finite.
+    Args:
+        folder: the folder.
+        expected: the tensors by this package's names.
+
+    Raises:
+        ConversionError: if anything differs, or if the model gives values that are not finite.
     """
     path = Path(folder) / WEIGHTS
     with safe_open(path, "pt") as written:
@@ -148,7 +164,15 @@ def _same_bits(a: Tensor, b: Tensor) -> bool:
 
 
 def push_folder(folder: str | Path, repo_id: str) -> str:
-    """Uploads a converted folder to the Hub, creating the repository if need be; returns its address."""
+    """Upload a converted folder to the Hub, creating the repository if need be.
+
+    Args:
+        folder: the folder.
+        repo_id: the repository, such as "me/sam2".
+
+    Returns:
+        The address of the repository.
+    """
     from huggingface_hub import HfApi
 
     api = HfApi()

@@ -102,7 +102,7 @@ class _LoadingValues(UserDict[Any, Any]):
 
 
 def _enter(mapping: Any, entries: dict[Any, _Exported]) -> Undo:
-    """Puts `entries` where `mapping.register` puts its classes, before those that transformers comes with."""
+    """Put `entries` where `mapping.register` puts its classes, before those that transformers comes with."""
     registered = mapping._extra_content
     before = {key: registered[key] for key in entries if key in registered}
     registered.update(entries)
@@ -154,7 +154,7 @@ def _enter_pipeline(pipelines: ModuleType) -> Undo:
 
 
 def _route_processors(auto_class: str, module: ModuleType) -> Undo:
-    """Has `auto_class.from_pretrained` ask for the checkpoint's model type before anything else.
+    """Make `auto_class.from_pretrained` ask for the checkpoint's model type before anything else.
 
     The processors' own registries are of no use here: a checkpoint names its processor class ("Sam2Processor"), and
     that name finds transformers' class first. A look at the name alone would not do either, since EdgeTAM's
@@ -181,7 +181,7 @@ def _route_processors(auto_class: str, module: ModuleType) -> Undo:
 
 
 def _processor_name(auto_class: str, source: Any, kwargs: dict[str, Any]) -> str | None:
-    """Which of our classes `auto_class` gives for the checkpoint `source`; None if it is none of ours."""
+    """Find which of our classes `auto_class` gives for the checkpoint `source`; None if it is none of ours."""
     config = kwargs.get("config")
     model_type = getattr(config, "model_type", None) or _read_json(source, "config.json", kwargs).get("model_type")
     if model_type is not None:
@@ -198,7 +198,7 @@ def _processor_name(auto_class: str, source: Any, kwargs: dict[str, Any]) -> str
 
 
 def _read_json(source: Any, filename: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """A JSON file of a folder or Hub repository; empty if there is none.
+    """Read a JSON file of a folder or Hub repository; empty if there is none.
 
     What is wrong with `source` is left to the caller's own look at it, which has the better error.
     """

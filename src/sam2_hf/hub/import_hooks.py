@@ -1,4 +1,4 @@
-"""Running a function right after a module has been imported, without importing it oneself."""
+"""Callbacks that run right after a module has been imported, without importing it oneself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _waiting: dict[str, list[Callback]] = {}
 
 
 def when_imported(name: str, callback: Callback) -> None:
-    """Calls `callback(module)` once: now if module `name` is imported already, else right after its import."""
+    """Call `callback(module)` once: now if module `name` is imported already, else right after its import."""
     if name in sys.modules:
         callback(importlib.import_module(name))  # waits for a thread that is in the middle of importing it
         return
@@ -25,7 +25,7 @@ def when_imported(name: str, callback: Callback) -> None:
 
 
 def cancel(name: str) -> None:
-    """Drops what waits for module `name`."""
+    """Drop what waits for module `name`."""
     _waiting.pop(name, None)
     if not _waiting and _finder in sys.meta_path:
         sys.meta_path.remove(_finder)

@@ -128,23 +128,27 @@ PROMPT_MATRIX = "prompt_encoder.shared_embedding.positional_embedding"
 
 
 def rename(name: str) -> str:
-    """This package's name of an original tensor. Raises a `KeyError` for a name that no row of the tables covers."""
+    """Return this package's name of an original tensor.
+
+    Raises:
+        KeyError: for a name that no row of the tables covers.
+    """
     return _translate(name, MODULES, PARAMETERS)
 
 
 def original_name(name: str) -> str:
-    """The original name of one of this package's tensors, for messages; `name` itself if it has none."""
+    """Return the original name of one of this package's tensors, for messages; `name` itself if it has none."""
     if name == POINT_TABLE:
         return "sam_prompt_encoder.point_embeddings.#.weight"
     if name == PROMPT_MATRIX:
         name = GRID_MATRIX
     try:
-        return _translate(name, _turned(MODULES), _turned(PARAMETERS))
+        return _translate(name, _inverted(MODULES), _inverted(PARAMETERS))
     except KeyError:
         return name
 
 
-def _turned(rows: Rows) -> Rows:
+def _inverted(rows: Rows) -> Rows:
     return {target: source for source, target in rows.items()}
 
 
