@@ -106,7 +106,7 @@ def test_commands_on_pages_exist(words):
             for option in re.findall(r"(?<=\s)--[\w-]+", " ".join(arguments[1:])):
                 assert f'"{option}"' in source, f"{script} has no {option}"
     else:
-        assert program in ("git", "pre-commit", "pytest", "ruff", "mypy"), program
+        assert program in ("git", "pre-commit", "pytest", "ruff", "mypy", "sam2"), program  # sam2: tests/cli
 
 
 def module_file(module: str) -> str | None:

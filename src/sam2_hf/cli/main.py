@@ -1,0 +1,57 @@
+"""The command `sam2`: its subcommands, its errors in one line, and its exit status."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from .convert_command import convert
+from .overview_commands import checkpoints, info
+from .segment_command import segment
+from .track_command import track
+
+FAILED, INTERRUPTED = 1, 130
+
+app = typer.Typer(
+    name="sam2",
+    help="SAM 2: segment objects in images, and track them through clips.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (segment, track, convert, checkpoints, info):
+    app.command()(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: those after the command's name; those of the process by default.
+
+    Returns:
+        The exit status: 0, 1 for an error, 2 for a wrong use of the command, 130 if it was interrupted.
+    """
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="sam2")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        return INTERRUPTED
+    except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
+        typer.echo(f"error: {describe(error)}", err=True)
+        return FAILED
+    return 0
+
+
+def describe(error: Exception) -> str:
+    """Say in one line what an error says."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

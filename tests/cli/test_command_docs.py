@@ -1,0 +1,48 @@
+import json
+import re
+import shlex
+
+import pytest
+from pages import PAGES, blocks, furnish
+
+from sam2_hf.cli.main import main
+
+
+def examples():
+    lines = [
+        line
+        for page in PAGES.values()
+        for block in blocks(page, "bash")
+        for line in block.text.replace("\\\n", " ").splitlines()
+    ]
+    return [line for line in lines if line.startswith("sam2 ")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reader")
+    furnish(folder)
+    (block,) = blocks(PAGES["docs/command.md"], "json")
+    (folder / "prompts.json").write_text(block.text)
+    return folder
+
+
+@pytest.mark.parametrize("line", examples())
+def test_every_example_of_the_command_runs(line, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    assert main(shlex.split(line)[1:]) == 0
+    captured = capsys.readouterr()
+    if "--json" in line:
+        captured_files = json.loads(captured.out)["files"]
+        assert captured_files and all((folder / file).exists() for file in captured_files)
+    assert captured.out and "Traceback" not in captured.err
+
+
+def test_the_page_names_every_command_and_format():
+    from sam2_hf.cli import segment_command, track_command
+    from sam2_hf.cli.main import app
+
+    text = PAGES["docs/command.md"].read_text(encoding="utf-8")
+    for command in app.registered_commands:
+        assert f"`sam2 {command.callback.__name__}" in text
+    assert {*segment_command.FORMATS, *track_command.FORMATS} <= set(re.findall(r"`([\w-]+)`", text))
