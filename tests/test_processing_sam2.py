@@ -262,7 +262,6 @@ def test_code_saved_with_it_needs_no_package(tmp_path):
         import json
         from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
         from sam2_hf.processing_sam2 import Sam2Processor
-from sam2_hf.processing_sam2_video import Sam2VideoProcessor
         Sam2ImageProcessor.register_for_auto_class()
         Sam2Processor.register_for_auto_class()
         Sam2Processor(Sam2ImageProcessor(size=48)).save_pretrained(FOLDER)
