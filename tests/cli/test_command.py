@@ -163,6 +163,22 @@ def test_what_was_tracked_before_an_interruption_is_written(sam2, tmp_path, monk
         assert len(video) == 3
 
 
+def test_a_stream_is_written_frame_by_frame(sam2, tmp_path, monkeypatch, folder):
+    monkeypatch.setattr(
+        "sam2_hf.cli.track_command.open_video", lambda clip: open_video(folder / "clip.mp4", stream=True)
+    )
+    arguments = ("track", "7", "--point", "60,40", "--frames", 3, "--out", tmp_path)
+    status, output, errors = sam2(*arguments, "--format", "mp4,csv,davis")
+    assert (status, output) == (0, f"-> {tmp_path / 'camera7.mp4'}\n") and "3/3" in errors
+    with open_video(tmp_path / "camera7.mp4") as video:
+        assert len(video) == 3
+    assert len((tmp_path / "camera7.csv").read_text().splitlines()) == 4
+    assert len(list((tmp_path / "camera7_davis").iterdir())) == 3
+    camera = open_video(folder / "clip.mp4", stream=True)
+    status, _, errors = sam2(*arguments, "--format", "coco")
+    assert status == 2 and "a stream is written as mp4, csv or davis, got coco" in " ".join(errors.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

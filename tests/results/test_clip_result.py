@@ -5,6 +5,7 @@ from drawn_results import NAMES, SIZE, clip_result, drawn_masks, image_result, o
 from sam2_hf.results.clip_result import overlaid_frames
 from sam2_hf.results.image_result import ImageResult
 from sam2_hf.results.overlay import STYLES
+from sam2_hf.results.stream_writers import write_csv_rows, write_label_map_files
 from sam2_hf.video_io.open_video import open_video
 from sam2_hf.video_io.write_video import write_video
 
@@ -70,3 +71,40 @@ def test_a_run_that_is_cut_leaves_a_readable_file(tmp_path):
         write_video(tmp_path / "out.mp4", overlaid_frames(results(), STYLES["fill"]))
     with open_video(tmp_path / "out.mp4") as video:
         assert len(list(video)) == 2
+
+
+def test_one_pass_writes_several_files_frame_by_frame_and_keeps_them_when_it_is_cut(tmp_path):
+    clip = clip_result()
+
+    def results():
+        for result in clip:
+            if result.frame == 5:
+                raise KeyboardInterrupt
+            yield result
+
+    chain = write_label_map_files(write_csv_rows(results(), tmp_path / "out.csv"), tmp_path / "maps", list(NAMES))
+    with pytest.raises(KeyboardInterrupt):
+        for result in chain:
+            lines = (tmp_path / "out.csv").read_text().splitlines()
+            assert len(lines) == 1 + 2 * (result.frame + 1)
+            assert (tmp_path / "maps" / f"{result.frame:05d}.png").exists()
+    whole = clip_result()
+    whole.save(tmp_path / "whole.csv")
+    written = (tmp_path / "out.csv").read_text().splitlines()
+    assert written == (tmp_path / "whole.csv").read_text().splitlines()[: len(written)] and len(written) == 11
+
+
+def test_parquet_is_read_back_by_pyarrow(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    from sam2_hf.masks.rle import rle_to_mask
+
+    clip = clip_result()
+    clip.save(tmp_path / "clip.parquet")
+    rows = parquet.read_table(tmp_path / "clip.parquet").to_pylist()
+    assert len(rows) == 18
+    for row in rows:
+        mask = rle_to_mask({"size": [row["height"], row["width"]], "counts": row["rle"]}).numpy()
+        assert np.array_equal(mask, clip[row["frame"]][row["id"]].mask)
+        assert row["area"] == mask.sum() and row["visible"] == clip[row["frame"]][row["id"]].visible
+    image_result().save(tmp_path / "image.parquet")
+    assert [row["frame"] for row in parquet.read_table(tmp_path / "image.parquet").to_pylist()] == [None, None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,9 @@ from tqdm import tqdm
 
 from ..predictors.tracker import Tracker, Tracks
 from ..results.clip_result import DEFAULT_FPS, ClipResult, overlaid_frames
+from ..results.image_result import ImageResult
 from ..results.overlay import read_style
+from ..results.stream_writers import write_csv_rows, write_label_map_files
 from ..video_io.open_video import VideoSource, open_video
 from ..video_io.write_video import write_video
 from . import arguments
@@ -100,12 +102,24 @@ def _track_stream(
     quiet: bool,
 ) -> None:
     """Track and write frame by frame, in constant memory."""
-    if formats != ["mp4"]:
-        raise typer.BadParameter("a stream is written as mp4 alone", param_hint="--format")
-    results = itertools.islice(tracker.stream(source, given), frames)
-    drawn = overlaid_frames(tqdm(results, total=frames, unit="frame", disable=quiet), read_style(style, {}))
+    unfit = [name for name in formats if name not in ("mp4", "csv", "davis")]
+    if unfit:
+        raise typer.BadParameter(
+            f"a stream is written as mp4, csv or davis, got {', '.join(unfit)}", param_hint="--format"
+        )
+    results: Iterator[ImageResult] = itertools.islice(tracker.stream(source, given), frames)
+    results = iter(tqdm(results, total=frames, unit="frame", disable=quiet))
+    if "csv" in formats:
+        results = write_csv_rows(results, path.with_suffix(".csv"))
+    if "davis" in formats:
+        results = write_label_map_files(results, path.with_name(f"{path.stem}_davis"), list(given))
     try:
-        write_video(path, drawn, fps=source.fps or DEFAULT_FPS)
+        if "mp4" in formats:
+            drawn = overlaid_frames(results, read_style(style, {}), list(given))
+            write_video(path, drawn, fps=source.fps or DEFAULT_FPS)
+        else:
+            for _ in results:
+                pass
     except KeyboardInterrupt:
         typer.echo(f"interrupted -> {path}")
         raise typer.Exit(INTERRUPTED) from None

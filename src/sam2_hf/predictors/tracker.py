@@ -73,7 +73,7 @@ class Tracker:
 
 
 class Tracks(ClipResult):
-    """The objects of a clip, which can be corrected, added to, renamed and removed.
+    """The objects of a clip, which can be corrected, added to and removed.
 
     Args:
         tracker: computes them.

@@ -14,12 +14,12 @@ from ..video_io.write_video import write_video
 from .coco import to_coco
 from .image_result import ImageResult
 from .json_file import written_json
-from .label_maps import write_label_maps
 from .overlay import OverlayStyle, colours_of, draw_overlay, read_style
 from .records import ObjectMask
 from .sa_v import to_sa_v
+from .stream_writers import write_label_map_files
 from .supervision import to_detections
-from .tables import write_csv
+from .tables import write_csv, write_parquet
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi")
 DEFAULT_FPS = 25.0
@@ -110,8 +110,8 @@ class ClipResult:
         """Write a file of the kind that its suffix names.
 
         Args:
-            path: ".mp4", ".mkv", ".mov", ".avi": the clip with overlays. ".json": COCO. ".csv": a table. No suffix: a
-                folder of label maps as DAVIS and MOSE have them.
+            path: ".mp4", ".mkv", ".mov", ".avi": the clip with overlays. ".json": COCO. ".csv", ".parquet": a table.
+                No suffix: a folder of label maps as DAVIS and MOSE have them.
             style: of the overlays; see `overlays`.
 
         Returns:
@@ -125,6 +125,7 @@ class ClipResult:
         writers: dict[str, Callable[[], Any]] = {
             ".json": lambda: self.to_coco(path),
             ".csv": lambda: self.to_csv(path),
+            ".parquet": lambda: self.to_parquet(path),
             "": lambda: self.to_label_maps(path),
         }
         if suffix in VIDEO_SUFFIXES:
@@ -132,7 +133,7 @@ class ClipResult:
         elif suffix in writers:
             writers[suffix]()
         else:
-            known = ", ".join((*VIDEO_SUFFIXES, ".json", ".csv"))
+            known = ", ".join((*VIDEO_SUFFIXES, ".json", ".csv", ".parquet"))
             raise ValueError(f"path must end in one of {known}, or be a folder, got '{path}'")
         return path
 
@@ -159,9 +160,19 @@ class ClipResult:
         """Write a table with a row for each object of each frame; see `tables.table_rows`."""
         write_csv(path, self)
 
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the table with run lengths as Parquet; see `tables.write_parquet`."""
+        write_parquet(path, self)
+
     def to_label_maps(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write palette PNGs, as DAVIS and MOSE have them; see `label_maps.write_label_maps`."""
-        return write_label_maps(folder, self, self.names)
+        """Write palette PNGs, as DAVIS and MOSE have them: 00000.png, 00001.png, ...
+
+        Returns:
+            The files that were written.
+        """
+        for _ in write_label_map_files(self, folder, self.names):
+            pass
+        return [Path(folder) / f"{frame:05d}.png" for frame in self.frames]
 
     def to_sa_v(self, path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         """Describe the clip as SA-V does, and write it where a path is given; see `sa_v.to_sa_v`."""

@@ -18,7 +18,7 @@ from .overlay import OverlayStyle, colours_of, draw_overlay, read_style
 from .polygons import Polygon
 from .records import ObjectMask
 from .supervision import to_detections
-from .tables import write_csv
+from .tables import write_csv, write_parquet
 from .vector_files import PIXELS, to_geojson, to_yolo
 
 _LOSSY, _QUALITY = (".jpg", ".jpeg", ".webp"), 95
@@ -193,8 +193,8 @@ class ImageResult:
         """Write a file of the kind that its suffix names.
 
         Args:
-            path: ".png", ".jpg", ".webp", ".bmp", ".tif": the overlay. ".json": COCO. ".csv": a table. ".txt": YOLO
-                segments. ".geojson": outlines.
+            path: ".png", ".jpg", ".webp", ".bmp", ".tif": the overlay. ".json": COCO. ".csv", ".parquet": a table.
+                ".txt": YOLO segments. ".geojson": outlines.
             style: of the overlay; see `overlay`.
 
         Returns:
@@ -212,6 +212,7 @@ class ImageResult:
         writers: dict[str, Callable[..., Any]] = {
             ".json": self.to_coco,
             ".csv": self.to_csv,
+            ".parquet": self.to_parquet,
             ".txt": self.to_yolo,
             ".geojson": self.to_geojson,
         }
@@ -236,6 +237,10 @@ class ImageResult:
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a table with a row for each object; see `tables.table_rows`."""
         write_csv(path, [self])
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the table with run lengths as Parquet; see `tables.write_parquet`."""
+        write_parquet(path, [self])
 
     def to_yolo(
         self, path: str | os.PathLike[str] | None = None, classes: Sequence[str] | None = None, tolerance: float = 1.0

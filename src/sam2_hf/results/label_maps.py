@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from PIL import Image
 
 from .records import ObjectMask
-
-if TYPE_CHECKING:
-    from .image_result import ImageResult
 
 _MOST_LABELS = 254  # 255 is what annotators could not decide upon
 
@@ -54,21 +49,3 @@ def write_label_map(path: str | os.PathLike[str], labels: np.ndarray) -> None:
     image = Image.fromarray(labels)
     image.putpalette(davis_palette())
     image.save(path)
-
-
-def write_label_maps(
-    folder: str | os.PathLike[str], results: Iterable[ImageResult], names: Sequence[Hashable]
-) -> list[Path]:
-    """Write the label maps of a clip as 00000.png, 00001.png, ..., by the numbers of its frames, one at a time.
-
-    Returns:
-        The files that were written.
-    """
-    root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    written = []
-    for number, result in enumerate(results):
-        path = root / f"{number if result.frame is None else result.frame:05d}.png"
-        write_label_map(path, label_map(result.objects, result.size, names))
-        written.append(path)
-    return written
