@@ -250,9 +250,11 @@ class Sam2Model(Sam2PromptableModel):
         batch = len(image_embeddings[-1])
         prompts = self.read_prompts(input_points, input_labels, input_boxes, input_masks, batch)
         guidance = (attention_similarity, target_embedding)
-        at_once = None if output_attentions or guidance != (None, None) else _how_many_at_once(image_embeddings[-1])
-        options = (multimask_output, *guidance, output_attentions)
-        parts = [self.predict(image_embeddings, *chunk, *options) for chunk in _split(prompts, at_once)]
+        is_guided = attention_similarity is not None or target_embedding is not None
+        whole = output_attentions or is_guided or torch.is_grad_enabled() or is_traced()
+        parts = []
+        for chunk in [prompts] if whole else _in_chunks(prompts, image_embeddings[-1]):
+            parts.append(self.predict(image_embeddings, *chunk, multimask_output, *guidance, output_attentions))
         predicted = join_predictions(parts)
 
         masks, scores, object_scores = predicted.logits, predicted.iou_scores, predicted.object_score_logits
@@ -297,19 +299,13 @@ class Sam2Model(Sam2PromptableModel):
         return MaskPrediction(logits, scores, decoded.object_score_logits, decoded.attentions)
 
 
-def _how_many_at_once(embedding: torch.Tensor) -> int | None:
-    """How many prompts on images with the embeddings (B, C, h, w) are fast together; all where something is learnt."""
-    if torch.is_grad_enabled() or is_traced():
-        return None
-    return how_many_fit(embedding.nbytes, embedding.device)
+def _in_chunks(prompts: PromptTensors, embedding: torch.Tensor) -> list[PromptTensors]:
+    """Prompts as many at a time as are fast together, for they do not see each other.
 
-
-def _split(prompts: PromptTensors, at_once: int | None) -> list[PromptTensors]:
-    """Prompts a few at a time, `at_once` of each image, for they do not see each other; None leaves them together."""
-    if at_once is None:
-        return [prompts]
-    counts = [tensor.shape[1] for tensor in prompts if tensor is not None]
-    count = max(counts, default=1)
+    `embedding` (B, C, h, w) is the map that each prompt changes.
+    """
+    at_once = how_many_fit(embedding.nbytes, embedding.device)
+    count = max([tensor.shape[1] for tensor in prompts if tensor is not None], default=1)
     if count <= at_once:
         return [prompts]
     chunks: list[PromptTensors] = []

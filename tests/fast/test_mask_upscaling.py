@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from closeness import assert_close_in_scale
 from torch import nn
 
 from sam2_hf.fast import mask_decoder
-from sam2_hf.fast.mask_decoder import upscale_in_blocks
+from sam2_hf.fast.mask_decoder import upscale as upscale_in_bands
 from sam2_hf.network.mask_decoder import upscale
 
 WIDTH = 16
@@ -40,8 +42,12 @@ def test_both_orders_give_the_same_masks(monkeypatch, layers, height, width, lea
         draw(*fine_leading, WIDTH // 2, 2 * height, 2 * width),
         draw(*fine_leading, WIDTH // 4, 4 * height, 4 * width),
     )
+    (first, second), norm = layers
+    decoder = SimpleNamespace(
+        upscale_conv1=first, upscale_conv2=second, upscale_layer_norm=norm, mask_kernels=lambda kernels: kernels
+    )
     with torch.no_grad():
         expected = upscale(hidden, fine, *layers, kernels)
-        masks = upscale_in_blocks(hidden, fine, *layers, kernels)
+        masks = upscale_in_bands(decoder, hidden, kernels, (fine[1], fine[0]))
     assert masks.shape == (*leading, 4, 4 * height, 4 * width)
     assert_close_in_scale(masks, expected, 1e-5)

@@ -38,7 +38,7 @@ def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor, width: int) ->
     leaves the caches.
     """
     count = how_many_rows(rows, width)
-    if not suit(rows) or rows.shape[:-1].numel() <= count:
+    if rows.shape[:-1].numel() <= count or not suit(rows):
         return function(rows)
     chunks = [function(chunk) for chunk in rows.flatten(0, -2).split(count)]
     return torch.cat(chunks).unflatten(0, rows.shape[:-1])

@@ -67,7 +67,7 @@ def _stretching(size: int, target: int) -> Tensor:
 def max_pool(features: Tensor, stride: tuple[int, int]) -> Tensor:
     """The plain `max_pool` of a map (B, H, W, C), by slices: one for each position in a block."""
     down, across = stride
-    height, width = (size - size % step for size, step in zip(features.shape[1:3], stride, strict=True))
+    height, width = features.shape[1] // down * down, features.shape[2] // across * across
     slices = [features[:, y:height:down, x:width:across] for y in range(down) for x in range(across)]
     return reduce(torch.maximum, slices)
 
@@ -92,16 +92,17 @@ def _run_band(block: MultiScaleBlock, hidden: Tensor) -> Tensor:
     if block.query_stride is not None:
         shortcut = max_pool(shortcut, block.query_stride)
     qkv: nn.Linear = block.attn.qkv
-    if block.window == 0:
+    window = block.window
+    if window == 0:
         projected = qkv(normed)
-    elif any(size % block.window for size in normed.shape[1:3]) and may_read_weights(qkv):
-        projected = block.partition(F.linear(normed, qkv.weight)).add_(qkv.bias)
+    elif (normed.shape[1] % window or normed.shape[2] % window) and may_read_weights(qkv):
+        projected = block.partition_windows(F.linear(normed, qkv.weight), window).add_(qkv.bias)
     else:
-        projected = qkv(block.partition(normed))
+        projected = qkv(block.partition_windows(normed, window))
     query, key, value = projected.chunk(3, dim=-1)
     if block.query_stride is not None:
         query = max_pool(query, block.query_stride)
     attended, _ = block.attn.attend(query, key, value)
-    if block.window > 0:
-        attended = block.merge(attended, shortcut.shape[1:3])
+    if window > 0:
+        attended = block.merge_windows(attended, attended.shape[1], shortcut.shape[1:3])
     return in_chunks(block.feed_forward, shortcut + block.attn.proj(attended), block.mlp.proj_in.out_features)

@@ -62,12 +62,12 @@ def suits_transformer(
     last = transformer.final_attn_token_to_image
     if not saves_work(last, tokens):
         return False
-    attentions = [last]
+    projections = [*last.children()]
     for layer in cast("Iterable[TwoWayAttentionBlock]", transformer.layers):
         if layer.gradient_checkpointing and torch.is_grad_enabled():
             return False
-        attentions += [layer.cross_attn_token_to_image, layer.cross_attn_image_to_token]
-    return may_read_weights(*[part for attention in attentions for part in attention.children()])
+        projections += [*layer.cross_attn_token_to_image.children(), *layer.cross_attn_image_to_token.children()]
+    return may_read_weights(*projections)
 
 
 def saves_work(attention: PromptAttention, tokens: Tensor) -> bool:
@@ -178,30 +178,28 @@ def suits_upscaling(decoder: MaskDecoder, hidden: Tensor, mask_tokens: Tensor, f
 
 
 def upscale(decoder: MaskDecoder, hidden: Tensor, mask_tokens: Tensor, fine: Sequence[Tensor]) -> Tensor:
-    """`MaskDecoder.upscale`: hidden maps (..., h, w, C) and their tokens (..., 4, C) to logits (..., 4, 4h, 4w)."""
-    doublings = (decoder.upscale_conv1, decoder.upscale_conv2)
+    """`MaskDecoder.upscale`: hidden maps (..., h, w, C) and their tokens (..., 4, C) to logits (..., 4, 4h, 4w).
+
+    In bands of as many rows as the caches hold.
+    """
+    layers = ((decoder.upscale_conv1, decoder.upscale_conv2), decoder.upscale_layer_norm)
+    finest, middle = fine
     kernels = decoder.mask_kernels(mask_tokens)
-    return upscale_in_blocks(hidden, (fine[1], fine[0]), doublings, decoder.upscale_layer_norm, kernels)
+    row = hidden.shape[:-3].numel() * hidden.shape[-2] * 16  # positions of the masks
+    count = max(1, how_many_rows(finest, finest.shape[-3]) // max(1, row))
+    if count >= hidden.shape[-3] or not suit(hidden):
+        return upscale_in_blocks(hidden, (middle, finest), *layers, kernels)
+    bands = zip(
+        hidden.split(count, dim=-3), middle.split(2 * count, dim=-2), finest.split(4 * count, dim=-2), strict=True
+    )
+    logits = [upscale_in_blocks(band, (lower, upper), *layers, kernels) for band, lower, upper in bands]
+    return torch.cat(logits, dim=-2)
 
 
 def upscale_in_blocks(
     hidden: Tensor, fine: tuple[Tensor, Tensor], doublings: Doublings, norm: nn.LayerNorm, kernels: Tensor
 ) -> Tensor:
-    """The same as the plain `upscale`, in the order of blocks, and in bands of as many rows as the caches hold."""
-    row = hidden.shape[:-3].numel() * hidden.shape[-2] * 16  # positions of the masks
-    count = max(1, how_many_rows(fine[1], fine[1].shape[-3]) // max(1, row))
-    if count >= hidden.shape[-3] or not suit(hidden):
-        return _upscale_band(hidden, fine, doublings, norm, kernels)
-    bands = zip(
-        hidden.split(count, dim=-3), fine[0].split(2 * count, dim=-2), fine[1].split(4 * count, dim=-2), strict=True
-    )
-    logits = [_upscale_band(band, (middle, finest), doublings, norm, kernels) for band, middle, finest in bands]
-    return torch.cat(logits, dim=-2)
-
-
-def _upscale_band(
-    hidden: Tensor, fine: tuple[Tensor, Tensor], doublings: Doublings, norm: nn.LayerNorm, kernels: Tensor
-) -> Tensor:
+    """The same as the plain `upscale`, in the order of blocks."""
     height, width = hidden.shape[-3:-1]
     middle = _in_blocks(fine[0], (height, width), doublings[0])
     finest = _in_blocks(fine[1], (height, width), doublings[1])

@@ -63,7 +63,7 @@ def read_prompt_tensors(
     given = (points, labels, boxes, masks)
     if device is None or device.type == "meta":  # weights that are elsewhere until they are used
         return PromptTensors(*given)
-    return PromptTensors(*(None if tensor is None else tensor.to(device) for tensor in given))
+    return PromptTensors(*[None if tensor is None else tensor.to(device) for tensor in given])
 
 
 def mask_logits(masks: torch.Tensor) -> torch.Tensor:
@@ -120,7 +120,7 @@ def _check_prompt_counts(prompts: dict[str, torch.Tensor | None]) -> None:
         counts.pop("input_masks")  # one mask serves all prompts of its image
     # No sets and no hashing: a tracer's sizes are symbols.
     numbers = list(counts.values())
-    if any(number == 0 for number in numbers):
+    if 0 in numbers:
         raise ValueError(f"every image needs at least one prompt, got {counts}")
-    if any(number != numbers[0] for number in numbers[1:]):
+    if numbers and numbers.count(numbers[0]) < len(numbers):
         raise ValueError(f"every image needs the same number of prompts of each kind, got {counts}")

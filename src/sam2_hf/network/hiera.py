@@ -92,16 +92,18 @@ class MultiScaleAttention(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Queries (B, H', W', C'), keys and values (B, H, W, C') to (B, H', W', C'), and the weights if asked for."""
         batch, height, width, channels = query.shape
-        query, key, value = (
-            x.reshape(batch, -1, self.num_heads, channels // self.num_heads).transpose(1, 2)
-            for x in (query, key, value)
-        )
+        heads = (batch, -1, self.num_heads, channels // self.num_heads)
+        query = query.reshape(heads).transpose(1, 2)
+        key, value = key.reshape(heads).transpose(1, 2), value.reshape(heads).transpose(1, 2)
         result, weights = attend(self, query, key, value, self.scaling, need_weights=need_weights)
         return result.reshape(batch, height, width, channels), weights
 
 
 class MultiScaleBlock(GradientCheckpointingLayer):
     """Attention and MLP with pre-norm residuals; `window` 0 is global attention."""
+
+    partition_windows = staticmethod(partition_windows)
+    merge_windows = staticmethod(merge_windows)
 
     def __init__(
         self,
@@ -133,18 +135,10 @@ class MultiScaleBlock(GradientCheckpointingLayer):
         if self.window == 0:
             attended, weights = self.attn(normed, need_weights)
         else:
-            attended, weights = self.attn(self.partition(normed), need_weights)
-            attended = self.merge(attended, shortcut.shape[1:3])
+            attended, weights = self.attn(self.partition_windows(normed, self.window), need_weights)
+            # Attention gave smaller windows if the block pools.
+            attended = self.merge_windows(attended, attended.shape[1], shortcut.shape[1:3])
         return self.feed_forward(shortcut + attended), weights
-
-    def partition(self, features: torch.Tensor) -> torch.Tensor:
-        """A map (B, H, W, C) in the block's windows, see `partition_windows`."""
-        return partition_windows(features, self.window)
-
-    def merge(self, windows: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-        """The map of `size` (H', W') of which attention gave the windows, pooled if the block pools."""
-        pooled = self.window if self.query_stride is None else self.window // self.query_stride[0]
-        return merge_windows(windows, pooled, size)
 
     def feed_forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """The second half of the block, (..., C) to the same."""

@@ -65,7 +65,9 @@ def replaceable(plain: Function) -> Function:
 
     @functools.wraps(plain)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not is_traced() and _forms_are_wanted.get() and name in _forms:
+        # `is_traced`, spelled out: nothing is asked more often.
+        is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if not is_traced and _forms_are_wanted.get() and name in _forms:
             suits, form = _forms[name]
             if suits(*args, **kwargs):
                 return form(*args, **kwargs)

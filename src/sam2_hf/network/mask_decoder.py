@@ -66,10 +66,8 @@ def take(candidates: Candidates, chosen: torch.Tensor | None = None) -> tuple[to
     return masks.float(), candidates.ious.gather(1, best).float(), token
 
 
-def _broadcastable(name: str, tensor: torch.Tensor | None, shape: Sequence[int]) -> torch.Tensor | None:
+def _broadcastable(name: str, tensor: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """`tensor` with as many axes as `shape`. Raises a `ValueError` that calls it `name` if it does not broadcast."""
-    if tensor is None:
-        return None
     padded = tensor[(None,) * (len(shape) - tensor.ndim)]
     if padded.ndim != len(shape) or any(side not in (1, full) for side, full in zip(padded.shape, shape, strict=True)):
         raise ValueError(f"{name} must broadcast to {tuple(shape)}, got the shape {tuple(tensor.shape)}")
@@ -153,14 +151,18 @@ class MaskDecoder(nn.Module):
         token_mask = None  # (B, P, 1, N), the decoder's own tokens first
         if prompts.is_token is not None:
             token_mask = F.pad(prompts.is_token, (len(heads), 0), value=True).unsqueeze(2)
-        scores_shape = (*tokens.shape[:3], height * width)
+        if attention_similarity is not None:
+            scores_shape = (*tokens.shape[:3], height * width)
+            attention_similarity = _broadcastable("attention_similarity", attention_similarity, scores_shape)
+        if target_embedding is not None:
+            target_embedding = _broadcastable("target_embedding", target_embedding, tokens.shape)
         tokens, image, attentions = self.transformer(
             tokens,
             image,
             image_positions.flatten(2).transpose(1, 2).unsqueeze(1),
             token_mask=token_mask,
-            image_bias=_broadcastable("attention_similarity", attention_similarity, scores_shape),
-            target_embedding=_broadcastable("target_embedding", target_embedding, tokens.shape),
+            image_bias=attention_similarity,
+            target_embedding=target_embedding,
             need_weights=need_weights,
         )
         scores = self.iou_prediction_head(tokens[:, :, 1])
@@ -208,7 +210,7 @@ class MaskDecoder(nn.Module):
 
     def masks(self, decoded: DecodedPrompts, high_resolution: Sequence[torch.Tensor]) -> torch.Tensor:
         """All four masks of every prompt: logits (B, P, 4, 4h, 4w)."""
-        fine = [level.unsqueeze(1) for level in high_resolution[:2]]
+        fine = (high_resolution[0].unsqueeze(1), high_resolution[1].unsqueeze(1))
         masks = self.upscale(decoded.image_hidden, decoded.mask_tokens, fine)
         if decoded.is_object is not None:
             masks = masks.masked_fill(~decoded.is_object[..., None, None, None], NO_OBJECT_LOGIT)
@@ -244,8 +246,10 @@ class MaskDecoder(nn.Module):
 
     def mask_kernels(self, mask_tokens: torch.Tensor) -> torch.Tensor:
         """The weights (..., 4, C/8) that make masks of the upscaled map, from the tokens (..., 4, C)."""
-        mlps = self.output_hypernetworks_mlps
-        return torch.stack([mlp(mask_tokens[..., index, :]) for index, mlp in enumerate(mlps)], dim=-2)
+        kernels = []
+        for index, mlp in enumerate(self.output_hypernetworks_mlps):
+            kernels.append(mlp(mask_tokens[..., index, :]))
+        return torch.stack(kernels, dim=-2)
 
     def _is_stable(self, mask: torch.Tensor) -> torch.Tensor:
         """Whether a mask hardly changes when its threshold moves by delta either way: (..., H, W) to (...)."""

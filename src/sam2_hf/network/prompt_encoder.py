@@ -32,8 +32,9 @@ class PromptEmbeddings(NamedTuple):
 
     def to(self, device: torch.device) -> PromptEmbeddings:
         """The same embeddings on another device."""
-        masks = (None if mask is None else mask.to(device) for mask in (self.is_token, self.is_object))
-        return PromptEmbeddings(self.tokens.to(device), self.dense.to(device), *masks)
+        is_token = None if self.is_token is None else self.is_token.to(device)
+        is_object = None if self.is_object is None else self.is_object.to(device)
+        return PromptEmbeddings(self.tokens.to(device), self.dense.to(device), is_token, is_object)
 
 
 class PositionalEmbedding(nn.Module):
@@ -62,7 +63,9 @@ class PositionalEmbedding(nn.Module):
 
     def grid(self, size: tuple[int, int]) -> torch.Tensor:
         """Features of the centres of a map of `size` (h, w): (1, C, h, w)."""
-        y, x = [(torch.arange(length, device=self.positional_embedding.device) + 0.5) / length for length in size]
+        height, width = size
+        y = (torch.arange(height, device=self.positional_embedding.device) + 0.5) / height
+        x = (torch.arange(width, device=self.positional_embedding.device) + 0.5) / width
         centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
         return self(centres).permute(2, 0, 1).unsqueeze(0)
 
