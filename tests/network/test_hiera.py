@@ -16,6 +16,7 @@ from sam2_hf.fast import chunking
 from sam2_hf.fast import hiera as fast_hiera
 from sam2_hf.fast.dispatch import plain_paths
 from sam2_hf.network.hiera import Hiera, max_pool, merge_windows, partition_windows
+from sam2_hf.sizes import read_size
 
 
 def trunk_config(**overrides):
@@ -30,7 +31,7 @@ def trunk_of(config, seed=0):
 
 
 def pixels_for(config, batch=2, seed=1):
-    size = (batch, config.num_channels, *config.image_size)
+    size = (batch, config.num_channels, *read_size(config.image_size, "image_size"))
     return torch.randn(size, generator=torch.Generator().manual_seed(seed))
 
 
