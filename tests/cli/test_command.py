@@ -1,3 +1,4 @@
+import functools
 import io
 import json
 import sys
@@ -174,7 +175,6 @@ def test_a_stream_is_written_frame_by_frame(sam2, tmp_path, monkeypatch, folder)
         assert len(video) == 3
     assert len((tmp_path / "camera7.csv").read_text().splitlines()) == 4
     assert len(list((tmp_path / "camera7_davis").iterdir())) == 3
-    camera = open_video(folder / "clip.mp4", stream=True)
     status, _, errors = sam2(*arguments, "--format", "coco")
     assert status == 2 and "a stream is written as mp4, csv or davis, got coco" in " ".join(errors.split())
 
