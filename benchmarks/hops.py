@@ -9,6 +9,9 @@ not count, nor do they end a nesting.
 
 The model is the bundled checkpoint; the numbers depend on its depth, not on the image. A tracked frame is the twelfth
 of a clip with one object, so that it reads as many memories as it ever does.
+
+On Python 3.11, before the network and its fast forms were parted, a click took 164 calls in 10 files, 10 deep, and a
+tracked frame 1305 calls in 29 files, 20 deep; since then a click takes 81 calls in 9 files, 8 deep.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class TestForward:
         assert_close_in_scale(together.pred_masks[:, 2:], last.pred_masks, SAME)
 
     @torch.no_grad()
-    def test_what_the_processor_says_of_the_picture_may_be_passed_on(self, model):
+    def test_what_the_processor_says_of_the_image_may_be_passed_on(self, model):
         assert_same_outputs(
             model(pixels(), **boxes_for(1, 1), original_sizes=torch.tensor([[600, 800]])),
             model(pixels(), **boxes_for(1, 1)),
@@ -143,7 +143,7 @@ class TestErrors:
             model(**inputs, **boxes_for(1, 1))
 
     @pytest.mark.parametrize("shape", [(3, 128, 128), (1, 3, 128, 96), (1, 1, 128, 128), (1, 3, 1024, 1024)])
-    def test_pictures_of_another_shape(self, model, shape):
+    def test_images_of_another_shape(self, model, shape):
         with pytest.raises(
             ValueError, match=r"pixel_values must have the configured shape \(batch, 3, 128, 128\), got"
         ):
@@ -273,7 +273,7 @@ class TestPromptEmbeddings:
             model.get_prompt_embeddings(input_boxes=torch.zeros(2, 4))
 
 
-def test_a_new_model_places_prompts_and_image_alike():
+def test_a_new_model_encodes_positions_of_prompts_and_image_alike():
     model = Sam2Model(tiny_config())
     shared = model.shared_image_embedding.positional_embedding
     assert shared.std() > 0.5

@@ -78,7 +78,7 @@ class TestImages:
             assert_same_outputs(answers(model, **inputs), answers(image_model, **inputs), COMPILED)
         assert counter.frame_count == 2  # with a mask and without
 
-    def test_pictures_are_encoded_by_one_program(self, image_model) -> None:
+    def test_images_are_encoded_by_one_program(self, image_model) -> None:
         model, counter = compiled(image_model)
         inputs = {"pixel_values": pixels(), **points_for(1, 1, 1)}
         found, expected = answers(model, **inputs), answers(image_model, **inputs)

@@ -37,7 +37,7 @@ class Sam2ImageSegmentationOutput(ModelOutput):
         loss: with `labels`, what to train on; see `segmentation_loss`.
         iou_scores: the model's own estimate of each mask's IoU, (B, P, M), between 0 and 1.
         pred_masks: logits (B, P, M, h, w) at a quarter of the input's resolution; above 0 is foreground. The
-            processor's `post_process_masks` brings them to the picture's size.
+            processor's `post_process_masks` brings them to the image's size.
         object_score_logits: whether there is an object at all, (B, P, 1); above 0 means yes.
         image_embeddings: the features that the masks were decoded from, from high to low resolution; can be given
             back to `forward` in place of `pixel_values`.

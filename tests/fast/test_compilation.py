@@ -191,11 +191,11 @@ class TestGraphs:
         assert recording[0].pair(left, right).equal(torch.outer(left, right).flatten())
 
     def test_results_are_copies(self, recording, monkeypatch) -> None:
-        """A graph writes to the same place again."""
-        toy, place = recording[0], torch.zeros(2, 3)
-        monkeypatch.setattr(toy._programs, "_compile", lambda part, records: lambda model, *given: Sums(place))
+        """A graph writes to the same memory again."""
+        toy, memory = recording[0], torch.zeros(2, 3)
+        monkeypatch.setattr(toy._programs, "_compile", lambda part, records: lambda model, *given: Sums(memory))
         kept = toy.add(rows(2), []).sums
-        place.fill_(7)
+        memory.fill_(7)
         assert kept.equal(torch.zeros(2, 3))
 
 

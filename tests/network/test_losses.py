@@ -48,10 +48,10 @@ def by_hand(logits, ious, score, label, weights=(20, 1, 1, 1)):
     focal, dice = terms[best][:2]
     iou = sum(term[2] for term in terms) / len(terms)
     p = torch.sigmoid(score.double())[0]
-    presence = -(p if present else 1 - p).log()
+    object_score = -(p if present else 1 - p).log()
     if not present:
         focal = dice = iou = 0.0
-    return [float(x) for x in (focal, dice, iou, presence)]
+    return [float(x) for x in (focal, dice, iou, object_score)]
 
 
 @settings(max_examples=20, deadline=None)

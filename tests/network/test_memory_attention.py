@@ -216,7 +216,7 @@ class TestKeys:
 
 
 class TestFastForms:
-    """What is computed in blocks and portions on a CPU equals the plain form."""
+    """What is computed in blocks and chunks on a CPU equals the plain form."""
 
     @pytest.mark.parametrize("at_once", [5, POSITIONS, 3 * POSITIONS, 512])
     @pytest.mark.parametrize("pointer_tokens", [0, 4])

@@ -197,8 +197,8 @@ class TestPositions:
         """The pixel (x, y) of a rectangular image lies at ((x + 0.5) / width, (y + 0.5) / height)."""
         encoder = encoder_of(RECTANGLE)
         tokens = encoder(torch.tensor([[[[30.0, 10.0]]]]), torch.tensor([[[1]]])).tokens
-        place = encoder.shared_embedding(torch.tensor([30.5 / 96, 10.5 / 64]))
-        torch.testing.assert_close(tokens[0, 0, 0], place + encoder.point_embed.weight[1])
+        position = encoder.shared_embedding(torch.tensor([30.5 / 96, 10.5 / 64]))
+        torch.testing.assert_close(tokens[0, 0, 0], position + encoder.point_embed.weight[1])
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_half_precision_rounds_the_encoding_and_not_the_place(self, dtype):
@@ -209,7 +209,7 @@ class TestPositions:
         expected = embedding(coordinates).to(dtype)
         assert torch.equal(embedding.to(dtype)(coordinates), expected)
 
-    def test_autocast_keeps_places_apart(self):
+    def test_autocast_keeps_positions_apart(self):
         embedding = self.embedding()
         coordinates = torch.rand(50, 2, generator=torch.Generator().manual_seed(4))
         with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,4 +1,4 @@
-"""When forms that are made for CPUs may be used: what they ask of tensors, layers and the moment of the call."""
+"""When forms that are made for CPUs may be used: what they ask of tensors, layers and the state of the thread."""
 
 from __future__ import annotations
 

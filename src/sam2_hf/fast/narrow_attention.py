@@ -50,9 +50,9 @@ def attend_in_blocks(queries: Tensor, blocks: Iterable[tuple[Tensor, Tensor]]) -
     first = next(remaining)
     readers = [_Reader(part, *first) for part in queries.split(QUERIES_AT_ONCE, dim=1)]
     for keys, values in chain([first], remaining):
-        for portion in zip(keys.split(TOKENS_AT_ONCE, dim=1), values.split(TOKENS_AT_ONCE, dim=1), strict=True):
+        for chunk in zip(keys.split(TOKENS_AT_ONCE, dim=1), values.split(TOKENS_AT_ONCE, dim=1), strict=True):
             for reader in readers:
-                reader.read(*portion)
+                reader.read(*chunk)
     return torch.cat([reader.total / reader.weight for reader in readers], dim=1)
 
 
