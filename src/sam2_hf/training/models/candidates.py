@@ -16,12 +16,12 @@ from ...network.mask_decoder import Candidates
 from ...tracking.prompts import PointPrompt
 
 if TYPE_CHECKING:
-    from ...modeling_sam2_video import Sam2VideoModel
+    from ...modeling_sam2 import Sam2PromptableModel
     from ...network.features import FrameFeatures
 
 
 def decode(
-    model: Sam2VideoModel,
+    model: Sam2PromptableModel,
     features: FrameFeatures,
     embedding: Tensor,
     clicks: PointPrompt | None = None,
@@ -31,7 +31,7 @@ def decode(
     """Decode the prompts of K objects.
 
     Args:
-        model: does the work.
+        model: an image or a video model, which does the work.
         features: rows are those of the embeddings.
         embedding: (R, C, h, w).
         clicks: points (K, N, 2) and labels (K, N).
@@ -47,4 +47,5 @@ def decode(
         points, labels = clicks.points.unflatten(0, (rows, -1)), clicks.labels.unflatten(0, (rows, -1))
     if previous_logits is not None:
         logits = previous_logits.squeeze(1).unflatten(0, (rows, -1))
-    return model.candidates(features, embedding, points, labels, logits, multimask)
+    decoded = model.decode(embedding, points, labels, masks=logits)
+    return model.mask_decoder.candidates(decoded, [*features.fine, embedding], multimask)
