@@ -17,6 +17,10 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CHECKPOINT = "sam2_hf/checkpoints/sam2.1-hiera-micro"
 NEEDED = (
@@ -48,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given.contents:
         for wheel in given.archives:
             if wheel.suffix == ".whl":
-                check_in_new_environment(wheel, given.python, given.transformers, given.torch, given.pip_flags)
+                try:
+                    check_in_new_environment(wheel, given.python, given.transformers, given.torch, given.pip_flags)
+                except subprocess.CalledProcessError as error:
+                    sys.exit(f"{wheel.name}: {' '.join(map(str, error.cmd))} failed with status {error.returncode}")
     return 0
 
 
@@ -120,7 +127,7 @@ def check_in_new_environment(
     with tempfile.TemporaryDirectory(prefix="check_wheel_") as folder:
         subprocess.run([python, "-m", "venv", folder], check=True)
         own_python = Path(folder) / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-        pip = [own_python, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", *shlex.split(pip_flags)]
+        pip = [str(own_python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", *shlex.split(pip_flags)]
         if torch is not None:
             subprocess.run([*pip, f"torch=={torch}"], check=True)
         packages = [str(wheel.resolve())] + ([] if transformers is None else [f"transformers=={transformers}"])
@@ -155,7 +162,7 @@ def check_installed() -> None:
             sys.exit(f"{name}: expected an IoU of at least {LEAST_IOU}, got {iou:.3f}")
 
 
-def draw_scene():
+def draw_scene() -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]:
     """Two objects that move on a shaded ground.
 
     Returns:
@@ -176,7 +183,7 @@ def draw_scene():
     return np.stack(frames), np.stack(masks), [(80, 80), (180, 180)]
 
 
-def _mean_iou(masks, others) -> float:
+def _mean_iou(masks: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:
     """Of masks (N, H, W) bool, each with its counterpart."""
     pairs = zip(masks, others, strict=True)
     return float(sum((mask & other).sum() / (mask | other).sum() for mask, other in pairs) / len(others))
@@ -198,7 +205,7 @@ def click() -> float:
         outputs = model(**inputs)
     candidates = processor.post_process_masks(outputs.pred_masks, inputs["original_sizes"])[0].numpy()
     best = outputs.iou_scores[0].argmax(dim=-1).tolist()
-    return _mean_iou([candidates[number, index] for number, index in enumerate(best)], masks[0])
+    return _mean_iou([candidates[number, index] for number, index in enumerate(best)], list(masks[0]))
 
 
 def everything() -> float:
@@ -216,7 +223,7 @@ def everything() -> float:
     found = generator(Image.fromarray(frames[0]), points_per_crop=8, pred_iou_thresh=0.5, stability_score_thresh=0.7)
     candidates = [np.asarray(mask) for mask in found["masks"]]
     best = [max(candidates, key=lambda other: _mean_iou([mask], [other])) for mask in masks[0]]
-    return _mean_iou(best, masks[0])
+    return _mean_iou(best, list(masks[0]))
 
 
 def track() -> float:
@@ -231,7 +238,7 @@ def track() -> float:
     processor.add_inputs_to_inference_session(session, frame_idx=0, obj_ids=[1, 2], **prompts)
     for output in model.propagate_in_video_iterator(session):
         found = processor.post_process_masks([output.pred_masks], [[256, 256]])[0][:, 0].numpy()
-    return _mean_iou(list(found), masks[-1])
+    return _mean_iou(list(found), list(masks[-1]))
 
 
 if __name__ == "__main__":

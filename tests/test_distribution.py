@@ -114,3 +114,12 @@ def test_the_workflow_runs_the_commands_on_every_supported_python():
     assert runs == [["make", "demo"], ["make", "test"], ["make", "test-older"]]
     (lowest,) = re.findall(r'"transformers>=([\d.]+),', project)
     assert f"{lowest}.0" in wheel["strategy"]["matrix"]["transformers"]
+
+
+def test_an_installation_that_fails_is_one_line(tmp_path):
+    wheel = write_wheel(tmp_path / "a.whl", [*check_wheel.NEEDED, LICENCE])
+    failing = tmp_path / "python"
+    failing.write_text("#!/bin/sh\nexit 3\n")
+    failing.chmod(0o755)
+    with pytest.raises(SystemExit, match=r"^a.whl: .*python -m venv .* failed with status 3$"):
+        check_wheel.main([str(wheel), "--python", str(failing)])
