@@ -169,6 +169,8 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
                 f"{sorted({image.size for image in loaded})}"
             )
         data["original_sizes"] = [image.size for image in loaded]
+        if return_tensors == "pt":  # on the CPU, whatever default device a program sets
+            data["original_sizes"] = torch.tensor(data["original_sizes"], device="cpu")
         if segmentation_maps is not None:
             maps = read_label_maps(segmentation_maps, "segmentation_maps", options.device)
             if len(maps) != len(loaded):

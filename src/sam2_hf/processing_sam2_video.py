@@ -272,10 +272,11 @@ def _point_prompts(prompts: Prompts, ids: list[Hashable]) -> list[PointPrompt]:
         raise ValueError(f"{name} must hold prompts for the {len(ids)} obj_ids {ids}, got {count} objects")
     result = []
     for row, obj_id in enumerate(ids):
-        points, labels = torch.zeros(0, 2), torch.zeros(0, dtype=torch.long)
+        points = torch.zeros(0, 2, dtype=torch.float32, device="cpu")
+        labels = torch.zeros(0, dtype=torch.long, device="cpu")
         if prompts.boxes is not None and not bool((prompts.boxes[0, row] == PAD_VALUE).all()):
             points = prompts.boxes[0, row].view(2, 2)
-            labels = torch.tensor(BOX_CORNER_LABELS)
+            labels = torch.tensor(BOX_CORNER_LABELS, device="cpu")
         if prompts.points is not None and prompts.labels is not None:
             given = prompts.labels[0, row]
             # The corners of a box come first, as the session stores it.

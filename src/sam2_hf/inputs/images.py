@@ -229,9 +229,9 @@ def write_normalised(
     scale = [gain / s for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
     if any(value != 1 for value in scale):
-        out.mul_(send(scale, out.device).view(-1, 1, 1))
+        out.mul_(send(scale, out.device, out.dtype).view(-1, 1, 1))
     if any(shift):
-        out.add_(send(shift, out.device).view(-1, 1, 1))
+        out.add_(send(shift, out.device, out.dtype).view(-1, 1, 1))
 
 
 def _flatten(images: Any, name: str, ndim: int, depth: int = 0) -> Iterator[tuple[str, Any]]:

@@ -111,8 +111,8 @@ def scale_prompts(prompts: Prompts, original_sizes: Sequence[Size], model_sizes:
                 f"{name} must hold prompts for as many images as there are: "
                 f"expected {len(original_sizes)}, got {len(tensor)}"
             )
-    size_xy = torch.tensor(original_sizes, dtype=torch.float32).view(-1, 1, 1, 2).flip(-1)
-    scale = torch.tensor(model_sizes, dtype=torch.float32).view(-1, 1, 1, 2).flip(-1) / size_xy
+    size_xy = torch.tensor(original_sizes, dtype=torch.float32, device="cpu").view(-1, 1, 1, 2).flip(-1)
+    scale = torch.tensor(model_sizes, dtype=torch.float32, device="cpu").view(-1, 1, 1, 2).flip(-1) / size_xy
     points, labels, boxes = prompts
     if points is not None and labels is not None:
         padding = labels == PAD_VALUE

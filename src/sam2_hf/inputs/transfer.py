@@ -18,7 +18,8 @@ def ready_to_send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 def send(values: Any, device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
     """A tensor, or numbers nested in lists, on a device, without waiting for the work under way there."""
-    tensor = torch.as_tensor(values, dtype=dtype)
+    # Numbers become a tensor on the CPU first, whatever default a program sets.
+    tensor = values if isinstance(values, torch.Tensor) else torch.as_tensor(values, dtype=dtype, device="cpu")
     # Back from a device the CPU must wait, or it would read before the data are there.
     by_itself = device.type == "cuda" and tensor.device.type == "cpu"
     return ready_to_send(tensor, device).to(device, non_blocking=by_itself)

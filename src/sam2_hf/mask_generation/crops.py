@@ -62,6 +62,6 @@ def _intervals(length: int, count: int, overlap: int) -> list[tuple[int, int]]:
 
 def point_grid(points_per_side: int) -> torch.Tensor:
     """The centres of a grid of equal cells over the unit square: (points_per_side^2, 2) as (x, y), row by row."""
-    centres = (torch.arange(points_per_side, dtype=torch.float64) + 0.5) / points_per_side
+    centres = (torch.arange(points_per_side, dtype=torch.float64, device="cpu") + 0.5) / points_per_side
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     return torch.stack([x, y], dim=-1).view(-1, 2).float()

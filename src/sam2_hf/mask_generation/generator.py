@@ -58,7 +58,7 @@ def find_masks(
     height, width = input_size
     found = [MaskTable.none(image_size)]
     for points in grid.split(at_once):
-        prompts = (points * torch.tensor([width, height])).to(device)
+        prompts = (points * torch.tensor([width, height], device="cpu")).to(device)
         for candidates in _candidates(model, image_embeddings, prompts, settings):
             found.append(_compress(candidates, points, crop, image_size, settings))
     table = found[0].cat(found[1:])
@@ -180,14 +180,14 @@ def _compress(
     )
 
     height, width = crop.size
-    clicks = points[candidates.prompt[kept].cpu()] * torch.tensor([width, height])
+    clicks = points[candidates.prompt[kept].cpu()] * torch.tensor([width, height], device="cpu")
     table = MaskTable(
         image_size,
         masks,
         scores=candidates.scores[kept].cpu(),
         stability=stable[kept].cpu(),
-        points=clicks + torch.tensor([crop.left, crop.top]),
-        crops=torch.tensor([crop[:4]]).expand(len(masks), -1),
+        points=clicks + torch.tensor([crop.left, crop.top], device="cpu"),
+        crops=torch.tensor([crop[:4]], device="cpu").expand(len(masks), -1),
     )
     table = table.cleaned(settings.max_hole_area or 0, settings.max_sprinkle_area or 0)
     return table.without_empty().without_cut_off()

@@ -36,7 +36,8 @@ class MaskTable:
     @classmethod
     def none(cls, size: tuple[int, int]) -> MaskTable:
         """No masks."""
-        return cls(size, [], torch.zeros(0), torch.zeros(0), torch.zeros(0, 2), torch.zeros(0, 4, dtype=torch.int64))
+        none = torch.zeros(0, device="cpu", dtype=torch.float32)
+        return cls(size, [], none, none, none.view(0, 2), none.view(0, 4).long())
 
     def cat(self, others: Sequence[MaskTable]) -> MaskTable:
         """These masks, then those of `others`, which are of the same image."""
@@ -57,14 +58,18 @@ class MaskTable:
 
     def boxes(self) -> torch.Tensor:
         """(N, 4) int64: left, top, right, bottom in pixels of the image, inclusive."""
-        return torch.tensor([rle_to_box(rle) for rle in self.rles()], dtype=torch.int64).view(-1, 4)
+        return torch.tensor([rle_to_box(rle) for rle in self.rles()], dtype=torch.int64, device="cpu").view(-1, 4)
 
     def rles(self) -> list[Rle]:
         """The masks as RLE with counts as arrays."""
         return [{"size": list(self.size), "counts": counts} for counts in self.run_lengths]
 
     def without_empty(self) -> MaskTable:
-        return self.select(torch.tensor([i for i, counts in enumerate(self.run_lengths) if len(counts) > 1]).long())
+        return self.select(
+            torch.tensor(
+                [i for i, counts in enumerate(self.run_lengths) if len(counts) > 1], dtype=torch.int64, device="cpu"
+            )
+        )
 
     def without_cut_off(self, tolerance: int = 20) -> MaskTable:
         """Without those that come within `tolerance` pixels of their crop's edge where that is not the image's.
@@ -102,13 +107,13 @@ class MaskTable:
         table = self.cleaned(largest_small, largest_small, keep_largest=True)
         pairs = zip(self.run_lengths, table.run_lengths, strict=True)
         unchanged = [np.array_equal(before, after) for before, after in pairs]
-        kept = nms(table.boxes(), torch.tensor(unchanged).float(), iou_threshold)
+        kept = nms(table.boxes(), torch.tensor(unchanged, dtype=torch.float32, device="cpu"), iou_threshold)
         return table.select(kept.sort().values)
 
     def records(self, output_mode: str) -> list[dict[str, Any]]:
         """One dict a mask, as the official generator returns them; see `Sam2MaskGenerationPipeline`."""
         boxes = self.boxes()
-        as_width_and_height = torch.tensor([[1, 0, -1, 0], [0, 1, 0, -1], [0, 0, 1, 0], [0, 0, 0, 1]])
+        as_width_and_height = torch.tensor([[1, 0, -1, 0], [0, 1, 0, -1], [0, 0, 1, 0], [0, 0, 0, 1]], device="cpu")
         return [
             {
                 "segmentation": _SEGMENTATIONS[output_mode](rle),

@@ -160,7 +160,7 @@ def _check_fields(settings: Any) -> None:
 
 def _checked_grid(grid: Any, layer: int) -> torch.Tensor:
     try:
-        points = torch.as_tensor(grid, dtype=torch.float32)
+        points = torch.as_tensor(grid, dtype=torch.float32, device="cpu")
     except (TypeError, ValueError) as error:
         raise ValueError(f"point_grids[{layer}] must be (points, 2) as (x, y), got {grid!r}") from error
     if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:

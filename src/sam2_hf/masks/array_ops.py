@@ -16,7 +16,7 @@ def count_pixels(masks: torch.Tensor) -> torch.Tensor:
         return masks.sum((-2, -1))
     arrays = masks.numpy()
     counts = [np.count_nonzero(arrays[index]) for index in np.ndindex(masks.shape[:-2])]
-    return torch.tensor(counts, dtype=torch.int64).view(masks.shape[:-2])
+    return torch.tensor(counts, dtype=torch.int64, device="cpu").view(masks.shape[:-2])
 
 
 def find_set(mask: torch.Tensor) -> torch.Tensor:

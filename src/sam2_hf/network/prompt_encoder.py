@@ -64,8 +64,9 @@ class PositionalEmbedding(nn.Module):
     def grid(self, size: tuple[int, int]) -> torch.Tensor:
         """Features of the centres of a map of `size` (h, w): (1, C, h, w)."""
         height, width = size
-        y = (torch.arange(height, device=self.positional_embedding.device) + 0.5) / height
-        x = (torch.arange(width, device=self.positional_embedding.device) + 0.5) / width
+        device = self.positional_embedding.device
+        y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
+        x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
         centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
         return self(centres).permute(2, 0, 1).unsqueeze(0)
 

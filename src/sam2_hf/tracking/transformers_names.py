@@ -251,7 +251,7 @@ class TransformersNames(SessionState):
         result = FrameResult(
             mask_logits=merged["pred_masks"].reshape(1, *merged["pred_masks"].shape[-2:]),
             object_score=merged["object_score_logits"].reshape(1),
-            iou=torch.ones(1) if old is None else old.iou,
+            iou=torch.ones(1, dtype=torch.float32, device="cpu") if old is None else old.iou,
             memory=FrameMemory(
                 None if merged.get("maskmem_features") is None else _without_leading(merged["maskmem_features"], 3),
                 _without_leading(merged["object_pointer"], 1),
