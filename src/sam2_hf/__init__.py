@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .modeling_sam2_video import Sam2VideoModel
     from .outputs import Sam2ImageSegmentationOutput, Sam2VideoSegmentationOutput, Sam2VisionEncoderOutput
     from .predictors.loaded_models import release_models
+    from .predictors.promptable_pipeline import Sam2PromptableSegmentationPipeline
     from .predictors.segmenter import Segmentation, Segmenter, segment, segment_everything
     from .predictors.tracker import Tracker, Tracks, track
     from .presets import PRESETS
@@ -62,6 +63,7 @@ _NAMES = {
     "modeling_sam2_video": ("Sam2VideoModel",),
     "outputs": ("Sam2ImageSegmentationOutput", "Sam2VideoSegmentationOutput", "Sam2VisionEncoderOutput"),
     "predictors.loaded_models": ("release_models",),
+    "predictors.promptable_pipeline": ("Sam2PromptableSegmentationPipeline",),
     "predictors.segmenter": ("Segmentation", "Segmenter", "segment", "segment_everything"),
     "predictors.tracker": ("Tracker", "Tracks", "track"),
     "presets": ("PRESETS",),

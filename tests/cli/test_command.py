@@ -1,4 +1,3 @@
-import functools
 import io
 import json
 import sys

@@ -42,6 +42,8 @@ CLASSES = {
 """Which class an Auto class gives for a `model_type`, by the name under which the package exports it."""
 
 PIPELINE = ("mask-generation", "Sam2MaskGenerationPipeline")
+NEW_PIPELINE = ("promptable-visual-segmentation", "Sam2PromptableSegmentationPipeline")
+"""A task that transformers proposes and does not have yet; once it has it, its own pipeline stays."""
 
 Undo = Callable[[], None]
 
@@ -146,9 +148,15 @@ def _enter_pipeline(pipelines: ModuleType) -> Undo:
     before = tasks[task]
     # `register_pipeline` would want the class at once, and would have it saved with models as custom code.
     tasks[task] = _LoadingValues({**before, "impl": _Exported(implementation)})
+    new_task, new_implementation = NEW_PIPELINE
+    is_new = new_task not in tasks
+    if is_new:
+        tasks[new_task] = _LoadingValues({**before, "impl": _Exported(new_implementation)})
 
     def undo() -> None:
         tasks[task] = before
+        if is_new:
+            tasks.pop(new_task, None)
 
     return undo
 
