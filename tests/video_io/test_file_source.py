@@ -1,65 +1,19 @@
-import gc
 import random
 import struct
 import subprocess
 import sys
-import threading
-import weakref
 from fractions import Fraction
 
 import av
-import numpy as np
 import pytest
 import torch
-from clips import Faulty, blank_frame, number_in, numbers_in, set_display_matrix, write_clip, write_sound
+from clips import Faulty, blank_frame, number_in, numbers_in, write_clip, write_sound
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from threads import reading_threads
+from kinds_of_clips import CLIPS, COUNT
 
 from sam2_hf.video_io.file_source import REVERSE_BUFFER_BYTES, FileSource
 from sam2_hf.video_io.open_video import open_video
-
-COUNT = 40
-X264 = "scenecut=0:bframes=3"
-# File name, and how to write it. Between them: packets out of order, times by showing and by decoding, times that
-# start late, no index, an index of key frames, an index of all frames, fragments, key frames only, one key frame.
-CLIPS = {
-    "closed.mp4": {},
-    "open.mp4": {"options": {"x264-params": f"{X264}:open-gop=1:b-pyramid=normal"}},
-    "long.mp4": {"gop": 1000, "options": {"x264-params": f"{X264}:keyint=1000"}},
-    "short.mp4": {"options": {"x264-params": f"{X264}:keyint=2:min-keyint=1"}},
-    "fragments.mp4": {"gop": 5, "container_options": {"movflags": "frag_keyframe+empty_moov"}},
-    "closed.mkv": {},
-    "open.ts": {"options": {"x264-params": f"{X264}:open-gop=1"}},
-    "refresh.mkv": {"options": {"x264-params": "intra-refresh=1:keyint=12:bframes=0"}},
-    "simple.avi": {"codec": "mpeg4"},
-    "reordered.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
-    "stills.avi": {"codec": "mjpeg", "pixel_format": "yuvj420p"},
-    "old.mpg": {"codec": "mpeg1video", "options": {"bf": "2"}},
-    "lossless.mkv": {"codec": "ffv1"},
-    "altref.webm": {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "16"}},
-    # no usable times: H.264 in AVI has those of decoding for both, a bare stream has none
-    "untimed.avi": {},
-    "bare.h264": {},
-}
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
-    written = {}
-
-    def get(name):
-        if name not in written:
-            codec = CLIPS[name].get("codec", "libx264")
-            try:
-                av.Codec(codec, "w")
-            except ValueError:
-                pytest.skip(f"this PyAV has no encoder {codec}")
-            written[name] = write_clip(folder / name, COUNT, **CLIPS[name])
-        return written[name]
-
-    return get
 
 
 def copy_packets(path, source, change):
@@ -317,159 +271,6 @@ def test_recordings_strung_together_are_counted_through(clips, tmp_path, late):
         assert [number_in(video[index]) for index in (COUNT + 5, 5, COUNT - 1, COUNT)] == [5, 5, COUNT - 1, 0]
 
 
-# (a, b, c, d) of the display matrix and what it does to a (height, width) frame
-TURNS = {
-    "as it is": ((1, 0, 0, 1), lambda frame: frame),
-    "quarter turn clockwise": ((0, 1, -1, 0), lambda frame: torch.rot90(frame, -1, (1, 2))),
-    "half turn": ((-1, 0, 0, -1), lambda frame: torch.rot90(frame, 2, (1, 2))),
-    "quarter turn counter-clockwise": ((0, -1, 1, 0), lambda frame: torch.rot90(frame, 1, (1, 2))),
-    "mirrored left to right": ((-1, 0, 0, 1), lambda frame: frame.flip(2)),
-    "mirrored top to bottom": ((1, 0, 0, -1), lambda frame: frame.flip(1)),
-    "mirrored on the diagonal": ((0, 1, 1, 0), lambda frame: frame.transpose(1, 2)),
-    "mirrored on the other diagonal": ((0, -1, -1, 0), lambda frame: frame.transpose(1, 2).flip(1, 2)),
-}
-
-
-@pytest.mark.parametrize("turn", TURNS)
-def test_frames_are_turned_upright(clips, tmp_path, turn):
-    matrix, upright = TURNS[turn]
-    path = tmp_path / "turned.mp4"
-    path.write_bytes(clips("closed.mp4").read_bytes())
-    set_display_matrix(path, *matrix)
-    with open_video(clips("closed.mp4")) as stored, open_video(path) as video:
-        expected = upright(stored[3])
-        assert (video.height, video.width) == tuple(expected.shape[1:])
-        assert torch.equal(video[3], expected)
-
-
-def test_the_turn_is_the_one_that_pyav_tells(clips, tmp_path):
-    path = tmp_path / "turned.mp4"
-    path.write_bytes(clips("closed.mp4").read_bytes())
-    set_display_matrix(path, 0, 1, -1, 0)
-    with av.open(str(path)) as container:
-        degrees = next(container.decode(video=0)).rotation  # counter-clockwise
-    with open_video(clips("closed.mp4")) as stored, open_video(path) as video:
-        assert torch.equal(video[0], torch.rot90(stored[0], degrees // 90, (1, 2)))
-
-
-def write_colour(path, luma, blue, red, matrix, full_range):
-    """One lossless frame of one colour in YUV, and what its numbers mean."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=25)
-        stream.height, stream.width, stream.pix_fmt = 16, 16, "yuv444p"
-        stream.codec_context.colorspace = matrix
-        stream.codec_context.color_range = 2 if full_range else 1
-        planes = np.stack([np.full((16, 16), value, np.uint8) for value in (luma, blue, red)])
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv444p")))
-        container.mux(stream.encode(None))
-    return path
-
-
-@pytest.mark.parametrize("full_range", [False, True])
-@pytest.mark.parametrize(
-    ("matrix", "red_weight", "blue_weight"), [(1, 0.2126, 0.0722), (6, 0.299, 0.114)], ids=["BT.709", "BT.601"]
-)
-def test_colours_are_those_that_the_file_means(tmp_path, matrix, red_weight, blue_weight, full_range):
-    luma, blue, red = 120, 100, 160
-    path = write_colour(tmp_path / "colour.mkv", luma, blue, red, matrix, full_range)
-    y = luma if full_range else (luma - 16) * 255 / 219
-    chroma = 1.0 if full_range else 255 / 224
-    r = y + 2 * (1 - red_weight) * (red - 128) * chroma
-    b = y + 2 * (1 - blue_weight) * (blue - 128) * chroma
-    g = (y - red_weight * r - blue_weight * b) / (1 - red_weight - blue_weight)
-    with open_video(path) as video:
-        assert video[0][:, 8, 8].tolist() == pytest.approx([r, g, b], abs=1.5)  # in whole grey levels
-
-
-@pytest.mark.parametrize("name", ["closed.mp4", "closed.mkv"])
-def test_many_threads_share_one_source(clips, name):
-    wrong = []
-
-    def work(seed):
-        pick = random.Random(seed)
-        for _ in range(3):
-            start = pick.randrange(COUNT)
-            step = pick.choice([-1, 1])
-            wrong.extend(index for index, frame in video.iterate(start, step=step) if number_in(frame) != index)
-            wrong.extend(index for index in pick.sample(range(COUNT), 5) if number_in(video[index]) != index)
-
-    with open_video(clips(name)) as video:
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert wrong == []
-
-
-def test_threads_that_ask_for_single_frames_do_not_get_in_each_others_way(clips):
-    wrong = []
-
-    def work(seed):
-        pick = random.Random(seed)
-        wrong.extend(index for index in pick.choices(range(COUNT), k=60) if number_in(video[index]) != index)
-
-    with open_video(clips("closed.mp4"), cache_size=1) as video:
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert wrong == []
-
-
-def test_closing_ends_all_reading(clips):
-    video = open_video(clips("long.mp4"))
-    reading = video.iterate()
-    next(reading)
-    unstarted = video.iterate(step=-1)
-    video.close()
-    video.close()
-    assert not reading_threads()
-    assert "closed" in repr(video)
-    for use in (lambda: next(reading), lambda: next(unstarted), lambda: video[0], lambda: video.iterate()):
-        with pytest.raises(ValueError, match="closed"):
-            use()
-
-
-@pytest.mark.parametrize("name", ["long.mp4", "untimed.avi"])
-def test_a_decoder_is_let_go_at_once_and_not_when_garbage_is_collected(clips, monkeypatch, name):
-    from sam2_hf.video_io.file_source import FileSource
-
-    decoders = []
-    make = FileSource._new_decoder
-
-    def remember(self, frame_threads):
-        decoder = make(self, frame_threads)
-        decoders.append(weakref.ref(decoder))
-        return decoder
-
-    monkeypatch.setattr(FileSource, "_new_decoder", remember)
-    gc.collect()
-    gc.disable()
-    try:
-        with open_video(clips(name)) as video:
-            for step in (1, -1):
-                assert len(list(video.iterate(step=step))) == COUNT
-            reading = video.iterate()
-            next(reading)
-            reading.close()
-            assert number_in(video[20]) == 20
-        assert len(decoders) == 4
-        assert [decoder() for decoder in decoders] == [None] * 4
-    finally:
-        gc.enable()
-
-
-def test_leaving_a_loop_ends_its_thread(clips):
-    with open_video(clips("long.mp4")) as video:
-        for index, _ in video.iterate():
-            if index == 3:
-                break
-        gc.collect()
-        assert not reading_threads()
-
-
 @pytest.mark.parametrize(
     ("index", "error", "message"),
     [
@@ -542,16 +343,3 @@ def test_memory_stays_flat_over_ten_thousand_frames(tmp_path):
     decoded = 10_000 * 240 * 320 * 3 / 2**20  # 2200 MiB
     assert peaks["start=0"] - peaks["start=0, stop=500"] < 16 < decoded
     assert peaks["start=9999, step=-1"] - peaks["start=0, stop=500"] < 2 * REVERSE_BUFFER_BYTES / 2**20
-
-
-def test_frames_can_be_prepared_on_the_thread_that_reads_them(clips):
-    threads = set()
-
-    def prepare(frame):
-        threads.add(threading.current_thread().name)
-        return frame[:, :1]
-
-    with open_video(clips("long.mp4")) as video:
-        for index, row in video.iterate(0, 3, prepare=prepare):
-            assert row.shape == (3, 1, video.width) and row.equal(video[index][:, :1])
-    assert threads == {"video-prefetch"}

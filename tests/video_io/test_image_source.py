@@ -83,9 +83,25 @@ def test_pillow_loads_one_image_at_a_time(monkeypatch):
     assert max(most) == 1
 
 
+class Elsewhere(torch.Tensor):
+    """A tensor that stands for one on another device: nobody may bring it to the CPU."""
+
+    def cpu(self, *args, **kwargs):
+        raise AssertionError("moved to the CPU")
+
+    numpy = __array__ = cpu
+
+
 def test_a_tensor_stays_on_its_device():
-    with open_video(torch.zeros(2, 3, 8, 8, dtype=torch.uint8, device="meta")) as video:
-        assert video[1].device.type == "meta"
+    frames = torch.zeros(2, 3, 8, 8, dtype=torch.uint8).as_subclass(Elsewhere)
+    with open_video(frames) as video:
+        assert isinstance(video[1], Elsewhere)
+
+
+@pytest.mark.gpu
+def test_a_tensor_on_a_gpu_stays_there():
+    with open_video(torch.zeros(2, 3, 8, 8, dtype=torch.uint8, device="cuda")) as video:
+        assert video[1].device.type == "cuda"
 
 
 def test_where_the_channels_are_can_be_said():
