@@ -1,3 +1,3 @@
 """The work that is measured. Importing this package registers every case."""
 
-from . import image, mask_generation, planning, processing, start, video  # noqa: F401
+from . import image, mask_generation, planning, processing, script, start, video  # noqa: F401

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..processing_sam2_video import Sam2VideoProcessor
 from .inference_state import InferenceState
-from .sam2_video_predictor import FrameMasks, SAM2VideoPredictor
+from .sam2_video_predictor import SAM2VideoPredictor
 from .utils import misc
+from .video_base import FrameMasks
 
 
 class SAM2CameraPredictor(SAM2VideoPredictor):

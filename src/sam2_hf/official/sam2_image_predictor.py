@@ -163,13 +163,8 @@ class SAM2ImagePredictor:
         """Segments the images of `set_image_batch`.
 
         Args:
-            point_coords_batch: what `predict` takes, an entry for each image; so are the next three.
-            point_labels_batch: likewise.
-            box_batch: likewise.
-            mask_input_batch: likewise.
-            multimask_output: see `predict`, as of the next two.
-            return_logits: likewise.
-            normalize_coords: likewise.
+            point_coords_batch, point_labels_batch, box_batch, mask_input_batch: what `predict` takes, for each image.
+            multimask_output, return_logits, normalize_coords: see `predict`.
 
         Returns:
             Three lists: masks, IoU scores and low-resolution logits of each image.
@@ -186,10 +181,8 @@ class SAM2ImagePredictor:
             if batch is not None and len(batch) != count:
                 raise ValueError(f"prompts must have an entry for each of the {count} images, got {len(batch)}")
         columns = [[None] * count if batch is None else batch for batch in batches]
-        answers = [
-            self._predict_image(index, prompts, multimask_output, return_logits, normalize_coords)
-            for index, prompts in enumerate(zip(*columns, strict=True))
-        ]
+        how = (multimask_output, return_logits, normalize_coords)
+        answers = [self._predict_image(index, given, *how) for index, given in enumerate(zip(*columns, strict=True))]
         masks, scores, logits = (list(field) for field in zip(*answers, strict=True))
         return masks, scores, logits
 
@@ -263,7 +256,7 @@ class SAM2ImagePredictor:
         index = img_idx % len(features["image_embed"])
         maps = [level[index : index + 1] for level in (*features["high_res_feats"], features["image_embed"])]
         if point_coords is None and boxes is None:
-            logits, scores = self._from_mask_alone(maps, mask_input, multimask_output)
+            logits, scores = self.model.segment_from_mask(maps, mask_input, multimask_output)
         else:
             output = self.model.image_model(
                 image_embeddings=maps,
@@ -278,14 +271,3 @@ class SAM2ImagePredictor:
         return restore(logits, self._orig_hw[index]), scores, logits.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
 
     _predict = predict_tensors
-
-    def _from_mask_alone(
-        self, maps: list[Tensor], mask_input: Tensor | None, multimask_output: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Logits and scores for a mask without points, which here goes without any token for the prompt."""
-        encoder = self.model.sam_prompt_encoder
-        sparse, dense = encoder(masks=mask_input)
-        logits, scores, _, _ = self.model.sam_mask_decoder(
-            maps[-1], encoder.get_dense_pe(), sparse, dense, multimask_output, True, maps[:-1]
-        )
-        return logits, scores

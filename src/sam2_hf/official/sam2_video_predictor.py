@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Hashable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ..configuration_sam2 import as_pair
-from ..outputs import Sam2VideoSegmentationOutput
 from ..processing_sam2_video import Sam2VideoProcessor
-from ..tracking.object_state import ObjectState
-from ..tracking.prompts import MaskPrompt, PointPrompt
 from ..tracking.session_state import Retention
 from .frames import LoadedFrames, unchanging_processor
 from .inference_state import InferenceState
-from .loading import build
-from .modeling.sam2_base import SAM2Base
+from .object_changes import forget_around, take_back_prompt
+from .prompts import read_mask, read_points
 from .utils import misc
 from .utils.misc import load_video_frames
-
-FrameMasks = tuple[int, list[Hashable], Tensor]
+from .video_base import FrameMasks, VideoPredictorBase
 
 _load_video_frames = load_video_frames
 
 
-class SAM2VideoPredictor(SAM2Base):
+class SAM2VideoPredictor(VideoPredictorBase):
     """Prompts on some frames of a video, masks on all of them.
 
     Args:
@@ -42,53 +35,6 @@ class SAM2VideoPredictor(SAM2Base):
     Raises:
         TypeError: for a model without memory parts, or a setting that does not exist.
     """
-
-    def __init__(
-        self,
-        network: Any,
-        non_overlap_masks: bool = False,
-        clear_non_cond_mem_around_input: bool = False,
-        binarize_mask_from_pts_for_mem_enc: bool = True,
-        **settings: Any,
-    ) -> None:
-        super().__init__(network)
-        if not hasattr(self.network, "memory_encoder"):
-            raise TypeError("network must be a Sam2VideoModel, got a model without memory parts")
-        self._video_network.binarizes_prompted_masks = binarize_mask_from_pts_for_mem_enc
-        self.non_overlap_masks = non_overlap_masks
-        self.clear_non_cond_mem_around_input = clear_non_cond_mem_around_input
-        for name, value in settings.items():
-            if not hasattr(self._video_network.config, name):
-                raise TypeError(f"{type(self).__name__} has no setting {name!r}")
-            setattr(self._video_network.config, name, value)
-
-    @classmethod
-    def from_pretrained(cls, model_id: str, **kwargs: Any) -> Any:
-        """Loads a checkpoint.
-
-        Args:
-            model_id: a name on the Hub or a folder.
-            kwargs: arguments of `build_sam2_video_predictor`.
-        """
-        return build(cls, None, model_id, **kwargs)
-
-    @property
-    def fill_hole_area(self) -> int:
-        """Holes of up to so many pixels are filled in the low-resolution masks."""
-        return self._video_network.config.fill_hole_area
-
-    @fill_hole_area.setter
-    def fill_hole_area(self, area: int) -> None:
-        self._video_network.config.fill_hole_area = area
-
-    @property
-    def add_all_frames_to_correct_as_cond(self) -> bool:
-        """Whether a frame that is corrected after it was tracked conditions the object from then on."""
-        return self._video_network.config.add_all_frames_to_correct_as_cond
-
-    @add_all_frames_to_correct_as_cond.setter
-    def add_all_frames_to_correct_as_cond(self, value: bool) -> None:
-        self._video_network.config.add_all_frames_to_correct_as_cond = value
 
     # State
 
@@ -145,11 +91,6 @@ class SAM2VideoPredictor(SAM2Base):
         processor = Sam2VideoProcessor(unchanging_processor(self._input_size))
         return processor, LoadedFrames(images, height, width), images
 
-    @property
-    def _input_size(self) -> dict[str, int]:
-        height, width = as_pair("image_size", self.image_size)
-        return {"height": height, "width": width}
-
     @torch.inference_mode()
     def reset_state(self, inference_state: InferenceState) -> None:
         """Forgets all objects, prompts and results; the video stays open."""
@@ -188,25 +129,8 @@ class SAM2VideoPredictor(SAM2Base):
             ValueError: for prompts that do not fit together.
             IndexError: for a frame outside the video.
         """
-        if (points is None) != (labels is None):
-            raise ValueError("points and labels must be provided together")
-        if points is None and box is None:
-            raise ValueError("at least one of points or box must be provided as input")
-        if box is not None and not clear_old_points:
-            raise ValueError("a box goes before all points: give it with clear_old_points=True")
-        coordinates = [] if box is None else [_as_floats(box).reshape(2, 2)]
-        kinds = [] if box is None else [torch.tensor([2, 3])]
-        if points is not None:
-            coordinates.append(_as_floats(points).reshape(-1, 2))
-            kinds.append(_as_floats(labels).reshape(-1).long())
-        places, marks = torch.cat(coordinates), torch.cat(kinds)
-        if len(places) != len(marks):
-            raise ValueError(f"labels must hold one label for each of the {len(places)} points, got {len(marks)}")
-        height, width = inference_state.size
-        if normalize_coords:
-            places = places / torch.tensor([width, height])
-        places = places * torch.tensor([self._input_size["width"], self._input_size["height"]])
-        prompt = {obj_id: PointPrompt(places.float(), marks)}
+        size = inference_state.size if normalize_coords else None
+        prompt = {obj_id: read_points(points, labels, box, clear_old_points, size, self._input_size)}
         inference_state.session.add_prompts(frame_idx, prompt, keep_old_points=not clear_old_points)
         return self._segment_prompts(inference_state, frame_idx)
 
@@ -232,34 +156,13 @@ class SAM2VideoPredictor(SAM2Base):
             ValueError: for a mask of another shape.
             IndexError: for a frame outside the video.
         """
-        given = mask if isinstance(mask, Tensor) else torch.as_tensor(mask).bool()
-        if given.ndim != 2:
-            raise ValueError(f"mask must be (height, width), got shape {tuple(given.shape)}")
-        values, size = given[None, None].float(), as_pair("image_size", self.image_size)
-        if tuple(given.shape) != size:
-            values = F.interpolate(values, size=size, mode="bilinear", antialias=True)
-        inference_state.session.add_prompts(frame_idx, {obj_id: MaskPrompt(values[0, 0] >= 0.5)})
+        prompt = {obj_id: read_mask(mask, self._input_size)}
+        inference_state.session.add_prompts(frame_idx, prompt)
         return self._segment_prompts(inference_state, frame_idx)
 
     def _segment_prompts(self, state: InferenceState, frame_idx: int) -> FrameMasks:
         frame_idx = state.session.check_frame_idx(frame_idx)
         return self._frame_masks(state, self._video_network.segment_prompts(state.session, frame_idx))
-
-    def _frame_masks(self, state: InferenceState, output: Sam2VideoSegmentationOutput) -> FrameMasks:
-        masks = self._get_orig_video_res_output(state, output.pred_masks)[1]
-        return output.frame_idx, list(output.object_ids), masks
-
-    def _get_orig_video_res_output(
-        self, inference_state: InferenceState, any_res_masks: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Logits (N, 1, h, w) as they are, and at the video's size, one object a pixel if the predictor is set so."""
-        restored = Sam2VideoProcessor(misc.frame_processor(self._input_size)).post_process_masks(
-            [any_res_masks],
-            [inference_state.size],
-            binarize=False,
-            apply_non_overlapping_constraints=self.non_overlap_masks,
-        )
-        return any_res_masks, restored[0]
 
     @torch.inference_mode()
     def clear_all_prompts_in_frame(
@@ -283,7 +186,7 @@ class SAM2VideoPredictor(SAM2Base):
         if obj_id not in session.tracks:
             raise KeyError(f"obj_id {obj_id!r} is not in this state, which has {session.obj_ids}")
         frame_idx = session.check_frame_idx(frame_idx)
-        _take_back_prompt(session.tracks[obj_id], frame_idx)
+        take_back_prompt(session.tracks[obj_id], frame_idx)
         if not need_output:
             return None
         return self._frame_masks(inference_state, self._video_network.read_results(session, frame_idx))
@@ -341,16 +244,6 @@ class SAM2VideoPredictor(SAM2Base):
             self._settle(track)
         session.settle_prompts()
 
-    def _settle(self, track: ObjectState) -> None:
-        if self.clear_non_cond_mem_around_input:
-            for frame in list(track.superseded):
-                _forget_around(track, frame, self.num_maskmem)
-        if not self.add_all_frames_to_correct_as_cond:
-            # A correction of a frame that conditions the object was shown, and is dropped here.
-            for frame, before in track.superseded.items():
-                if before is not None and before.is_conditioning and before.tracked_in_reverse is not None:
-                    track.results[frame] = before
-
     @torch.inference_mode()
     def propagate_in_video(
         self,
@@ -382,32 +275,7 @@ class SAM2VideoPredictor(SAM2Base):
             if self.clear_non_cond_mem_around_input:
                 for track in inference_state.session.tracks.values():
                     if output.frame_idx in track.results.conditioning:
-                        _forget_around(track, output.frame_idx, self.num_maskmem)
-
-    # Private names that programs touch
-
-    def _get_obj_num(self, inference_state: InferenceState) -> int:
-        return len(inference_state.session.tracks)
-
-    def _obj_idx_to_id(self, inference_state: InferenceState, obj_idx: int) -> Hashable:
-        return inference_state.session.obj_ids[obj_idx]
-
-    def _obj_id_to_idx(self, inference_state: InferenceState, obj_id: Hashable) -> int:
-        return inference_state.session.obj_ids.index(obj_id)
-
-    def _reset_tracking_results(self, inference_state: InferenceState) -> None:
-        inference_state.session.reset_tracking_data()
-
-    @torch.inference_mode()
-    def _get_image_feature(self, inference_state: InferenceState, frame_idx: int, batch_size: int) -> tuple[Any, ...]:
-        """The frame (batch, 3, H, W), and what `_prepare_backbone_features` gives for it, expanded to the batch."""
-        image = inference_state.session.pixel_values(frame_idx)
-        encoded = self.forward_image(image)
-        expanded = {
-            name: [level.expand(batch_size, -1, -1, -1) for level in encoded[name]]
-            for name in ("backbone_fpn", "vision_pos_enc")
-        }
-        return image.expand(batch_size, -1, -1, -1), *self._prepare_backbone_features(expanded)
+                        forget_around(track, output.frame_idx, self.num_maskmem)
 
 
 class SAM2VideoPredictorVOS(SAM2VideoPredictor):
@@ -416,30 +284,3 @@ class SAM2VideoPredictorVOS(SAM2VideoPredictor):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.network.compile("throughput")
-
-
-def _as_floats(values: Any) -> Tensor:
-    return torch.as_tensor(values, dtype=torch.float32).cpu()
-
-
-def _take_back_prompt(track: ObjectState, frame_idx: int) -> None:
-    """Forgets a prompt and, unless something was tracked from it, its result; else that no longer conditions."""
-    track.prompts.pop(frame_idx, None)
-    track.pending.discard(frame_idx)
-    if frame_idx in track.superseded:
-        before = track.superseded.pop(frame_idx)
-        del track.results[frame_idx]
-        if before is not None:
-            track.results[frame_idx] = before
-    result = track.results.get(frame_idx)
-    if result is not None and result.is_conditioning:
-        track.results[frame_idx] = dataclasses.replace(result, is_conditioning=False, tracked_in_reverse=None)
-
-
-def _forget_around(track: ObjectState, frame_idx: int, reach: int) -> None:
-    """Drops results within `reach` frames of one that do not condition the object."""
-    for frame in range(frame_idx - reach, frame_idx + reach + 1):
-        result = track.results.get(frame)
-        if result is not None and not result.is_conditioning:
-            del track.results[frame]
-            track.superseded.pop(frame, None)

@@ -20,7 +20,7 @@ print("batch", [mask.shape for mask in batch])
 
 sam = SamGeo2(model_id=MODEL, device="cpu", points_per_side=4, pred_iou_thresh=0.2, stability_score_thresh=0.0)
 sam.generate("frames/00000.jpg", output="everything.tif", foreground=True)
-print("everything", len(sam.masks) > 1, sorted(sam.masks[0]))
+print("everything", len(sam.masks) > 0, sorted(sam.masks[0]))
 
 sam = SamGeo2(model_id=MODEL, device="cpu", video=True)
 sam.set_video("frames")

@@ -8,22 +8,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...configuration_sam2 import as_pair
 from ...hub.key_mapping import POINT_TABLE, PROMPT_MATRIX, original_name
 from ...modeling_sam2 import Sam2Model
 from ...modeling_sam2_video import Sam2VideoModel
-from ...network.features import FrameFeatures
 from ...network.mask_decoder import NO_OBJECT_LOGIT
-from ...network.video_network import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE, ObjectMasks, StoredMemories
-from ...tracking.memory.history import FrameSets
 from ..engine import OfficialVideoModel, as_official, image_model_of
+from .frame_step import Outputs, TrackStep
 from .sam_heads import OfficialMaskDecoder, OfficialPromptEncoder
 
 NO_OBJ_SCORE = NO_OBJECT_LOGIT
-
-Outputs = dict[str, Any]
 
 
 class SAM2Base(nn.Module):
@@ -214,85 +209,30 @@ class SAM2Base(nn.Module):
             (N, 1), `maskmem_features` (N, D, h, w) and a list of its encoding, both None without `run_mem_encoder`;
             the inputs.
         """
-        network = self._video_network
-        finest, middle, coarsest = (
-            level[:, :1].permute(1, 2, 0).unflatten(2, tuple(size))
-            for level, size in zip(current_vision_feats, feat_sizes, strict=True)
-        )
-        features = FrameFeatures((finest, middle), coarsest)
-        if mask_inputs is not None:
-            masks = network.segment_from_masks(features, mask_inputs.to(network.device) > 0)
-        else:
-            if is_init_cond_frame:
-                embedding = network.without_memory(features)
-            else:
-                stored = self._read_outputs(frame_idx, output_dict, num_frames, track_in_reverse)
-                embedding = network.read_memories(features, stored)
-            masks = self._segment(features, embedding, point_inputs, prev_sam_mask_logits, is_init_cond_frame)
-        high_res = F.interpolate(
-            masks.logits, size=as_pair("image_size", network.config.image_size), mode="bilinear", align_corners=False
-        )
-        memory = None
+        step = TrackStep(self._video_network, output_dict, frame_idx, num_frames, track_in_reverse)
+        features = step.read_features(current_vision_feats, feat_sizes)
+        out = step.segment(features, is_init_cond_frame, point_inputs, mask_inputs, prev_sam_mask_logits)
+        remembered = {"maskmem_features": None, "maskmem_pos_enc": None}
         if run_mem_encoder:
-            shown = high_res if mask_inputs is None else mask_inputs.to(high_res) * GIVEN_MASK_SCALE + GIVEN_MASK_BIAS
-            from_points = torch.full((len(shown),), point_inputs is not None, device=shown.device)
-            memory = network.encode_memory(features, shown, masks.object_score, from_points)
-        return {
-            "point_inputs": point_inputs,
-            "mask_inputs": mask_inputs,
-            "pred_masks": masks.logits,
-            "pred_masks_high_res": high_res,
-            "obj_ptr": masks.pointer,
-            "object_score_logits": masks.object_score,
-            "maskmem_features": memory,
-            "maskmem_pos_enc": None if memory is None else [network.memory_position_encoding().expand_as(memory)],
-        }
+            remembered = step.remember(features, out, mask_inputs, from_points=point_inputs is not None)
+        return {"point_inputs": point_inputs, "mask_inputs": mask_inputs, **out, **remembered}
 
-    def _segment(
-        self,
-        features: FrameFeatures,
-        embedding: Tensor,
-        point_inputs: dict[str, Tensor] | None,
-        previous_logits: Tensor | None,
-        is_init_cond_frame: bool,
-    ) -> ObjectMasks:
-        """Masks of the objects that points are for, or that were read from memory."""
-        network = self._video_network
-        axis = 0 if is_init_cond_frame else 1  # all objects read one embedding, or each its own
-        points = labels = None
-        if point_inputs is not None:
-            points = point_inputs["point_coords"].unsqueeze(axis)
-            labels = point_inputs["point_labels"].unsqueeze(axis)
-        if previous_logits is not None:
-            previous_logits = previous_logits[:, 0].unsqueeze(axis)
-        config, num_points = network.config, 0 if labels is None else labels.shape[-1]
-        multimask = (
-            config.multimask_output_in_sam
-            and (is_init_cond_frame or config.multimask_output_for_tracking)
-            and config.multimask_min_pt_num <= num_points <= config.multimask_max_pt_num
-        )
-        return network.segment(features, embedding, points, labels, previous_logits, multimask)
+    def segment_from_mask(
+        self, maps: Sequence[Tensor], mask: Tensor | None, multimask_output: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Segments an image from a mask without points, which goes without any token for the prompt.
 
-    def _read_outputs(
-        self,
-        frame_idx: int,
-        outputs: Mapping[str, Mapping[int, Outputs]],
-        num_frames: int | None,
-        reverse: bool,
-    ) -> StoredMemories:
-        """What a frame reads of earlier returns of `track_step`."""
-        network = self._video_network
-        conditioning, tracked = outputs["cond_frame_outputs"], outputs["non_cond_frame_outputs"]
-        every = {**tracked, **conditioning}
-        chosen = network.memory_policy.select(FrameSets(conditioning.keys(), tracked.keys()), frame_idx, reverse)
-        has_pointers = len(chosen.pointers) > 0
-        distances = [[slot.distance for slot in chosen.pointers]]
-        device = network.device
-        maps = [every[slot.frame]["maskmem_features"].to(device) for slot in chosen.memories]
-        pointers = [every[slot.frame]["obj_ptr"].to(device) for slot in chosen.pointers]
-        return StoredMemories(
-            torch.stack(maps, dim=1),
-            torch.tensor([[slot.temporal_index for slot in chosen.memories]], device=device),
-            torch.stack(pointers, dim=1) if has_pointers else None,
-            network.pointer_distances(torch.tensor(distances, device=device), num_frames) if has_pointers else None,
+        Args:
+            maps: the image's three maps, from high to low resolution.
+            mask: logits (N, 1, 4h, 4w).
+            multimask_output: three masks, or one.
+
+        Returns:
+            Logits (N, M, 4h, 4w) and IoU scores (N, M).
+        """
+        sparse, dense = self.sam_prompt_encoder(masks=mask)
+        positions = self.sam_prompt_encoder.get_dense_pe()
+        logits, scores, _, _ = self.sam_mask_decoder(
+            maps[-1], positions, sparse, dense, multimask_output, repeat_image=True, high_res_features=maps[:-1]
         )
+        return logits, scores
