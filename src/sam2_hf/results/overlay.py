@@ -162,7 +162,7 @@ def _font(image: Image.Image, style: OverlayStyle) -> ImageFont.FreeTypeFont | I
 
 
 def _caption(item: ObjectMask, style: OverlayStyle) -> str:
-    return f"{item.name} {item.score:.2f}" if style.scores and item.score is not None else str(item.name)
+    return f"{item.name}: {item.score:.2f}" if style.scores and item.score is not None else str(item.name)
 
 
 def _draw_labels(
