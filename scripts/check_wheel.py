@@ -127,7 +127,15 @@ def check_in_new_environment(
     with tempfile.TemporaryDirectory(prefix="check_wheel_") as folder:
         subprocess.run([python, "-m", "venv", folder], check=True)
         own_python = Path(folder) / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-        pip = [str(own_python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", *shlex.split(pip_flags)]
+        pip = [
+            str(own_python),
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--quiet",
+            *shlex.split(pip_flags),
+        ]
         if torch is not None:
             subprocess.run([*pip, f"torch=={torch}"], check=True)
         packages = [str(wheel.resolve())] + ([] if transformers is None else [f"transformers=={transformers}"])

@@ -65,12 +65,6 @@ imported by the function that needs them."""
 OPTIONAL_LIBRARIES_AT_THE_TOP: dict[str, set[str]] = {"cli": {"typer"}, "app": {"gradio"}}
 """Rooms that nothing loads unless their library is wanted, and that library."""
 
-# Files that do not keep the rules yet. This list only gets shorter; when it is empty, it goes.
-KNOWN: set[tuple[str, str]] = {
-    ("tracking.session", "tracking.session_storage"),
-}
-"""Importer and imported module, or importer and private attribute."""
-
 FORBIDDEN_LIBRARIES = ("torchvision", "transformers.models")
 
 
@@ -175,7 +169,7 @@ def find_cycle(graph: Mapping[str, Iterable[str]]) -> list[str]:
 
 MODULES = read_modules(PACKAGE)
 PACKAGES = {name for name in MODULES if (PACKAGE / name.replace(".", "/") / "__init__.py").exists()}
-IMPORTS = [found for found in read_imports(MODULES, PACKAGES) if (found.importer, found.imported) not in KNOWN]
+IMPORTS = read_imports(MODULES, PACKAGES)
 INSIDE = [found for found in IMPORTS if not found.external]
 AT_RUN_TIME = [found for found in INSIDE if not found.for_types and found.importer != ""]
 LAYER_OF = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
@@ -268,7 +262,6 @@ def test_no_private_attribute_of_another_file_is_used():
         f"{name} uses {attribute}"
         for name, (defined, taken) in names.items()
         for attribute in sorted((taken & everywhere) - defined - PUBLIC_DESPITE_THEIR_NAMES)
-        if (name, attribute) not in KNOWN
     ]
     assert not wrong, "\n".join(wrong)
 
