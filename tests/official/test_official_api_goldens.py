@@ -30,7 +30,8 @@ def frames_by_pillow(video_path: str, image_size: int, **settings: Any) -> tuple
     return to_pixels(resized), images[0].height, images[0].width
 
 
-def assert_same_answers(answers: Answers, expected: Answers, tolerance: float) -> None:
+def assert_same_answers(answers: Answers, expected: Answers, tolerance: float, pixels: float = 1e-3) -> None:
+    """`tolerance` is a part of the largest value, `pixels` of a mask's."""
     assert answers.keys() == expected.keys()
     for name, value in expected.items():
         mine = answers[name]
@@ -38,7 +39,7 @@ def assert_same_answers(answers: Answers, expected: Answers, tolerance: float) -
         if name.endswith("ids"):
             assert mine.tobytes() == value.tobytes(), name
         elif name.endswith("areas"):
-            assert (np.abs(mine - value) <= np.maximum(ONE_PIXEL, 1e-3 * value)).all(), f"{name}: {mine} {value}"
+            assert (np.abs(mine - value) <= np.maximum(ONE_PIXEL, pixels * value)).all(), f"{name}: {mine} {value}"
         elif name.endswith("masks") and set(np.unique(value)) <= {0, 1}:
             assert (mine != value).mean() <= 2e-3, name
         else:
