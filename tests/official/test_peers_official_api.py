@@ -99,12 +99,11 @@ def compare(
     assert_same_answers(ours, theirs, tolerance, pixels)
 
 
-@pytest.mark.parametrize("seed", [47, 3])
+@pytest.mark.parametrize("seed", [47, 5, 11])
 @pytest.mark.parametrize("name", ["notebook", "prompts", "cleaned"])
 def test_images(name: str, seed: int, tmp_path: Path) -> None:
     case = {**load_cases("image")[name], "seed": seed}
-    # Other weights than those of the goldens magnify rounding more.
-    compare("image", case, run_image_calls(image_predictor(case, tmp_path), case), tmp_path, 1e-3)
+    compare("image", case, run_image_calls(image_predictor(case, tmp_path), case), tmp_path, 2e-4)
 
 
 @pytest.mark.parametrize("name", ["notebook", "single"])
