@@ -61,7 +61,7 @@ def test_the_guide_to_video_gives_what_its_comments_say(reader):
         red, green, blue = clicked.getpixel((210, 350))
         assert green > red and green > blue
     assert names["mask"].shape == (360, 480) and (names["mask"] == names["masks"][0, 0]).all()
-    assert names["session"].obj_ids == ["cup"]
+    assert names["session"].obj_ids == ["cup"] and names["trial"].obj_ids == []
 
 
 def test_a_diff_on_a_page_changes_an_import_line():
