@@ -44,8 +44,10 @@ test: lint
 
 # The order of a sum depends on the instruction set, and with it the last digits. These tests compare numbers that are
 # computed in two ways, or that were computed elsewhere.
-NUMERIC_TESTS := tests/fast tests/network tests/tracking tests/training/test_clip_model.py \
-  $(wildcard tests/test_parity_*.py tests/test_official_*.py tests/test_modeling_*.py)
+NUMERIC_TESTS := tests/fast tests/network tests/tracking \
+  $(addprefix tests/training/test_,clip_model.py half_precision.py) \
+  $(wildcard tests/test_parity_*.py tests/test_official_*.py tests/official/test_*goldens*.py) \
+  $(addprefix tests/test_modeling_sam2,.py _modes.py _ragged.py _video.py _video_streams.py)
 
 test-older: $(VENV)/.dev
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OMP_NUM_THREADS=1 \
