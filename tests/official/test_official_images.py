@@ -133,6 +133,16 @@ def test_a_generator_takes_whatever_holds_a_model(predictor: official.SAM2ImageP
         official.SAM2AutomaticMaskGenerator(predictor.model, points_per_side=None)
 
 
+def test_a_mask_as_stable_as_the_threshold_stays(predictor: official.SAM2ImagePredictor) -> None:
+    settings = {"points_per_side": 3, "pred_iou_thresh": 0.0, "box_nms_thresh": 1.0}
+    everything = official.SAM2AutomaticMaskGenerator(predictor.model, **settings, stability_score_thresh=0.0)
+    stabilities = sorted(record["stability_score"] for record in everything.generate(picture()))
+    threshold = stabilities[len(stabilities) // 2]
+    generator = official.SAM2AutomaticMaskGenerator(predictor.model, **settings, stability_score_thresh=threshold)
+    kept = sorted(record["stability_score"] for record in generator.generate(picture()))
+    assert kept == [stability for stability in stabilities if stability >= threshold]
+
+
 def test_a_generators_parts(predictor: official.SAM2ImagePredictor) -> None:
     generator = official.SAM2AutomaticMaskGenerator(predictor.model)
     generator.predictor.set_image(picture())

@@ -123,16 +123,15 @@ class SAM2AutomaticMaskGenerator:
             A record for each mask: `segmentation`, an array (height, width) bool or run lengths; `area` in pixels;
             `bbox` and `crop_box`, left, top, width, height; `predicted_iou`; `stability_score`; `point_coords`.
         """
+        settings = {name: getattr(self, name) for name in _PIPELINE_SETTINGS}
+        if self.stability_score_thresh > 0:  # a mask that is just as stable stays, which in the pipeline it does not
+            below = np.nextafter(np.float32(self.stability_score_thresh), np.float32(0))
+            settings["stability_score_thresh"] = float(below)
         records = self._pipeline()(
-            np.asarray(image),
-            point_grids=self.point_grids,
-            output_mode=self.output_mode,
-            **{name: getattr(self, name) for name in _PIPELINE_SETTINGS},
+            np.asarray(image), point_grids=self.point_grids, output_mode=self.output_mode, **settings
         )
         for record in records:
-            record.update(
-                {name: [float(side) for side in record[name]] for name in ("bbox", "crop_box")},
-            )
+            record.update({name: [float(side) for side in record[name]] for name in ("bbox", "crop_box")})
         return records
 
     def _pipeline(self) -> Sam2MaskGenerationPipeline:
