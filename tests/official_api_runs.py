@@ -18,7 +18,7 @@ Answers = dict[str, np.ndarray]
 Case = dict[str, Any]
 
 
-def picture(index: int = 0) -> np.ndarray:
+def sample_image(index: int = 0) -> np.ndarray:
     """uint8 (96, 128, 3), not of the model's shape; the second is smaller."""
     frame = draw_clip(NUM_FRAMES)[index]
     return np.ascontiguousarray(frame[:HEIGHT] if index == 0 else frame[8 : HEIGHT - 8, 4:WIDTH])
@@ -48,9 +48,9 @@ def run_image_calls(predictor: Any, case: Case) -> Answers:
             # The best mask of an earlier answer, as the notebook takes it.
             arguments["mask_input"] = logits[call["mask_of"]]
         if call["do"] == "set_image":
-            predictor.set_image(picture())
+            predictor.set_image(sample_image())
         elif call["do"] == "set_image_batch":
-            predictor.set_image_batch([picture(), picture(1)])
+            predictor.set_image_batch([sample_image(), sample_image(1)])
         elif call["do"] == "predict":
             answer = predictor.predict(**arguments)
             record(str(number), answer)
@@ -112,7 +112,7 @@ def drawn_mask(circle: list[float], scale: int) -> np.ndarray:
 def run_generator_calls(generator: Any, case: Case) -> Answers:
     """The records of an image, crop by crop and point by point, as arrays with a row for each."""
     records = sorted(
-        generator.generate(picture()),
+        generator.generate(sample_image()),
         key=lambda record: (record["crop_box"], record["point_coords"], -record["predicted_iou"]),
     )
     answers = {

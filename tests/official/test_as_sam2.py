@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from official_api_ours import checkpoint, load_cases
-from official_api_runs import HEIGHT, NUM_FRAMES, picture, write_frames
+from official_api_runs import HEIGHT, NUM_FRAMES, sample_image, write_frames
 from official_goldens import draw_clip
 from PIL import Image
 
@@ -55,7 +55,7 @@ def filled_in(block: str, checkpoint_folder: Path, **values: str) -> str:
 
 
 def test_the_cards_image_block(folder: Path, tmp_path: Path) -> None:
-    Image.fromarray(picture()).save(tmp_path / "image.png")
+    Image.fromarray(sample_image()).save(tmp_path / "image.png")
     block = filled_in(
         card_blocks()[0],
         folder,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from official_api_ours import checkpoint, image_predictor, load_cases
-from official_api_runs import picture
+from official_api_runs import sample_image
 from PIL import Image
 
 from sam2_hf import official
@@ -31,36 +31,36 @@ def test_prompts_before_an_image_are_an_error(predictor: official.SAM2ImagePredi
 
 
 def test_wrong_calls_name_what_is_wrong_and_keep_the_image(predictor: official.SAM2ImagePredictor) -> None:
-    predictor.set_image(picture())
+    predictor.set_image(sample_image())
     with pytest.raises(NotImplementedError, match="got Tensor"):
         predictor.set_image(torch.zeros(3, 8, 8))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="image_list must be a list"):
-        predictor.set_image_batch(picture())  # type: ignore[arg-type]
+        predictor.set_image_batch(sample_image())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="point_coords and point_labels"):
         predictor.predict(point_coords=[[1, 2]])
     with pytest.raises(RuntimeError, match="use predict for one image"):
         predictor.predict_batch([CLICK["point_coords"]], [CLICK["point_labels"]])
-    predictor.set_image_batch([picture(), picture(1)])
+    predictor.set_image_batch([sample_image(), sample_image(1)])
     with pytest.raises(ValueError, match="each of the 2 images, got 1"):
         predictor.predict_batch([CLICK["point_coords"]], [CLICK["point_labels"]])
     assert len(predictor.predict_batch(box_batch=[[1, 1, 50, 50]] * 2)[0]) == 2
 
 
 def test_the_state_that_programs_read_and_put_back(predictor: official.SAM2ImagePredictor) -> None:
-    predictor.set_image(Image.fromarray(picture()))
+    predictor.set_image(Image.fromarray(sample_image()))
     masks = predictor.predict(**CLICK)[0]
     features, sizes = predictor._features, predictor._orig_hw
     assert features is not None
     assert features["image_embed"].shape == (1, 64, 8, 8)
     assert [level.shape for level in features["high_res_feats"]] == [(1, 8, 32, 32), (1, 16, 16, 16)]
     assert sizes == [(96, 128)] and predictor._is_image_set and not predictor._is_batch
-    predictor.set_image(picture(1))
+    predictor.set_image(sample_image(1))
     predictor._features, predictor._orig_hw = features, sizes
     np.testing.assert_array_equal(predictor.predict(**CLICK)[0], masks)
 
 
 def test_tensors_in_and_out(predictor: official.SAM2ImagePredictor) -> None:
-    predictor.set_image(picture())
+    predictor.set_image(sample_image())
     mask_input, coords, labels, box = predictor._prep_prompts(
         CLICK["point_coords"], CLICK["point_labels"], [16, 20, 58, 60], None, True
     )
@@ -73,10 +73,10 @@ def test_tensors_in_and_out(predictor: official.SAM2ImagePredictor) -> None:
 
 
 def test_under_autocast_answers_are_float32_and_nearly_the_same(predictor: official.SAM2ImagePredictor) -> None:
-    predictor.set_image(picture())
+    predictor.set_image(sample_image())
     expected = predictor.predict(**CLICK, return_logits=True)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        predictor.set_image(picture())
+        predictor.set_image(sample_image())
         answers = predictor.predict(**CLICK, return_logits=True)
     for answer, value in zip(answers, expected, strict=True):
         assert answer.dtype == np.float32
@@ -91,9 +91,9 @@ def test_the_heads_can_be_trained(tmp_path: Path) -> None:
     model.sam_mask_decoder.train(True)
     model.sam_prompt_encoder.train(True)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
-    predictor.set_image_batch([picture()])
+    predictor.set_image_batch([sample_image()])
     _, coords, labels, _ = predictor._prep_prompts([[[36, 40]]], [[1]], None, None, True, img_idx=-1)
-    target = torch.from_numpy(picture()[..., 0] > 200).float()[None, None]
+    target = torch.from_numpy(sample_image()[..., 0] > 200).float()[None, None]
     losses = []
     for _ in range(4):
         sparse, dense = model.sam_prompt_encoder(points=(coords, labels), boxes=None, masks=None)
@@ -120,14 +120,14 @@ def test_the_heads_can_be_trained(tmp_path: Path) -> None:
 def test_a_generator_takes_whatever_holds_a_model(predictor: official.SAM2ImagePredictor) -> None:
     settings = {"points_per_side": 3, "pred_iou_thresh": 0.2, "stability_score_thresh": 0.0}
     records = official.SAM2AutomaticMaskGenerator(predictor.model, **settings, output_mode="coco_rle").generate(
-        picture()
+        sample_image()
     )
     assert set(records[0]) == {
         *("segmentation", "area", "bbox", "predicted_iou", "point_coords", "stability_score", "crop_box")
     }
     assert isinstance(records[0]["segmentation"]["counts"], str)
     assert all(isinstance(side, float) for side in (*records[0]["bbox"], *records[0]["crop_box"]))
-    by_network = official.SAM2AutomaticMaskGenerator(predictor.model.network, **settings).generate(picture())
+    by_network = official.SAM2AutomaticMaskGenerator(predictor.model.network, **settings).generate(sample_image())
     assert [record["area"] for record in by_network] == [record["area"] for record in records]
     with pytest.raises(ValueError, match="exactly one of points_per_side and point_grids"):
         official.SAM2AutomaticMaskGenerator(predictor.model, points_per_side=None)
@@ -136,16 +136,16 @@ def test_a_generator_takes_whatever_holds_a_model(predictor: official.SAM2ImageP
 def test_a_mask_as_stable_as_the_threshold_stays(predictor: official.SAM2ImagePredictor) -> None:
     settings = {"points_per_side": 3, "pred_iou_thresh": 0.0, "box_nms_thresh": 1.0}
     everything = official.SAM2AutomaticMaskGenerator(predictor.model, **settings, stability_score_thresh=0.0)
-    stabilities = sorted(record["stability_score"] for record in everything.generate(picture()))
+    stabilities = sorted(record["stability_score"] for record in everything.generate(sample_image()))
     threshold = stabilities[len(stabilities) // 2]
     generator = official.SAM2AutomaticMaskGenerator(predictor.model, **settings, stability_score_thresh=threshold)
-    kept = sorted(record["stability_score"] for record in generator.generate(picture()))
+    kept = sorted(record["stability_score"] for record in generator.generate(sample_image()))
     assert kept == [stability for stability in stabilities if stability >= threshold]
 
 
 def test_a_generators_parts(predictor: official.SAM2ImagePredictor) -> None:
     generator = official.SAM2AutomaticMaskGenerator(predictor.model)
-    generator.predictor.set_image(picture())
+    generator.predictor.set_image(sample_image())
     points = torch.tensor([[36.0, 52.0], [96.0, 100.0]])
     _, _, logits = generator.predictor._predict(points[:, None], torch.ones(2, 1), multimask_output=False)
     masks, scores = generator.refine_with_m2m(points, torch.ones(2), logits[:, 0], points_per_batch=1)
