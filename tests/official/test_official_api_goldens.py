@@ -38,7 +38,7 @@ def frames_by_pillow(video_path: str, image_size: int, **settings: Any) -> tuple
 def assert_same_answers(
     answers: Answers, expected: Answers, tolerance: float, pixels: float = 1e-3, exceptions: float = 0.0
 ) -> None:
-    """`tolerance` is a part of the largest value, `pixels` of a mask's; `exceptions` is the part of values beyond it."""
+    """`tolerance` is a part of the largest value, `pixels` of a mask's, `exceptions` of the values beyond tolerance."""
     assert answers.keys() == expected.keys()
     for name, value in expected.items():
         mine = answers[name]
