@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from .hub.bundled import bundled_checkpoint
     from .image_processing_sam2 import Sam2ImageProcessor
     from .mask_generation.pipeline import Sam2MaskGenerationPipeline
-    from .modeling_sam2 import Sam2Model, Sam2PreTrainedModel, Sam2VisionModel
-    from .modeling_sam2_video import Sam2VideoModel
+    from .modeling_sam2 import Sam2HieraDetModel, Sam2Model, Sam2PreTrainedModel, Sam2VisionModel
+    from .modeling_sam2_video import Sam2VideoModel, Sam2VideoPreTrainedModel
     from .outputs import Sam2ImageSegmentationOutput, Sam2VideoSegmentationOutput, Sam2VisionEncoderOutput
     from .predictors.loaded_models import release_models
     from .predictors.promptable_pipeline import Sam2PromptableSegmentationPipeline
@@ -59,8 +59,8 @@ _NAMES = {
     ),
     "image_processing_sam2": ("Sam2ImageProcessor",),
     "mask_generation.pipeline": ("Sam2MaskGenerationPipeline",),
-    "modeling_sam2": ("Sam2Model", "Sam2PreTrainedModel", "Sam2VisionModel"),
-    "modeling_sam2_video": ("Sam2VideoModel",),
+    "modeling_sam2": ("Sam2HieraDetModel", "Sam2Model", "Sam2PreTrainedModel", "Sam2VisionModel"),
+    "modeling_sam2_video": ("Sam2VideoModel", "Sam2VideoPreTrainedModel"),
     "outputs": ("Sam2ImageSegmentationOutput", "Sam2VideoSegmentationOutput", "Sam2VisionEncoderOutput"),
     "predictors.loaded_models": ("release_models",),
     "predictors.promptable_pipeline": ("Sam2PromptableSegmentationPipeline",),

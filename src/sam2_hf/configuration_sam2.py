@@ -264,6 +264,16 @@ class Sam2VideoConfig(Sam2PromptableConfig):
             self.rope_parameters = {"rope_theta": float(legacy_theta), "rope_type": self.default_rope_type}
         super().__post_init__(**kwargs)
 
+    @property
+    def memory_attention_rope_theta(self) -> float:
+        """The base of the rotary frequencies, which `rope_parameters` holds."""
+        return (self.rope_parameters or {}).get("rope_theta", 10000.0)
+
+    @memory_attention_rope_theta.setter
+    def memory_attention_rope_theta(self, value: float) -> None:
+        parameters = self.rope_parameters or {"rope_type": self.default_rope_type}
+        self.rope_parameters = {**parameters, "rope_theta": float(value)}
+
     def _rotary_size(self) -> list[int]:
         """The size of the image embedding as [width, height], the order of published configs for this one field."""
         height, width = self.vision_config.backbone_feature_sizes[-1]

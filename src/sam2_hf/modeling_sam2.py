@@ -7,28 +7,37 @@ from typing import Any
 
 import torch
 
-from .configuration_sam2 import Sam2Config
+from .configuration_sam2 import Sam2Config, Sam2HieraDetConfig
 from .fast.chunking import how_many_fit
 from .fast.compiled_parts import PresetCompilation
 from .fast.dispatch import FORMS, FORMS_ARE_WANTED
 from .hub.loading import LoadsWholeCheckpoints
 from .hub.remote_code import SavesItsCode
 from .inputs.prompt_tensors import PromptTensors, read_prompt_tensors
+from .network.hiera import Hiera
 from .network.layers import enter_forms, is_exported, is_traced
 from .network.losses import segmentation_loss
 from .network.mask_decoder import DecodedPrompts, MaskPrediction, join_predictions
 from .network.pretrained import PreTrainedNetwork
 from .network.promptable_network import Sam2PromptableNetwork
+from .network.trunks import register_trunk
 from .network.vision_encoder import VisionEncoder
 from .outputs import Sam2ImageSegmentationOutput, Sam2VisionEncoderOutput
 
-__all__ = ["Sam2Model", "Sam2PreTrainedModel", "Sam2PromptableModel", "Sam2VisionModel"]
+__all__ = ["Sam2HieraDetModel", "Sam2Model", "Sam2PreTrainedModel", "Sam2PromptableModel", "Sam2VisionModel"]
 
 enter_forms(FORMS, FORMS_ARE_WANTED)
 
 
 class Sam2PreTrainedModel(LoadsWholeCheckpoints, SavesItsCode, PreTrainedNetwork):
     """What all SAM 2 models share: configuration, initialisation, loading and saving."""
+
+
+class Sam2HieraDetModel(Hiera, Sam2PreTrainedModel):
+    """The trunk of the image encoder alone."""
+
+
+register_trunk(Sam2HieraDetConfig, Sam2HieraDetModel)
 
 
 class Sam2VisionModel(VisionEncoder, Sam2PreTrainedModel):
@@ -41,27 +50,46 @@ class Sam2PromptableModel(Sam2PreTrainedModel, PresetCompilation, Sam2Promptable
     vision_encoder_class = Sam2VisionModel
 
     @torch.no_grad()
-    def get_image_embeddings(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
-        """Encodes images (B, 3, H, W) once, for any number of calls with prompts; without gradients.
+    def get_image_embeddings(
+        self,
+        pixel_values: torch.Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> list[torch.Tensor]:
+        """Encodes images once, for any number of calls with prompts; without gradients.
+
+        Args:
+            pixel_values: normalised images (B, 3, H, W).
+            output_attentions: not read, like the next two; accepted as in transformers, for the maps are all there is.
+            output_hidden_states: not read.
+            return_dict: not read.
 
         Returns:
             Three maps, from high to low resolution: (B, C/8, 4h, 4w), (B, C/4, 2h, 2w), (B, C, h, w).
         """
         return self.add_no_memory(self.encode_maps(pixel_values))
 
-    def get_image_features(self, pixel_values: torch.Tensor, **options: Any) -> Sam2VisionEncoderOutput:
-        """Features of images (B, 3, H, W) as transformers lays them out: positions first, (h * w, B, C).
+    def get_image_features(
+        self, pixel_values: torch.Tensor, return_dict: bool | None = None, **options: Any
+    ) -> Sam2VisionEncoderOutput | tuple:
+        """Features of images as transformers lays them out: positions first, (h * w, B, C).
 
         The two finer maps are projected as the mask decoder reads them, and there is no `no_memory_embedding` in the
-        coarsest. `options` are those of `Sam2VisionModel.forward`.
+        coarsest.
+
+        Args:
+            pixel_values: normalised images (B, 3, H, W).
+            return_dict: whether to return an output object and not a tuple, by default as the configuration says.
+            options: those of `Sam2VisionModel.forward`.
         """
         vision = self.vision_encoder(pixel_values, **{**options, "return_dict": True})
         maps = self.mask_decoder.project_high_resolution(vision.fpn_hidden_states)
         vision.fpn_hidden_states = tuple(level.flatten(2).permute(2, 0, 1) for level in maps)
         if vision.fpn_position_encoding is not None:
-            encodings = (level.expand(len(pixel_values), -1, -1, -1) for level in vision.fpn_position_encoding)
+            encodings = vision.fpn_position_encoding
             vision.fpn_position_encoding = tuple(level.flatten(2).permute(2, 0, 1) for level in encodings)
-        return vision
+        return vision if (self.config.return_dict if return_dict is None else return_dict) else vision.to_tuple()
 
     @torch.no_grad()
     def get_prompt_embeddings(
@@ -80,11 +108,7 @@ class Sam2PromptableModel(Sam2PreTrainedModel, PresetCompilation, Sam2Promptable
         Raises:
             ValueError: for prompts of a wrong shape.
         """
-        has_tokens = input_points is not None or input_boxes is not None
-        prompts = self.prompt_encoder(*self.read_prompts(input_points, input_labels, input_boxes, input_masks))
-        size = self.prompt_encoder.image_embedding_size
-        dense = prompts.dense.expand(len(prompts.tokens), -1, -1, *size)
-        return prompts.tokens if has_tokens else None, dense.squeeze(1)
+        return self.prompt_encoder(*self.read_prompts(input_points, input_labels, input_boxes, input_masks))
 
     def decode_prompts(
         self,
@@ -290,7 +314,7 @@ class Sam2Model(Sam2PromptableModel):
         decoded = decoder.decode(
             coarsest,
             self.shared_image_embedding.grid(self.prompt_encoder.image_embedding_size),
-            self.prompt_encoder(points, labels, boxes, masks, len(coarsest)),
+            self.prompt_encoder.encode(points, labels, boxes, masks, len(coarsest)),
             attention_similarity,
             target_embedding,
             need_weights,

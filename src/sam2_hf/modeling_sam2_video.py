@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .configuration_sam2 import Sam2VideoConfig, as_pair
-from .modeling_sam2 import Sam2PromptableModel
+from .modeling_sam2 import Sam2PreTrainedModel, Sam2PromptableModel
 from .network.features import FrameFeatures
 from .network.video_network import Sam2VideoNetwork
 from .outputs import Sam2VideoSegmentationOutput
@@ -21,7 +21,15 @@ from .tracking.session import Sam2VideoInferenceSession
 from .tracking.step import FrameStep
 
 
-class Sam2VideoModel(Sam2VideoNetwork, Sam2PromptableModel):
+class Sam2VideoPreTrainedModel(Sam2PreTrainedModel):
+    """What video models share: configuration, initialisation, loading and saving."""
+
+    config_class = Sam2VideoConfig
+    base_model_prefix = "sam2_video"
+    input_modalities = ("video",)
+
+
+class Sam2VideoModel(Sam2VideoNetwork, Sam2VideoPreTrainedModel, Sam2PromptableModel):
     """SAM 2 for videos: prompts on some frames, masks on all of them (arXiv 2408.00714).
 
     Call it with a session and a frame, or iterate over `propagate_in_video_iterator`. All state is in the session:

@@ -15,18 +15,42 @@ class Sam2VisionEncoderOutput(ModelOutput):
 
     Args:
         last_hidden_state: the trunk's last map (B, H/32, W/32, C).
+        pooler_output: None, as in transformers: SAM 2 pools nothing.
+        hidden_states: on request, the patch embedding and every block's output (B, height, width, C).
+        attentions: on request, every block's weights (B * windows, heads, queries, keys).
         fpn_hidden_states: maps of the pyramid (B, C, H/s, W/s), from high to low resolution, s = 4, 8, 16.
-        fpn_position_encoding: sine encodings of the same shapes, batch 1.
+        fpn_position_encoding: sine encodings of the same shapes.
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+    # Always given; the default is there because ModelOutput allows no required field but the first.
+    fpn_hidden_states: tuple[torch.Tensor, ...] = None  # type: ignore[assignment]
+    fpn_position_encoding: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class Sam2HieraDetModelOutput(ModelOutput):
+    """Features of the trunk, B images.
+
+    Args:
+        last_hidden_state: the last stage's map (B, H/32, W/32, C).
+        intermediate_hidden_states: each stage's last map (B, height, width, C), from high to low resolution.
         hidden_states: on request, the patch embedding and every block's output (B, height, width, C).
         attentions: on request, every block's weights (B * windows, heads, queries, keys).
     """
 
     last_hidden_state: torch.Tensor | None = None
-    # Always given; the default is there because ModelOutput allows no required field but the first.
-    fpn_hidden_states: tuple[torch.Tensor, ...] = None  # type: ignore[assignment]
-    fpn_position_encoding: tuple[torch.Tensor, ...] | None = None
+    intermediate_hidden_states: tuple[torch.Tensor, ...] = None  # type: ignore[assignment]
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
+
+    @property
+    def stages(self) -> tuple[torch.Tensor, ...]:
+        """The maps of the stages, as every trunk gives them."""
+        return self.intermediate_hidden_states
 
 
 @dataclass

@@ -105,7 +105,7 @@ class TestTrunk:
         assert [tuple(stage.shape) for stage in trunk.stages] == [
             (2, *size, width) for size, width in zip(config.feature_sizes(), widths, strict=True)
         ]
-        assert trunk.hidden_states == trunk.attentions == ()
+        assert trunk.hidden_states is None and trunk.attentions is None
 
     @torch.no_grad()
     def test_equals_transformers_on_a_rectangle(self):

@@ -77,7 +77,7 @@ def test_equals_transformers(implementation, overrides, pointer_tokens):
     expected = transformers_reference(config, ours)(
         current.expand(-1, 3, -1), memory, current_position, memory_position, pointer_tokens
     )
-    assert_close_in_scale(ours(*inputs), expected.flatten(0, 1))
+    assert_close_in_scale(ours.condition(*inputs), expected.flatten(0, 1))
 
 
 def test_has_the_parameters_of_the_checkpoints():
@@ -98,9 +98,9 @@ def test_has_the_parameters_of_the_checkpoints():
 def test_any_width_gives_the_same_with_eager_and_sdpa(overrides):
     config = config_of(**overrides)
     attention, inputs = attention_of(config), inputs_of(config)
-    fused = attention(*inputs)
+    fused = attention.condition(*inputs)
     config._attn_implementation = "eager"
-    assert_close_in_scale(attention(*inputs), fused)
+    assert_close_in_scale(attention.condition(*inputs), fused)
 
 
 class TestBatches:
@@ -111,10 +111,10 @@ class TestBatches:
     @torch.no_grad()
     def test_objects_together_equal_objects_alone(self):
         current, current_position, memory, memory_position, pointers = inputs_of(self.config, objects=5)
-        together = self.attention(current, current_position, memory, memory_position, pointers)
+        together = self.attention.condition(current, current_position, memory, memory_position, pointers)
         for index in range(5):
             own = slice(index, index + 1)
-            alone = self.attention(current, current_position, memory[own], memory_position[own], pointers)
+            alone = self.attention.condition(current, current_position, memory[own], memory_position[own], pointers)
             assert_close_in_scale(together[own], alone)
 
     @torch.no_grad()
@@ -125,11 +125,11 @@ class TestBatches:
         mask[0, POSITIONS : 2 * POSITIONS] = False
         mask[0, -2:] = False
         padded = memory.masked_fill(~mask[..., None], 1e3)
-        together = self.attention(current, current_position, padded, memory_position, pointers, mask)
+        together = self.attention.condition(current, current_position, padded, memory_position, pointers, mask)
         short = [x[:1, mask[0]] for x in (memory, memory_position)]
-        assert_close_in_scale(together[:1], self.attention(current, current_position, *short, pointers - 2))
+        assert_close_in_scale(together[:1], self.attention.condition(current, current_position, *short, pointers - 2))
         whole = [x[1:] for x in (memory, memory_position)]
-        assert_close_in_scale(together[1:], self.attention(current, current_position, *whole, pointers))
+        assert_close_in_scale(together[1:], self.attention.condition(current, current_position, *whole, pointers))
 
     @torch.no_grad()
     def test_flash_attention_leaves_masked_memories_to_sdpa(self):
@@ -145,16 +145,16 @@ class TestBatches:
     @torch.no_grad()
     def test_one_frame_for_all_objects_equals_a_copy_for_each(self):
         current, current_position, memory, memory_position, pointers = inputs_of(self.config)
-        shared = self.attention(current, current_position, memory, memory_position, pointers)
+        shared = self.attention.condition(current, current_position, memory, memory_position, pointers)
         copies = [x.repeat(3, 1, 1) for x in (current, current_position)]
-        assert_close_in_scale(self.attention(*copies, memory, memory_position, pointers), shared)
+        assert_close_in_scale(self.attention.condition(*copies, memory, memory_position, pointers), shared)
 
     @torch.no_grad()
     def test_one_position_for_all_objects_equals_a_copy_for_each(self):
         current, current_position, memory, memory_position, pointers = inputs_of(self.config)
-        shared = self.attention(current, current_position, memory, memory_position[:1], pointers)
+        shared = self.attention.condition(current, current_position, memory, memory_position[:1], pointers)
         copies = memory_position[:1].repeat(3, 1, 1)
-        assert_close_in_scale(self.attention(current, current_position, memory, copies, pointers), shared)
+        assert_close_in_scale(self.attention.condition(current, current_position, memory, copies, pointers), shared)
 
     @torch.no_grad()
     def test_the_image_attends_to_itself_once_for_all_objects(self):
@@ -162,7 +162,7 @@ class TestBatches:
         for name in ("layers.0.self_attn.q_proj", "layers.0.cross_attn_image.q_proj", "layers.1.self_attn.q_proj"):
             module = self.attention.get_submodule(name)
             module.register_forward_hook(lambda _, inputs, __, name=name: batches.update({name: len(inputs[0])}))
-        self.attention(*inputs_of(self.config))
+        self.attention.condition(*inputs_of(self.config))
         assert list(batches.values()) == [1, 1, 3]
 
     @torch.no_grad()
@@ -176,7 +176,9 @@ class TestBatches:
             ]
         )
         shuffled = [x[:, order] for x in inputs[2:4]]
-        assert_close_in_scale(self.attention(*inputs[:2], *shuffled, inputs[4]), self.attention(*inputs))
+        assert_close_in_scale(
+            self.attention.condition(*inputs[:2], *shuffled, inputs[4]), self.attention.condition(*inputs)
+        )
 
 
 class TestKeys:
@@ -230,9 +232,9 @@ class TestFastForms:
         attention, inputs = attention_of(config), list(inputs_of(config, pointer_tokens=pointer_tokens))
         if shared_position:
             inputs[3] = inputs[3][:1]
-        fast = attention(*inputs)
+        fast = attention.condition(*inputs)
         with plain_paths():
-            plain = attention(*inputs)
+            plain = attention.condition(*inputs)
         assert not torch.equal(fast, plain)
         assert_close_in_scale(fast, plain)
 
@@ -264,7 +266,7 @@ class TestFastForms:
         elif reason == "bfloat16":
             attention, inputs[:4] = attention.bfloat16(), [x.bfloat16() for x in inputs[:4]]
         with torch.set_grad_enabled(reason == "gradients"), torch.autocast("cpu", enabled=reason == "autocast"):
-            attention(*inputs)
+            attention.condition(*inputs)
 
 
 class TestRotaryTable:
@@ -323,7 +325,7 @@ class TestTraining:
 
     def test_gradients_reach_every_parameter_and_input(self):
         inputs = [x.requires_grad_() for x in self.inputs[:4]]
-        self.attention(*inputs, self.inputs[4]).square().sum().backward()
+        self.attention.condition(*inputs, self.inputs[4]).square().sum().backward()
         for name, parameter in self.attention.named_parameters():
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
         assert all(x.grad.abs().max() > 0 for x in inputs)
@@ -342,7 +344,7 @@ class TestTraining:
                     function, *args, use_reentrant=use_reentrant
                 )
             inputs = [x.detach().clone().requires_grad_() for x in self.inputs[:4]]
-            self.attention(*inputs, self.inputs[4]).square().sum().backward()
+            self.attention.condition(*inputs, self.inputs[4]).square().sum().backward()
             gradients.append([p.grad.clone() for p in self.attention.parameters()] + [x.grad for x in inputs])
         # A reentrant checkpoint computes first without gradients, when fast forms are used: the same up to rounding.
         for plain, checkpointed in zip(*gradients, strict=True):
@@ -350,26 +352,26 @@ class TestTraining:
 
     @torch.no_grad()
     def test_dropout_acts_in_training_alone(self):
-        assert not torch.allclose(self.attention(*self.inputs), self.attention(*self.inputs))
+        assert not torch.allclose(self.attention.condition(*self.inputs), self.attention.condition(*self.inputs))
         self.attention.eval()
-        assert torch.equal(self.attention(*self.inputs), self.attention(*self.inputs))
+        assert torch.equal(self.attention.condition(*self.inputs), self.attention.condition(*self.inputs))
 
     @torch.no_grad()
     def test_dropout_of_attention_and_of_layers_are_separate(self):
-        inputs, expected = self.inputs, attention_of(self.config)(*self.inputs)
+        inputs, expected = self.inputs, attention_of(self.config).condition(*self.inputs)
         quiet = attention_of(config_of(memory_attention_dropout=0.0, memory_attention_rope_dropout=0.0)).train()
         assert_close_in_scale(quiet(*inputs), expected)
         for field in ("memory_attention_dropout", "memory_attention_rope_dropout"):
             other = {"memory_attention_dropout": 0.0, "memory_attention_rope_dropout": 0.0, field: 0.5}
-            assert not torch.allclose(attention_of(config_of(**other)).train()(*inputs), expected, atol=1e-3)
+            assert not torch.allclose(attention_of(config_of(**other)).train().condition(*inputs), expected, atol=1e-3)
 
 
 @torch.no_grad()
 def test_bfloat16_is_close_to_float32():
     config = config_of()
     attention, inputs = attention_of(config), inputs_of(config)
-    expected = attention(*inputs)
-    half = attention.bfloat16()(*(x.bfloat16() for x in inputs[:4]), inputs[4])
+    expected = attention.condition(*inputs)
+    half = attention.bfloat16().condition(*(x.bfloat16() for x in inputs[:4]), inputs[4])
     assert half.dtype == torch.bfloat16
     # bfloat16 has 8 bits of mantissa: 4e-3 a rounding, with some ten roundings in a row in two layers.
     assert_close_in_scale(half.float(), expected, tolerance=4e-2)
@@ -379,8 +381,8 @@ def test_bfloat16_is_close_to_float32():
 def test_compiles_as_one_graph():
     config = config_of()
     attention, inputs = attention_of(config), inputs_of(config)
-    compiled = torch.compile(attention, fullgraph=True, backend="aot_eager")
-    assert_close_in_scale(compiled(*inputs), attention(*inputs))
+    compiled = torch.compile(attention.condition, fullgraph=True, backend="aot_eager")
+    assert_close_in_scale(compiled(*inputs), attention.condition(*inputs))
 
 
 @pytest.mark.slow
@@ -390,9 +392,9 @@ def test_compiled_to_kernels_gives_the_same():
     attention, inputs = attention_of(config), inputs_of(config)
     mask = torch.ones(inputs[2].shape[:2], dtype=torch.bool)
     mask[1, :POSITIONS] = False
-    compiled = torch.compile(attention, fullgraph=True)
-    assert_close_in_scale(compiled(*inputs), attention(*inputs))
-    assert_close_in_scale(compiled(*inputs, mask), attention(*inputs, mask))
+    compiled = torch.compile(attention.condition, fullgraph=True)
+    assert_close_in_scale(compiled(*inputs), attention.condition(*inputs))
+    assert_close_in_scale(compiled(*inputs, mask), attention.condition(*inputs, mask))
 
 
 class TestRefusals:
@@ -400,13 +402,13 @@ class TestRefusals:
         config = config_of()
         inputs = inputs_of(config, positions=20)
         with pytest.raises(ValueError, match="current has 20 positions, but the config names a map of 6 x 4 = 24"):
-            attention_of(config)(*inputs)
+            attention_of(config).condition(*inputs)
 
     def test_of_a_memory_that_is_not_whole_maps(self):
         config = config_of()
         inputs = inputs_of(config)
         with pytest.raises(ValueError, match="memory has 52 tokens, 3 of them pointers"):
-            attention_of(config)(*inputs[:4], 3)
+            attention_of(config).condition(*inputs[:4], 3)
 
     def test_of_heads_that_do_not_divide_the_width(self):
         with pytest.raises(ValueError, match="memory_attention_num_attention_heads 3 must divide the inner width 32"):
@@ -430,7 +432,7 @@ def test_equals_the_official_code(heads):
     current, current_position, memory, memory_position = (x.transpose(0, 1) for x in inputs[:4])
     image = [x.expand(-1, 3, -1) for x in (current, current_position)]
     expected = theirs(image[0], memory, image[1], memory_position, inputs[4])
-    assert_close_in_scale(ours(*inputs), expected.transpose(0, 1))
+    assert_close_in_scale(ours.condition(*inputs), expected.transpose(0, 1))
 
 
 def official_attention(config):

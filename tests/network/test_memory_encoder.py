@@ -52,7 +52,7 @@ def test_equals_transformers(overrides):
     theirs = Sam2VideoMemoryEncoder(config).eval()
     theirs.load_state_dict(ours.state_dict())
     memory, position = theirs(features.expand(3, -1, -1, -1), masks)
-    assert_close_in_scale(ours(features, masks), memory)
+    assert_close_in_scale(ours.encode(features, masks), memory)
     assert_close_in_scale(ours.position_encoding(MAP), position[:1])
 
 
@@ -66,7 +66,7 @@ def test_has_the_parameters_of_the_checkpoints():
 @torch.no_grad()
 def test_takes_maps_of_any_size(size):
     config = config_of()
-    memory = encoder_of(config)(*inputs_of(config, size=size))
+    memory = encoder_of(config).encode(*inputs_of(config, size=size))
     assert memory.shape == (3, 16, size[0] // 16, size[1] // 16)
 
 
@@ -78,22 +78,22 @@ class TestBatches:
     @torch.no_grad()
     def test_objects_together_equal_objects_alone(self):
         features, masks = inputs_of(self.config, objects=5)
-        together = self.encoder(features, masks)
+        together = self.encoder.encode(features, masks)
         for index in range(5):
-            assert_close_in_scale(together[index : index + 1], self.encoder(features, masks[index : index + 1]))
+            assert_close_in_scale(together[index : index + 1], self.encoder.encode(features, masks[index : index + 1]))
 
     @torch.no_grad()
     def test_objects_of_several_frames_come_frame_by_frame(self):
         features, masks = inputs_of(self.config, frames=2, objects=6)
-        together = self.encoder(features, masks)
-        assert_close_in_scale(together[:3], self.encoder(features[:1], masks[:3]))
-        assert_close_in_scale(together[3:], self.encoder(features[1:], masks[3:]))
+        together = self.encoder.encode(features, masks)
+        assert_close_in_scale(together[:3], self.encoder.encode(features[:1], masks[:3]))
+        assert_close_in_scale(together[3:], self.encoder.encode(features[1:], masks[3:]))
 
     @torch.no_grad()
     def test_the_image_is_projected_once_for_all_objects(self):
         batches = []
         self.encoder.feature_projection.register_forward_hook(lambda _, inputs, __: batches.append(len(inputs[0])))
-        self.encoder(*inputs_of(self.config, objects=4))
+        self.encoder.encode(*inputs_of(self.config, objects=4))
         assert batches == [1]
 
     @torch.no_grad()
@@ -101,14 +101,16 @@ class TestBatches:
         features, masks = inputs_of(self.config, objects=4)
         projected = self.encoder.project_features(features)
         groups = [self.encoder.encode_masks(projected, group) for group in (masks[:1], masks[1:])]
-        assert_close_in_scale(torch.cat(groups), self.encoder(features, masks))
+        assert_close_in_scale(torch.cat(groups), self.encoder.encode(features, masks))
 
     @torch.no_grad()
     def test_the_memory_format_of_the_inputs_does_not_matter(self):
         features, masks = inputs_of(self.config)
         last = [x.contiguous(memory_format=torch.channels_last) for x in (features, masks)]
-        assert_close_in_scale(self.encoder(*last), self.encoder(features, masks))
-        assert_close_in_scale(self.encoder(features.mT.contiguous().mT, masks), self.encoder(features, masks))
+        assert_close_in_scale(self.encoder.encode(*last), self.encoder.encode(features, masks))
+        assert_close_in_scale(
+            self.encoder.encode(features.mT.contiguous().mT, masks), self.encoder.encode(features, masks)
+        )
 
 
 class TestPositionEncoding:
@@ -134,7 +136,7 @@ class TestTraining:
 
     def test_gradients_reach_every_parameter_and_input(self):
         inputs = [x.requires_grad_() for x in self.inputs]
-        self.encoder(*inputs).square().sum().backward()
+        self.encoder.encode(*inputs).square().sum().backward()
         for name, parameter in self.encoder.named_parameters():
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
         assert all(x.grad.abs().max() > 0 for x in inputs)
@@ -148,7 +150,7 @@ class TestTraining:
                 layer._gradient_checkpointing_func = lambda function, *args: torch.utils.checkpoint.checkpoint(
                     function, *args, use_reentrant=False
                 )
-            self.encoder(*self.inputs).square().sum().backward()
+            self.encoder.encode(*self.inputs).square().sum().backward()
             gradients.append([parameter.grad.clone() for parameter in self.encoder.parameters()])
         for plain, checkpointed in zip(*gradients, strict=True):
             torch.testing.assert_close(checkpointed, plain)
@@ -162,8 +164,8 @@ class TestTraining:
 def test_bfloat16_is_close_to_float32():
     config = config_of()
     encoder, inputs = encoder_of(config), inputs_of(config)
-    expected = encoder(*inputs)
-    half = encoder.bfloat16()(*(x.bfloat16() for x in inputs))
+    expected = encoder.encode(*inputs)
+    half = encoder.bfloat16().encode(*(x.bfloat16() for x in inputs))
     assert half.dtype == torch.bfloat16
     # bfloat16 has 8 bits of mantissa: 4e-3 a rounding, with some twenty roundings in a row.
     assert_close_in_scale(half.float(), expected, tolerance=5e-2)
@@ -173,8 +175,8 @@ def test_bfloat16_is_close_to_float32():
 def test_compiles_as_one_graph():
     config = config_of()
     encoder, inputs = encoder_of(config), inputs_of(config)
-    compiled = torch.compile(encoder, fullgraph=True, backend="aot_eager")
-    assert_close_in_scale(compiled(*inputs), encoder(*inputs))
+    compiled = torch.compile(encoder.encode, fullgraph=True, backend="aot_eager")
+    assert_close_in_scale(compiled(*inputs), encoder.encode(*inputs))
 
 
 @pytest.mark.slow
@@ -182,8 +184,8 @@ def test_compiles_as_one_graph():
 def test_compiled_to_kernels_gives_the_same():
     config = config_of()
     encoder, inputs = encoder_of(config), inputs_of(config)
-    compiled = torch.compile(encoder, fullgraph=True)
-    assert_close_in_scale(compiled(*inputs), encoder(*inputs))
+    compiled = torch.compile(encoder.encode, fullgraph=True)
+    assert_close_in_scale(compiled(*inputs), encoder.encode(*inputs))
 
 
 class TestRefusals:
@@ -198,7 +200,7 @@ class TestRefusals:
     def test_of_masks_that_cannot_be_shared_out_to_frames(self):
         config = config_of()
         with pytest.raises(ValueError, match=r"they must fit features of 2 frame\(s\)"):
-            encoder_of(config)(*inputs_of(config, frames=2, objects=3))
+            encoder_of(config).encode(*inputs_of(config, frames=2, objects=3))
 
     def test_of_a_stride_that_does_not_reach_the_total(self):
         config = config_of()
@@ -216,7 +218,7 @@ def test_equals_the_official_code(stride):
     theirs = official_encoder(config)
     theirs.load_state_dict(official_weights(ours))
     expected = theirs(features.expand(3, -1, -1, -1), masks, skip_mask_sigmoid=True)
-    assert_close_in_scale(ours(features, masks), expected["vision_features"])
+    assert_close_in_scale(ours.encode(features, masks), expected["vision_features"])
     assert_close_in_scale(ours.position_encoding(MAP), expected["vision_pos_enc"][0][:1])
 
 

@@ -57,7 +57,7 @@ class TestAgainstTransformers:
         points, labels = points_and_labels() if with_points else (None, None)
         boxes = boxes_for() if with_boxes else None
         masks = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(3)) if with_mask else None
-        ours = encoder(points, labels, boxes, masks)
+        ours = encoder.encode(points, labels, boxes, masks)
         tokens, dense = transformers_reference(encoder)(points, labels, boxes, masks)
         assert_close_in_scale(ours.tokens, tokens)
         assert_close_in_scale(ours.dense.squeeze(1).expand_as(dense), dense)
@@ -71,16 +71,18 @@ class TestTokens:
         encoder = encoder_of()
         boxes = boxes_for()
         labels = torch.tensor([2, 3]).expand(2, 3, 2)
-        assert torch.equal(encoder(boxes=boxes).tokens, encoder(boxes.unflatten(-1, (2, 2)), labels).tokens)
+        assert torch.equal(
+            encoder.encode(boxes=boxes).tokens, encoder.encode(boxes.unflatten(-1, (2, 2)), labels).tokens
+        )
 
     @torch.no_grad()
     def test_points_come_before_corners_and_no_point_closes(self):
         encoder = encoder_of()
         points, labels = points_and_labels()
         boxes = boxes_for()
-        tokens = encoder(points, labels, boxes).tokens
-        assert torch.equal(tokens[:, :, :2], encoder(points, labels).tokens[:, :, :2])
-        assert torch.equal(tokens[:, :, 2:], encoder(boxes=boxes).tokens)
+        tokens = encoder.encode(points, labels, boxes).tokens
+        assert torch.equal(tokens[:, :, :2], encoder.encode(points, labels).tokens[:, :, :2])
+        assert torch.equal(tokens[:, :, 2:], encoder.encode(boxes=boxes).tokens)
         closing = encoder.not_a_point_embed.weight[0].expand(2, 3, -1)
         assert torch.equal(tokens[:, :, -1], closing)
 
@@ -89,22 +91,22 @@ class TestTokens:
         encoder = encoder_of()
         points, _ = points_and_labels()
         labels = torch.full((2, 3, 2), -1)
-        assert torch.equal(encoder(points, labels).tokens, encoder(points + 9, labels).tokens)
+        assert torch.equal(encoder.encode(points, labels).tokens, encoder.encode(points + 9, labels).tokens)
 
     @pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.float32, torch.bool])
     @torch.no_grad()
     def test_labels_may_be_of_any_type(self, dtype):
         encoder = encoder_of()
         points, labels = points_and_labels()
-        assert torch.equal(encoder(points, labels.to(dtype)).tokens, encoder(points, labels).tokens)
+        assert torch.equal(encoder.encode(points, labels.to(dtype)).tokens, encoder.encode(points, labels).tokens)
 
     @torch.no_grad()
     def test_whole_numbers_are_coordinates_too(self):
         encoder = encoder_of()
         points, labels = points_and_labels()
         boxes = boxes_for().long()
-        expected = encoder(points.long().float(), labels, boxes.float()).tokens
-        assert torch.equal(encoder(points.long(), labels, boxes).tokens, expected)
+        expected = encoder.encode(points.long().float(), labels, boxes.float()).tokens
+        assert torch.equal(encoder.encode(points.long(), labels, boxes).tokens, expected)
 
 
 class TestPadding:
@@ -115,7 +117,7 @@ class TestPadding:
         boxes = boxes_for(batch=1)
         labels[0, 0, 1] = labels[0, 1] = labels[0, 2] = PAD_VALUE
         boxes[0, 0] = boxes[0, 2] = PAD_VALUE
-        prompts = encoder(points, labels, boxes)
+        prompts = encoder.encode(points, labels, boxes)
         assert prompts.is_token[0].tolist() == [
             [True, False, False, False, True],
             [False, False, True, True, True],
@@ -127,12 +129,12 @@ class TestPadding:
     @torch.no_grad()
     def test_a_corner_at_the_padding_value_is_no_padding(self):
         boxes = torch.tensor([[[PAD_VALUE, PAD_VALUE, 50.0, 60.0]]])
-        assert encoder_of()(boxes=boxes).is_token is None
+        assert encoder_of().encode(boxes=boxes).is_token is None
 
     @torch.no_grad()
     def test_a_mask_makes_an_object_of_padding(self):
         points, labels = points_and_labels()
-        prompts = encoder_of()(points, torch.full_like(labels, PAD_VALUE), masks=torch.zeros(2, 1, 32, 32))
+        prompts = encoder_of().encode(points, torch.full_like(labels, PAD_VALUE), masks=torch.zeros(2, 1, 32, 32))
         assert prompts.is_object is None
 
 
@@ -140,7 +142,7 @@ class TestMasks:
     @torch.no_grad()
     def test_no_mask_is_one_embedding_for_every_position(self):
         encoder = encoder_of()
-        dense = encoder(*points_and_labels()).dense
+        dense = encoder.encode(*points_and_labels()).dense
         assert dense.shape == (1, 1, 32, 1, 1)
         assert torch.equal(dense.flatten(), encoder.no_mask_embed.weight[0])
 
@@ -149,10 +151,10 @@ class TestMasks:
         encoder = encoder_of()
         prompts = points_and_labels()
         masks = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
-        dense = encoder(*prompts, masks=masks).dense
+        dense = encoder.encode(*prompts, masks=masks).dense
         assert dense.shape == (2, 3, 32, 8, 8)
         for prompt in range(3):
-            alone = encoder(*prompts, masks=masks[:, prompt : prompt + 1]).dense
+            alone = encoder.encode(*prompts, masks=masks[:, prompt : prompt + 1]).dense
             assert_close_in_scale(dense[:, prompt : prompt + 1], alone)
 
     @pytest.mark.parametrize("size", [(128, 128), (100, 30)])
@@ -162,13 +164,13 @@ class TestMasks:
         prompts = points_and_labels()
         masks = torch.randn(2, 1, *size, generator=torch.Generator().manual_seed(3))
         resized = F.interpolate(masks, size=(32, 32), mode="bilinear", antialias=True)
-        assert torch.equal(encoder(*prompts, masks=masks).dense, encoder(*prompts, masks=resized).dense)
+        assert torch.equal(encoder.encode(*prompts, masks=masks).dense, encoder.encode(*prompts, masks=resized).dense)
 
     @torch.no_grad()
     def test_rectangular_images_have_rectangular_masks(self):
         encoder = encoder_of(RECTANGLE)
         assert encoder.mask_input_size == (16, 24)
-        dense = encoder(*points_and_labels(), masks=torch.zeros(2, 1, 16, 24)).dense
+        dense = encoder.encode(*points_and_labels(), masks=torch.zeros(2, 1, 16, 24)).dense
         assert dense.shape == (2, 1, 32, 4, 6)
 
     @torch.no_grad()
@@ -196,7 +198,7 @@ class TestPositions:
     def test_a_point_is_placed_at_the_centre_of_its_pixel(self):
         """The pixel (x, y) of a rectangular image lies at ((x + 0.5) / width, (y + 0.5) / height)."""
         encoder = encoder_of(RECTANGLE)
-        tokens = encoder(torch.tensor([[[[30.0, 10.0]]]]), torch.tensor([[[1]]])).tokens
+        tokens = encoder.encode(torch.tensor([[[[30.0, 10.0]]]]), torch.tensor([[[1]]])).tokens
         position = encoder.shared_embedding(torch.tensor([30.5 / 96, 10.5 / 64]))
         torch.testing.assert_close(tokens[0, 0, 0], position + encoder.point_embed.weight[1])
 
@@ -238,13 +240,13 @@ def test_padding_never_changes_the_tokens_of_what_is_there(data):
         if not has_box:
             boxes[0, prompt] = PAD_VALUE
     with torch.no_grad():
-        padded = encoder(points, labels, boxes)
+        padded = encoder.encode(points, labels, boxes)
         is_token = (
             torch.ones(padded.tokens.shape[:-1], dtype=torch.bool) if padded.is_token is None else padded.is_token
         )
         for prompt, (count, has_box) in enumerate(zip(counts, boxed, strict=True)):
             one = slice(prompt, prompt + 1)
-            alone = encoder(points[:, one, :count], labels[:, one, :count], boxes[:, one] if has_box else None)
+            alone = encoder.encode(points[:, one, :count], labels[:, one, :count], boxes[:, one] if has_box else None)
             torch.testing.assert_close(padded.tokens[0, prompt][is_token[0, prompt]], alone.tokens[0, 0])
             is_object = padded.is_object is None or bool(padded.is_object[0, prompt])
             assert is_object == (count > 0 or has_box)

@@ -112,7 +112,7 @@ def test_the_image_size_can_be_changed():
 
 def test_hiera_is_what_is_built_by_default():
     assert isinstance(Sam2VisionConfig().backbone_config, Sam2HieraDetConfig)
-    assert type(build_trunk(tiny_config().vision_config.backbone_config)) is Hiera
+    assert isinstance(build_trunk(tiny_config().vision_config.backbone_config), Hiera)
 
 
 def test_a_configuration_without_a_trunk_is_refused():

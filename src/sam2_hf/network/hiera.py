@@ -15,8 +15,10 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ..configuration_sam2 import Sam2HieraDetConfig
+from ..outputs import Sam2HieraDetModelOutput
 from .layers import FeedForward, attend, replaceable
-from .trunks import TrunkFeatures, register_trunk
+from .pretrained import PreTrainedNetwork
+from .trunks import register_trunk
 
 
 def max_pool(features: torch.Tensor, stride: tuple[int, int]) -> torch.Tensor:
@@ -145,21 +147,25 @@ class MultiScaleBlock(GradientCheckpointingLayer):
         return hidden + self.mlp(self.layer_norm2(hidden))
 
 
-class Hiera(nn.Module):
+class Hiera(PreTrainedNetwork):
     """Patch embedding, windowed position embedding and the stages of blocks."""
 
-    _no_split_modules = ("MultiScaleBlock",)
+    config_class = Sam2HieraDetConfig
+    _no_split_modules = ["MultiScaleBlock"]  # noqa: RUF012
 
     def __init__(self, config: Sam2HieraDetConfig):
-        super().__init__()
+        super().__init__(config)
         window = config.window_size_per_stage[0]
         background = config.window_positional_embedding_background_size
-        self.config = config
         self.patch_embed = PatchEmbedding(config)
         self.pos_embed = nn.Parameter(torch.zeros(1, config.hidden_size, *background))
         self.pos_embed_window = nn.Parameter(torch.zeros(1, config.hidden_size, window, window))
         self.blocks = nn.ModuleList(_build_blocks(config))
         self.stage_ends = [count - 1 for count in accumulate(config.blocks_per_stage)]
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.patch_embed
 
     @property
     def input_embedding(self) -> nn.Module:
@@ -175,10 +181,22 @@ class Hiera(nn.Module):
     def forward(
         self,
         pixel_values: torch.Tensor,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-    ) -> TrunkFeatures:
-        """Encodes `pixel_values` (B, 3, H, W), normalised."""
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool = True,
+    ) -> Sam2HieraDetModelOutput | tuple:
+        """Encodes images.
+
+        Args:
+            pixel_values: normalised images (B, 3, H, W).
+            output_hidden_states: whether to return every block's output, by default as the configuration says.
+            output_attentions: whether to return every block's weights, by default as the configuration says.
+            return_dict: whether to return an output object and not a tuple.
+        """
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
         hidden = self.embed(pixel_values)
         stages, hidden_states, attentions = [], [hidden] if output_hidden_states else [], []
         for index, block in enumerate(self.blocks):
@@ -189,7 +207,13 @@ class Hiera(nn.Module):
                 hidden_states.append(hidden)
             if output_attentions:
                 attentions.append(weights)
-        return TrunkFeatures(tuple(stages), tuple(hidden_states), tuple(attentions))
+        output = Sam2HieraDetModelOutput(
+            last_hidden_state=hidden,
+            intermediate_hidden_states=tuple(stages),
+            hidden_states=tuple(hidden_states) or None,
+            attentions=tuple(attentions) or None,
+        )
+        return output if return_dict else output.to_tuple()
 
     @replaceable
     def embed(self, pixel_values: torch.Tensor) -> torch.Tensor:

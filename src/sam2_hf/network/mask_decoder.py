@@ -99,6 +99,8 @@ class MaskDecoder(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.config = config
+        self.hidden_size = width
+        self.num_multimask_outputs = config.num_multimask_outputs
         self.num_mask_tokens = config.num_multimask_outputs + 1
         self.obj_score_token = nn.Embedding(1, width)
         self.iou_token = nn.Embedding(1, width)
@@ -131,6 +133,42 @@ class MaskDecoder(nn.Module):
         """The 1x1 projections of the two finer maps."""
         return self.conv_s0, self.conv_s1
 
+    def forward(
+        self,
+        image_embeddings: torch.Tensor,
+        image_positional_embeddings: torch.Tensor,
+        sparse_prompt_embeddings: torch.Tensor | None,
+        dense_prompt_embeddings: torch.Tensor,
+        multimask_output: bool,
+        high_resolution_features: Sequence[torch.Tensor],
+        attention_similarity: torch.Tensor | None = None,
+        target_embedding: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Decodes embedded prompts, as transformers' mask decoder does; tokens of padding are read like others.
+
+        Args:
+            image_embeddings: the coarsest map (B, C, h, w).
+            image_positional_embeddings: the encoding of its positions, (B or 1, C, h, w).
+            sparse_prompt_embeddings: tokens of prompts (B, P, N, C); None or an empty batch where there are none.
+            dense_prompt_embeddings: (B or 1, C, h, w), or (B, P, C, h, w) where prompts have masks of their own.
+            multimask_output: whether to give three masks a prompt, or one.
+            high_resolution_features: the projected finer maps (B or 1, C/8, 4h, 4w) and (B or 1, C/4, 2h, 2w).
+            attention_similarity: added to the scores of tokens on the image, broadcast to (B, P, N, h * w).
+            target_embedding: added to the tokens, broadcast to (B, P, N, C).
+
+        Returns:
+            Logits (B, P, M, 4h, 4w), estimated IoUs (B, P, M), the masks' tokens (B, P, M, C) and the logits of the
+            object scores (B, P, 1), with M of 3 or 1.
+        """
+        tokens, dense = sparse_prompt_embeddings, dense_prompt_embeddings
+        if tokens is None or len(tokens) == 0:
+            count = 1 if tokens is None else tokens.shape[1]
+            tokens = image_embeddings.new_zeros(len(image_embeddings), count, 0, image_embeddings.shape[1])
+        prompts = PromptEmbeddings(tokens, dense.unsqueeze(1) if dense.ndim == 4 else dense, None, None)
+        guidance = (attention_similarity, target_embedding)
+        decoded = self.decode(image_embeddings, image_positional_embeddings, prompts, *guidance)
+        return *self.chosen(decoded, high_resolution_features, multimask_output), decoded.object_score_logits
+
     def decode(
         self,
         image_embedding: torch.Tensor,
@@ -140,7 +178,7 @@ class MaskDecoder(nn.Module):
         target_embedding: torch.Tensor | None = None,
         need_weights: bool = False,
     ) -> DecodedPrompts:
-        """`image_embedding` (B, C, h, w), the coarsest map; `image_positions` (1, C, h, w)."""
+        """`image_embedding` (B, C, h, w), the coarsest map; `image_positions` (B or 1, C, h, w)."""
         height, width = image_embedding.shape[-2:]
         heads = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         image_embedding, image_positions = image_embedding.to(heads.device), image_positions.to(heads.device)
@@ -199,12 +237,19 @@ class MaskDecoder(nn.Module):
             torch.where(stable, single_score, scores.gather(2, best)),
         )
 
+    def chosen(
+        self, decoded: DecodedPrompts, high_resolution: Sequence[torch.Tensor], multimask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The three multimask outputs, or the single mask: logits, scores, and their tokens (B, P, M, C)."""
+        if multimask:
+            return *self.multimasks(decoded, high_resolution), decoded.mask_tokens[:, :, 1:]
+        return *self.single_mask(decoded, high_resolution), decoded.mask_tokens[:, :, :1]
+
     def candidates(
         self, decoded: DecodedPrompts, high_resolution: Sequence[torch.Tensor], multimask: bool
     ) -> Candidates:
         """All masks that may be taken for the B * P objects: the three multimask outputs, or the single mask."""
-        masks, ious = (self.multimasks if multimask else self.single_mask)(decoded, high_resolution)
-        tokens = decoded.mask_tokens[:, :, 1:] if multimask else decoded.mask_tokens[:, :, :1]
+        masks, ious, tokens = self.chosen(decoded, high_resolution, multimask)
         fields = (masks, ious, decoded.object_score_logits, tokens)
         return Candidates(*(field.flatten(0, 1) for field in fields))
 

@@ -202,6 +202,38 @@ class MemoryAttention(nn.Module):
 
     def forward(
         self,
+        current_vision_features: Tensor,
+        memory: Tensor,
+        current_vision_position_embeddings: Tensor | None = None,
+        memory_posision_embeddings: Tensor | None = None,
+        num_object_pointer_tokens: int = 0,
+    ) -> Tensor:
+        """Conditions a frame as transformers' memory attention does, which puts positions before objects.
+
+        Args:
+            current_vision_features: (L, 1 or N, C).
+            memory: (M, N, D), whole maps of L tokens first, then the pointers' tokens.
+            current_vision_position_embeddings: broadcasts to the features.
+            memory_posision_embeddings: (M, 1 or N, D); the name is spelled as in transformers.
+            num_object_pointer_tokens: how many tokens at the end of the memory belong to pointers.
+
+        Returns:
+            (1, N, L, C).
+
+        Raises:
+            ValueError: as `condition`.
+        """
+        position, memory_position = current_vision_position_embeddings, memory_posision_embeddings
+        return self.condition(
+            current_vision_features.transpose(0, 1),
+            current_vision_features.new_zeros(()) if position is None else position.transpose(0, 1),
+            memory.transpose(0, 1),
+            memory.new_zeros(()) if memory_position is None else memory_position.transpose(0, 1),
+            num_object_pointer_tokens,
+        ).unsqueeze(0)
+
+    def condition(
+        self,
         current: Tensor,
         current_position: Tensor,
         memory: Tensor,

@@ -116,8 +116,9 @@ class MemoryFuser(nn.Module):
 class MemoryEncoder(nn.Module):
     """Encodes masks, each with the frame it belongs to, into memory features.
 
-    `encoder(features, masks)` does it at once. The image side is the same for all objects of a frame: with
-    `project_features` and `encode_masks` a caller that meets the objects in groups computes it once a frame.
+    The model calls `encode`; the module itself is called as in transformers. The image side is the same for all
+    objects of a frame: with `project_features` and `encode_masks` a caller that meets the objects in groups computes it
+    once a frame.
     """
 
     def __init__(self, config: Sam2VideoConfig):
@@ -129,7 +130,20 @@ class MemoryEncoder(nn.Module):
         self.memory_fuser = MemoryFuser(config)
         self.projection = nn.Conv2d(hidden, self.memory_width, kernel_size=1)
 
-    def forward(self, features: Tensor, masks: Tensor) -> Tensor:
+    def forward(self, vision_features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Encodes masks as transformers' memory encoder does.
+
+        Args:
+            vision_features: (B, C, h, w), as in `encode`.
+            masks: (N, 1, H, W), as in `encode`.
+
+        Returns:
+            Memory features and the encoding of their positions, both (N, D, h, w).
+        """
+        memory = self.encode(vision_features, masks)
+        return memory, self.position_encoding((memory.shape[-2], memory.shape[-1])).to(memory).expand_as(memory)
+
+    def encode(self, features: Tensor, masks: Tensor) -> Tensor:
         """Memory features (N, D, h, w).
 
         Args:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from ..configuration_sam2 import Sam2Config, Sam2VisionConfig
+from ..configuration_sam2 import Sam2Config
 
 
 class PreTrainedNetwork(PreTrainedModel):
@@ -39,10 +39,27 @@ class PreTrainedNetwork(PreTrainedModel):
         _pass_on_attention_implementation(config)
 
     def set_attn_implementation(self, attn_implementation: str | dict, *args: Any, **kwargs: Any) -> None:
-        """As in transformers, of which older versions do not reach the trunk, two levels deep in the configuration."""
-        super().set_attn_implementation(attn_implementation, *args, **kwargs)
-        vision = self.config if isinstance(self.config, Sam2VisionConfig) else self.config.vision_config
-        vision.backbone_config._attn_implementation = vision._attn_implementation
+        """Chooses how attention is computed, in the whole model or in parts of it.
+
+        Args:
+            attn_implementation: a name for all parts; or a dict of names by fields of the configuration, whose values
+                may be such dicts, and in which "" stands for the part itself. Parts that it does not name stay.
+            args: as in transformers.
+            kwargs: as in transformers.
+        """
+        super().set_attn_implementation(_first_level(self.config, attn_implementation), *args, **kwargs)
+        # The parts are plain modules, and older versions of transformers do not reach two levels deep.
+        self._set_in_parts(self.config, attn_implementation)
+
+    def _set_in_parts(self, config: PreTrainedConfig, wanted: str | dict) -> None:
+        for name in config.sub_configs:
+            choice = wanted if isinstance(wanted, str) else wanted.get(name, {})
+            part = getattr(config, name)
+            own = choice if isinstance(choice, str) else choice.get("")
+            if own is not None:
+                checked = self._check_and_adjust_attn_implementation(own, is_init_check=False)
+                part._attn_implementation_internal = checked
+            self._set_in_parts(part, choice)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -50,6 +67,17 @@ class PreTrainedNetwork(PreTrainedModel):
         initialise = getattr(module, "initialise", None)
         if initialise is not None:
             initialise()
+
+
+def _first_level(config: PreTrainedConfig, wanted: str | dict) -> str | dict:
+    """The choice without what it says of parts of parts, which older versions of transformers do not take."""
+    if isinstance(wanted, str):
+        return wanted
+    names = {}
+    for name, choice in wanted.items():
+        own = choice.get("") if isinstance(choice, dict) else choice
+        names[name] = own if own is not None or not name else getattr(config, name)._attn_implementation
+    return names
 
 
 def _pass_on_attention_implementation(config: PreTrainedConfig) -> None:

@@ -90,7 +90,10 @@ class MaskEmbedding(nn.Module):
 
 
 class PromptEncoder(nn.Module):
-    """Embeds the points, the box and the mask of every prompt."""
+    """Embeds the points, the box and the mask of every prompt.
+
+    The model calls `encode`, which also tells padding; the module itself is called as in transformers.
+    """
 
     image_size: tuple[int, int]
     image_embedding_size: tuple[int, int]
@@ -98,7 +101,9 @@ class PromptEncoder(nn.Module):
 
     def __init__(self, config: Sam2PromptEncoderConfig):
         super().__init__()
+        self.hidden_size = config.hidden_size
         self.image_size = as_pair("image_size", config.image_size)
+        self.input_image_size = config.image_size
         self.image_embedding_size = config.image_embedding_size
         self.mask_input_size = tuple(4 * side for side in config.image_embedding_size)
         self.shared_embedding = PositionalEmbedding(config)
@@ -109,6 +114,30 @@ class PromptEncoder(nn.Module):
         self.not_a_point_embed = nn.Embedding(1, config.hidden_size)
 
     def forward(
+        self,
+        input_points: torch.Tensor | None = None,
+        input_labels: torch.Tensor | None = None,
+        input_boxes: torch.Tensor | None = None,
+        input_masks: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Embeds P prompts on each of B images, as transformers' prompt encoder does.
+
+        Args:
+            input_points: (B, P, N, 2) as (x, y) in pixels of the model's input.
+            input_labels: (B, P, N), all foreground if left out.
+            input_boxes: (B, P, 4) as (left, top, right, bottom).
+            input_masks: logits (B, P or 1, any h, any w).
+
+        Returns:
+            The tokens (B, P, N, C), None if there are neither points nor boxes, and the dense embedding (B, C, h, w);
+            of several masks on an image, (B, P, C, h, w).
+        """
+        has_tokens = input_points is not None or input_boxes is not None
+        prompts = self.encode(input_points, input_labels, input_boxes, input_masks, may_have_padding=False)
+        dense = prompts.dense.expand(len(prompts.tokens), -1, -1, *self.image_embedding_size)
+        return prompts.tokens if has_tokens else None, dense.squeeze(1) if dense.shape[1] == 1 else dense
+
+    def encode(
         self,
         points: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
@@ -148,7 +177,7 @@ class PromptEncoder(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Points and boxes as points alone, (B, P, N, 2) and labels (B, P, N): a box is two corners, which come last.
 
-        A mask alone, or nothing, is one point with the label -1. Arguments as those of `forward`.
+        A mask alone, or nothing, is one point with the label -1. Arguments as those of `encode`.
         """
         if points is None and boxes is None:
             shape = (batch, 1, 1) if masks is None else (*masks.shape[:2], 1)

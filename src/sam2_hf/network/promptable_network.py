@@ -27,6 +27,9 @@ class Sam2PromptableNetwork(PreTrainedNetwork):
 
     def __init__(self, config: Sam2Config | Sam2VideoConfig):
         super().__init__(config)
+        self.hidden_dim = config.vision_config.fpn_hidden_size
+        self.num_feature_levels = config.vision_config.num_feature_levels
+        self.backbone_feature_sizes = config.vision_config.backbone_feature_sizes
         self.shared_image_embedding = PositionalEmbedding(config.prompt_encoder_config)
         self.vision_encoder = self.vision_encoder_class(config.vision_config)
         self.prompt_encoder = PromptEncoder(config.prompt_encoder_config)
@@ -86,9 +89,9 @@ class Sam2PromptableNetwork(PreTrainedNetwork):
     ) -> DecodedPrompts:
         """Scores P prompts on each of B embeddings (B, C, h, w), before any mask is made.
 
-        Prompts as in `PromptEncoder.forward`, guidance as in `MaskDecoder.decode`.
+        Prompts as in `PromptEncoder.encode`, guidance as in `MaskDecoder.decode`.
         """
-        prompts = self.prompt_encoder(points, labels, boxes, masks, len(embedding))
+        prompts = self.prompt_encoder.encode(points, labels, boxes, masks, len(embedding))
         positions = self.get_image_wide_positional_embeddings()
         return self.mask_decoder.decode(
             embedding, positions, prompts, attention_similarity, target_embedding, need_weights

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from ..configuration_sam2 import register_trunk_config
+from ..outputs import Sam2HieraDetModelOutput
 
 
 class TrunkFeatures(NamedTuple):
@@ -26,8 +27,8 @@ class TrunkFeatures(NamedTuple):
     """
 
     stages: tuple[torch.Tensor, ...]
-    hidden_states: tuple[torch.Tensor, ...] = ()
-    attentions: tuple[torch.Tensor, ...] = ()
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 @runtime_checkable
@@ -61,7 +62,7 @@ class Trunk(Protocol):
 
     def __call__(
         self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
-    ) -> TrunkFeatures:
+    ) -> TrunkFeatures | Sam2HieraDetModelOutput:
         """Encodes images (B, channels, H, W), normalised."""
 
 

@@ -58,6 +58,7 @@ class Sam2VideoNetwork(Sam2PromptableNetwork):
     def __init__(self, config: Sam2VideoConfig):
         super().__init__(config)
         hidden, width = config.vision_config.fpn_hidden_size, config.memory_encoder_output_channels
+        self.mem_dim, self.num_maskmem, self.image_size = width, config.num_maskmem, config.image_size
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
         self.memory_temporal_positional_encoding = nn.Parameter(torch.zeros(config.num_maskmem, 1, 1, width))
@@ -136,7 +137,7 @@ class Sam2VideoNetwork(Sam2PromptableNetwork):
         coarsest = features.coarsest
         size = (coarsest.shape[-2], coarsest.shape[-1])
         position = sine_position_encoding(size, coarsest.shape[1], coarsest.device, coarsest.dtype)
-        conditioned = self.memory_attention(
+        conditioned = self.memory_attention.condition(
             coarsest.flatten(2).transpose(1, 2),
             position.flatten(2).transpose(1, 2),
             memory.tokens,
@@ -217,7 +218,7 @@ class Sam2VideoNetwork(Sam2PromptableNetwork):
         logits = F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
         masks = torch.where(binarize[:, None, None, None], (logits > 0).float(), logits.sigmoid())
         masks = masks * self.config.sigmoid_scale_for_mem_enc + self.config.sigmoid_bias_for_mem_enc
-        memory = self.memory_encoder(features.coarsest, masks.to(features.coarsest.dtype))
+        memory = self.memory_encoder.encode(features.coarsest, masks.to(features.coarsest.dtype))
         if self.occlusion_spatial_embedding_parameter is not None:
             absent = (object_score <= 0)[..., None, None]
             memory = memory + absent * self.occlusion_spatial_embedding_parameter[..., None, None]

@@ -25,6 +25,7 @@ class VisionEncoder(PreTrainedNetwork):
         super().__init__(config)
         self.backbone = build_trunk(config.backbone_config)
         self.neck = FpnNeck(config)
+        self.num_feature_levels = config.num_feature_levels
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -64,10 +65,10 @@ class VisionEncoder(PreTrainedNetwork):
         maps = self.neck(trunk.stages, projections)
         output = Sam2VisionEncoderOutput(
             last_hidden_state=trunk.stages[-1],
-            fpn_hidden_states=maps,
-            fpn_position_encoding=self._position_encodings(maps) if output_position_encoding else None,
             hidden_states=trunk.hidden_states or None,
             attentions=trunk.attentions or None,
+            fpn_hidden_states=maps,
+            fpn_position_encoding=self._position_encodings(maps) if output_position_encoding else None,
         )
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
@@ -83,6 +84,8 @@ class VisionEncoder(PreTrainedNetwork):
     @staticmethod
     def _position_encodings(maps: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return tuple(
-            sine_position_encoding((level.shape[2], level.shape[3]), level.shape[1], level.device, level.dtype)
+            sine_position_encoding((level.shape[2], level.shape[3]), level.shape[1], level.device, level.dtype).expand(
+                len(level), -1, -1, -1
+            )
             for level in maps
         )

@@ -38,16 +38,19 @@ class SessionFrames:
         """Start before the first frame.
 
         Args:
-            video: the clip or live source; or a clip's frames as the model's input, (T, 3, H, W); None for a stream
-                whose frames are handed over.
+            video: the clip or live source; or a clip's frames as the model's input, (T, 3, H, W) or
+                (1, T, 3, H, W); None for a stream whose frames are handed over.
             image_processor: turns a frame of `video` into the model's input.
             dtype: of the model's input.
             inference_device: where the model computes.
             storage_device: where pixels are kept while they are needed.
             processing_device: where frames of `video` are resized; where they come from by default.
+
+        Raises:
+            ValueError: for frames of another shape.
         """
         self.video = None if isinstance(video, Tensor) else video
-        self.processed = video.to(storage_device, dtype) if isinstance(video, Tensor) else None
+        self.processed = _frames_of(video).to(storage_device, dtype) if isinstance(video, Tensor) else None
         """The frames of a clip that was given as the model's input."""
         self.image_processor = image_processor
         self.dtype = dtype
@@ -206,3 +209,14 @@ class SessionFrames:
     def move(self, pixel_values: Tensor) -> Tensor:
         """Second half of `preprocess`: move to where the model computes."""
         return send(pixel_values, self.inference_device)
+
+
+def _frames_of(pixel_values: Tensor) -> Tensor:
+    """The frames (T, 3, H, W) of one clip, which may come as a batch."""
+    frames = pixel_values[0] if pixel_values.ndim == 5 and len(pixel_values) == 1 else pixel_values
+    if frames.ndim != 4:
+        raise ValueError(
+            "video, as the model's input, must have the shape (frames, 3, height, width) or (1, frames, 3, height, "
+            f"width), got {tuple(pixel_values.shape)}"
+        )
+    return frames

@@ -67,8 +67,8 @@ class SessionState(FrameAttributes):
         """Start without objects. `Sam2VideoProcessor.init_video_session` is the usual way here.
 
         Args:
-            video: where frames come from; or the frames as the model's input, (T, 3, H, W); None for a stream, whose
-                frames are handed to the model one by one.
+            video: where frames come from; or the frames as the model's input, (T, 3, H, W) or (1, T, 3, H, W); None for
+                a stream, whose frames are handed to the model one by one.
             video_height: the height of the original frames in pixels; taken from `video` if there is one.
             video_width: likewise.
             inference_device: where frames are computed; where the model is by default.

@@ -94,8 +94,8 @@ def open_video(
 
 
 def _open_in_memory(video: Any, settings: OpenSettings) -> VideoSource:
-    while isinstance(video, (list, tuple)) and len(video) == 1 and _is_video_itself(video[0]):
-        video = video[0]  # a batch of one video
+    while _is_batch_of_one(video):
+        video = video[0]
     if isinstance(video, VideoSource):
         return video
     name = f"the {type(video).__name__}"
@@ -136,8 +136,14 @@ def _open_iterable(
     return StreamSource(frames, name, fps=fps, cache_size=settings.cache_size, prefetch=settings.prefetch or 0)
 
 
+def _is_batch_of_one(video: Any) -> bool:
+    if getattr(video, "ndim", 0) == 5:
+        return len(video) == 1
+    return isinstance(video, (list, tuple)) and len(video) == 1 and _is_video_itself(video[0])
+
+
 def _is_video_itself(item: Any) -> bool:
-    return isinstance(item, (list, tuple, VideoSource)) or getattr(item, "ndim", 0) == 4 or _is_volume(item)
+    return isinstance(item, (list, tuple, VideoSource)) or getattr(item, "ndim", 0) in (4, 5) or _is_volume(item)
 
 
 def _is_volume(array: Any) -> bool:

@@ -153,7 +153,8 @@ class SAM2Base(nn.Module):
             `backbone_fpn`, three maps from high to low resolution, the finer two as the mask decoder reads them;
             `vision_pos_enc`, their encodings; `vision_features`, the last map.
         """
-        features = self.network.get_image_features(img_batch)
+        features = self.network.get_image_features(img_batch, return_dict=True)
+        assert not isinstance(features, tuple)
         sizes = [tuple(size) for size in self.network.config.vision_config.backbone_feature_sizes]
         maps, encodings = (
             [level.permute(1, 2, 0).unflatten(2, size) for level, size in zip(levels or (), sizes, strict=True)]

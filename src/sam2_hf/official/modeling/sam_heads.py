@@ -62,7 +62,7 @@ class OfficialPromptEncoder(nn.Module):
                 coordinates, labels = points[0][None], points[1][None]
             # A list of points is closed by a token of its own, a box is not.
             num_tokens = (0 if points is None else points[0].shape[1] + (boxes is None)) + (0 if boxes is None else 2)
-        embedded = self.encoder(
+        embedded = self.encoder.encode(
             coordinates, labels, corners, None if masks is None else masks[:, 0][None], may_have_padding=False
         )
         dense = embedded.dense.expand(1, count if masks is None else -1, -1, *self.image_embedding_size)
