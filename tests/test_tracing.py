@@ -97,7 +97,7 @@ def test_the_parts_are_exported_by_themselves(model):
             self.encoder = model.prompt_encoder
 
         def forward(self, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            embedded = self.encoder(points, labels)
+            embedded = self.encoder.encode(points, labels)
             return embedded.tokens, embedded.dense
 
     count = Dim("prompts")

@@ -360,7 +360,7 @@ class TestTraining:
     def test_dropout_of_attention_and_of_layers_are_separate(self):
         inputs, expected = self.inputs, attention_of(self.config).condition(*self.inputs)
         quiet = attention_of(config_of(memory_attention_dropout=0.0, memory_attention_rope_dropout=0.0)).train()
-        assert_close_in_scale(quiet(*inputs), expected)
+        assert_close_in_scale(quiet.condition(*inputs), expected)
         for field in ("memory_attention_dropout", "memory_attention_rope_dropout"):
             other = {"memory_attention_dropout": 0.0, "memory_attention_rope_dropout": 0.0, field: 0.5}
             assert not torch.allclose(attention_of(config_of(**other)).train().condition(*inputs), expected, atol=1e-3)
