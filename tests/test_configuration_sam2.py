@@ -183,6 +183,9 @@ class TestSaving:
         config = Sam2VideoConfig.from_pretrained(tmp_path)
         assert config.rope_parameters == {"rope_theta": 5000.0, "rope_type": "axial"}
         assert "memory_attention_rope_theta" not in config.to_dict()
+        assert config.memory_attention_rope_theta == 5000.0
+        config.memory_attention_rope_theta = 700
+        assert config.rope_parameters == {"rope_theta": 700.0, "rope_type": "axial"}
 
     @pytest.mark.parametrize("source", ["ours", "transformers"])
     def test_image_config_of_a_video_checkpoint_comes_without_a_warning(self, source, tmp_path, caplog):

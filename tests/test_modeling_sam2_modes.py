@@ -52,6 +52,38 @@ class TestAttentionImplementation:
         assert self.implementations(switched.vision_encoder) == {"eager"}
         assert self.implementations(switched.mask_decoder) == {"sdpa"}
 
+    def test_can_differ_between_parts_of_parts(self):
+        model = tiny_image_model()
+        vision = model.vision_encoder
+        model.set_attn_implementation({"vision_config": {"": "eager", "backbone_config": "sdpa"}})
+        assert vision.config._attn_implementation == "eager"
+        assert self.implementations(vision.backbone) == {"sdpa"}
+        model.set_attn_implementation({"vision_config": {"backbone_config": "eager"}})
+        assert self.implementations(vision) == {"eager"}
+        assert self.implementations(model.mask_decoder) == {"sdpa"}
+        vision.set_attn_implementation({"backbone_config": "sdpa"})
+        assert self.implementations(vision.backbone) == {"sdpa"} and vision.config._attn_implementation == "eager"
+
+    def test_what_is_not_named_stays(self):
+        model = tiny_image_model()
+        model.set_attn_implementation({"vision_config": "eager"})
+        model.set_attn_implementation({"mask_decoder_config": "eager"})
+        assert self.implementations(model.vision_encoder) == self.implementations(model.mask_decoder) == {"eager"}
+        assert model.config._attn_implementation == "sdpa"
+
+    @pytest.mark.parametrize(
+        ("choice", "message"),
+        [
+            ({"vision_config": {"": "eager", "backbone_config": "fastest"}}, "fastest"),
+            ({"": "eager", "visoin_config": "eager"}, "'vision_config'.*got {'visoin_config'}"),
+        ],
+    )
+    def test_an_unknown_one_is_refused_and_changes_nothing(self, choice, message):
+        model = tiny_image_model()
+        with pytest.raises(ValueError, match=message):
+            model.set_attn_implementation(choice)
+        assert self.implementations(model) == {"sdpa"}
+
     def test_a_configuration_can_serve_several_models(self):
         config = tiny_config()
         Sam2Model._from_config(config, attn_implementation="eager")

@@ -67,10 +67,17 @@ class TestFrames:
     def test_a_clip_of_pixel_values_tracks_as_the_video_does(self) -> None:
         """`Sam2VideoInferenceSession(video=pixel_values, video_height=…, video_width=…)`, as transformers builds it."""
         values = torch.stack([pixels(index) for index in range(8)])
-        session = Sam2VideoInferenceSession(video=values, video_height=128, video_width=128, dtype="float32")
-        assert session.num_frames == 8 and session.get_frame(2).equal(pixels(2))
-        give(session, 0, "a")
-        assert_same(track(tiny_model(), session), track(tiny_model(), prompted((0, "a"))))
+        expected = track(tiny_model(), prompted((0, "a")))
+        for video in (values, values[None]):
+            session = Sam2VideoInferenceSession(video=video, video_height=128, video_width=128, dtype="float32")
+            assert session.num_frames == 8 and session.get_frame(2).equal(pixels(2))
+            give(session, 0, "a")
+            assert_same(track(tiny_model(), session), expected)
+
+    @pytest.mark.parametrize("shape", [(3, 128, 128), (2, 4, 3, 128, 128)])
+    def test_pixel_values_of_another_shape_are_refused(self, shape) -> None:
+        with pytest.raises(ValueError, match=r"video.*\(1, frames, 3, height, width\), got \("):
+            Sam2VideoInferenceSession(video=torch.zeros(shape), video_height=128, video_width=128)
 
     def test_a_clip_of_pixel_values_is_not_saved(self, tmp_path) -> None:
         session = Sam2VideoInferenceSession(video=torch.zeros(2, 3, 128, 128))

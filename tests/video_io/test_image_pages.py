@@ -131,3 +131,12 @@ def test_an_array_that_may_be_one_image_is_refused_with_advice(shape):
 def test_the_advice_for_few_slices_helps():
     with open_video(list(VOLUME[:3])) as video:
         assert numbers_in(video) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_batch_of_one_clip_is_that_clip(nested):
+    frames = np.random.default_rng(0).integers(0, 256, (4, 8, 9, 3), np.uint8)
+    video = open_video([frames[None]] if nested else frames[None])
+    assert len(video) == 4 and np.array_equal(video[2].permute(1, 2, 0), frames[2])
+    with pytest.raises(ValueError, match="4 axes"):
+        open_video(np.stack((frames, frames)))

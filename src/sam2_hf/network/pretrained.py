@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -46,20 +47,30 @@ class PreTrainedNetwork(PreTrainedModel):
                 may be such dicts, and in which "" stands for the part itself. Parts that it does not name stay.
             args: as in transformers.
             kwargs: as in transformers.
-        """
-        super().set_attn_implementation(_first_level(self.config, attn_implementation), *args, **kwargs)
-        # The parts are plain modules, and older versions of transformers do not reach two levels deep.
-        self._set_in_parts(self.config, attn_implementation)
 
-    def _set_in_parts(self, config: PreTrainedConfig, wanted: str | dict) -> None:
+        Raises:
+            ValueError: for an unknown name of an implementation or of a part; then nothing changes.
+        """
+        # The parts are plain modules, and older versions of transformers do not reach two levels deep.
+        choices = list(self._choices_of_parts(self.config, attn_implementation))
+        super().set_attn_implementation(_first_level(self.config, attn_implementation), *args, **kwargs)
+        for part, name in choices:
+            part._attn_implementation_internal = name
+
+    def _choices_of_parts(
+        self, config: PreTrainedConfig, wanted: str | dict
+    ) -> Iterator[tuple[PreTrainedConfig, str | None]]:
+        unknown = set() if isinstance(wanted, str) else wanted.keys() - {"", *config.sub_configs}
+        if unknown:
+            parts = ", ".join(map(repr, config.sub_configs)) or "no parts"
+            raise ValueError(f"attn_implementation must be for {parts} of {type(config).__name__}, got {unknown}")
         for name in config.sub_configs:
             choice = wanted if isinstance(wanted, str) else wanted.get(name, {})
             part = getattr(config, name)
             own = choice if isinstance(choice, str) else choice.get("")
             if own is not None:
-                checked = self._check_and_adjust_attn_implementation(own, is_init_check=False)
-                part._attn_implementation_internal = checked
-            self._set_in_parts(part, choice)
+                yield part, self._check_and_adjust_attn_implementation(own, is_init_check=False)
+            yield from self._choices_of_parts(part, choice)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
