@@ -136,6 +136,15 @@ class TestTransforms:
         with pytest.raises(ValueError, match="orig_hw"):
             transforms.transform_coords(points, normalize=True)
 
+    def test_a_speck_in_a_hole_goes_though_the_hole_is_filled(self) -> None:
+        transforms = SAM2Transforms(64, 0.0, max_hole_area=9, max_sprinkle_area=1)
+        logits = torch.full((1, 1, 8, 8), 3.0)
+        logits[..., 2:5, 2:5] = -3.0
+        logits[..., 3, 3] = 2.0
+        cleaned = transforms.clean_masks(logits)
+        assert cleaned[0, 0, 2, 2] == 10 and cleaned[0, 0, 3, 3] == -10
+        assert logits[0, 0, 3, 3] == 2
+
     def test_images_of_every_kind(self) -> None:
         transforms = SAM2Transforms(64, 0.0, disable_torch_jit=True)
         image = draw_clip(1)[0][:HEIGHT]

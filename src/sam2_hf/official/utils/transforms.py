@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ...configuration_sam2 import as_pair
 from ...image_processing_sam2 import Sam2ImageProcessor
-from ...masks.connected_components import fill_holes, remove_sprinkles
+from ...masks.connected_components import small_components
 from ...masks.postprocessing import MaskRestorer
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -108,9 +108,17 @@ class SAM2Transforms(nn.Module):
         return self.transform_coords(boxes.reshape(-1, 2, 2), normalize, orig_hw)
 
     def clean_masks(self, masks: Tensor) -> Tensor:
-        """Low-resolution logits (..., h, w) without small holes and specks, in float32."""
-        masks = fill_holes(masks.float(), self.max_hole_area, self.mask_threshold, _CLEANED_BY)
-        return remove_sprinkles(masks, self.max_sprinkle_area, self.mask_threshold, _CLEANED_BY)
+        """Low-resolution logits (..., h, w) without small holes and specks, in float32.
+
+        Both are those of the masks as given: filling a hole does not save a speck in it.
+        """
+        masks, threshold = masks.float(), self.mask_threshold
+        foreground = masks > threshold
+        if self.max_hole_area > 0:
+            masks = masks.masked_fill(small_components(~foreground, self.max_hole_area), threshold + _CLEANED_BY)
+        if self.max_sprinkle_area > 0:
+            masks = masks.masked_fill(small_components(foreground, self.max_sprinkle_area), threshold - _CLEANED_BY)
+        return masks
 
     def postprocess_masks(self, masks: Tensor, orig_hw: tuple[int, int]) -> Tensor:
         """Brings low-resolution logits (B, C, h, w) to the size of an image.
