@@ -276,9 +276,12 @@ class Sam2Model(Sam2PromptableModel):
         guidance = (attention_similarity, target_embedding)
         is_guided = attention_similarity is not None or target_embedding is not None
         whole = output_attentions or is_guided or torch.is_grad_enabled() or is_traced()
+        positions = self.get_image_wide_positional_embeddings()
         parts = []
         for chunk in [prompts] if whole else _in_chunks(prompts, image_embeddings[-1]):
-            parts.append(self.predict(image_embeddings, *chunk, multimask_output, *guidance, output_attentions))
+            parts.append(
+                self.predict(image_embeddings, *chunk, multimask_output, positions, *guidance, output_attentions)
+            )
         predicted = join_predictions(parts)
 
         masks, scores, object_scores = predicted.logits, predicted.iou_scores, predicted.object_score_logits
@@ -302,18 +305,20 @@ class Sam2Model(Sam2PromptableModel):
         boxes: torch.Tensor | None,
         masks: torch.Tensor | None,
         multimask: bool,
+        image_positions: torch.Tensor,
         attention_similarity: torch.Tensor | None = None,
         target_embedding: torch.Tensor | None = None,
         need_weights: bool = False,
     ) -> MaskPrediction:
         """Masks and scores of prompts on encoded images: three a prompt with `multimask`, else one.
 
-        Shapes as in `forward`; they are not checked here.
+        Shapes as in `forward`; they are not checked here. `image_positions` are those of
+        `get_image_wide_positional_embeddings`, which all calls for an image share.
         """
         decoder, coarsest = self.mask_decoder, image_embeddings[-1]
         decoded = decoder.decode(
             coarsest,
-            self.shared_image_embedding.grid(self.prompt_encoder.image_embedding_size),
+            image_positions,
             self.prompt_encoder.encode(points, labels, boxes, masks, len(coarsest)),
             attention_similarity,
             target_embedding,
