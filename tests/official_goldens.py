@@ -1,7 +1,7 @@
 """What golden values of the official code are made of, and a loader for them.
 
 The official code is not installed where these tests run. `goldens/make_official_goldens.py` ran it on small models and
-stored the prompts as JSON and the outputs as safetensors. Weights, picture and clip are drawn from seeds instead, by
+stored the prompts as JSON and the outputs as safetensors. Weights, image and clip are drawn from seeds instead, by
 the functions here, in the same way on both sides.
 """
 

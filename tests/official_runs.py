@@ -28,7 +28,7 @@ def small_model(case: Case, trunk: dict[str, Any] = SMALL_TRUNK) -> official_vid
 
 
 def check_decisions(model: official_video.SAM2VideoPredictor) -> None:
-    """Makes the decoder refuse a case in which rounding could tip a choice: of a mask, of presence, of stability."""
+    """Makes the decoder refuse a case in which rounding could tip a choice: of a mask, of visibility, of stability."""
     decoder = model.sam_mask_decoder
     predict_masks, fall_back = decoder.predict_masks, decoder._dynamic_multimask_via_stability
 

@@ -1,4 +1,4 @@
-"""Random pictures and prompts for the tiny models, as the tensors that the model reads; all in pixels of its input."""
+"""Random images and prompts for the tiny models, as the tensors that the model reads; all in pixels of its input."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def masks_for(batch: int, prompts: int = 1, size: int = SIZE // 4, seed: int = 3
 
 
 def assert_same_outputs(actual, expected, tolerance: float = 1e-5) -> None:
-    """Masks, scores and presence agree to within `tolerance` of their scale."""
+    """Masks, scores and object scores agree to within `tolerance` of their scale."""
     for name in OUTPUTS:
         assert_close_in_scale(getattr(actual, name), getattr(expected, name), tolerance)

@@ -2,7 +2,7 @@
 
 `data/model_card.md` is the card of facebook/sam2-hiera-large on the Hub. Its chapters build on one another, so their
 code runs in order and in one namespace, on a small random checkpoint that lies where the card's name for it leads, and
-with pictures drawn here in place of those that the card fetches.
+with images drawn here in place of those that the card fetches.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHECKPOINT = "facebook/sam2-hiera-large"
 VIDEO_CHAPTERS = {"Video Segmentation and Tracking", "Streaming Video Inference"}
 PICTURE_SIZES = {"truck.jpg": (1800, 1200), "dog-sam.png": (1000, 700), "groceries.jpg": (900, 600)}
 FROM_THE_WEIGHTS = ("39", "Generated 3 masks with shape")
-"""Beginnings of the outputs in the card that a random checkpoint, or a picture of another size, cannot give."""
+"""Beginnings of the outputs in the card that a random checkpoint, or an image of another size, cannot give."""
 
 
 class Block(NamedTuple):
@@ -76,7 +76,7 @@ def run_block(code: str, namespace: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def draw_picture(name: str) -> Image.Image:
-    """Rectangles of many colours, of the size of the picture that the card fetches."""
+    """Rectangles of many colours, of the size of the image that the card fetches."""
     width, height = PICTURE_SIZES[name]
     small = np.random.default_rng(len(name)).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.NEAREST)
@@ -109,7 +109,7 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    """A working directory in which the card's checkpoint is a folder and its URLs lead to pictures drawn here."""
+    """A working directory in which the card's checkpoint is a folder and its URLs lead to images drawn here."""
     folder = tmp_path_factory.mktemp("hub")
     save_tiny_checkpoint(folder / CHECKPOINT)
     with pytest.MonkeyPatch.context() as patch:

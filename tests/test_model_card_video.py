@@ -1,6 +1,6 @@
 """The video code of the checkpoints' model card, as it is written there but for the import line.
 
-Like its picture code in `test_model_card`, on a small random checkpoint. In place of the clip that the card fetches,
+Like its image code in `test_model_card`, on a small random checkpoint. In place of the clip that the card fetches,
 one of the same size but shorter is drawn here.
 """
 

@@ -32,7 +32,7 @@ def convert_and_load(version: str, folder: Path) -> Sam2Model:
 
 
 def prompt_inputs(case: OfficialCase) -> dict[str, torch.Tensor]:
-    """The model's inputs, for one image and one object. The picture has the model's size: nothing is scaled."""
+    """The model's inputs, for one image and one object. The image has the model's size: nothing is scaled."""
     given = case.prompts
     inputs = {}
     if given["points"]:

@@ -31,7 +31,7 @@ KINDS = {**PROMPTS, "mask": {"input_masks": HALF}}
 @torch.no_grad()
 def build_model(**config) -> Sam2VideoModel:
     """Of the memory width that transformers needs. All layers are turned down: as drawn they pass every difference on
-    enlarged, so that after some frames rounding alone decides what the masks are."""
+    upsampled, so that after some frames rounding alone decides what the masks are."""
     model = tiny_video_model(seed=6, width=128, memory_width=64, **config)
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1 and not any(part in name for part in ("norm", "embed", "token")):

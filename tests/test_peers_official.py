@@ -101,13 +101,13 @@ def test_the_full_size_model_segments_a_picture_as_the_official_one(full_size: t
     official_model, folder = full_size
     predictor_class = pytest.importorskip("sam2.sam2_image_predictor").SAM2ImagePredictor
     model, processor = Sam2Model.from_pretrained(folder).eval(), Sam2Processor.from_pretrained(folder)
-    inputs = processor(images=picture(), **CLICK, return_tensors="pt")
+    inputs = processor(images=image(), **CLICK, return_tensors="pt")
     predictor = predictor_class(official_model, disable_torch_jit=True)
     # The official predictor resizes grey levels in floating point, so it is given the pixels that the model sees.
     same_pixels = torch.nn.Identity()
     same_pixels.forward = lambda _: inputs.pixel_values[0]
     predictor._transforms.transforms = same_pixels
-    predictor.set_image(picture())
+    predictor.set_image(image())
     masks, scores, logits = predictor.predict(*(value[0][0] for value in map(torch.tensor, CLICK.values())))
     with torch.inference_mode():
         outputs = model(**inputs)
@@ -117,11 +117,11 @@ def test_the_full_size_model_segments_a_picture_as_the_official_one(full_size: t
     assert (ours.numpy() != masks.astype(bool)).mean() < 1e-3
 
 
-def picture() -> Any:
+def image() -> Any:
     """uint8 (height, width, 3), neither square nor of the model's size."""
     frame = torch.from_numpy(draw_clip(1)[0]).permute(2, 0, 1)[None].float()
-    enlarged = torch.nn.functional.interpolate(frame, size=(600, 900), mode="bilinear")
-    return enlarged[0].permute(1, 2, 0).byte().numpy()
+    upsampled = torch.nn.functional.interpolate(frame, size=(600, 900), mode="bilinear")
+    return upsampled[0].permute(1, 2, 0).byte().numpy()
 
 
 @pytest.mark.parametrize("name", ["Sam2Processor", "Sam2VideoProcessor"])
@@ -130,7 +130,7 @@ def test_transformers_processors_load_the_converted_folder(full_size: tuple[Any,
         full_size[1]
     )
     theirs = getattr(transformers, name).from_pretrained(full_size[1])
-    given = {"images": picture(), **CLICK, "return_tensors": "pt"}
+    given = {"images": image(), **CLICK, "return_tensors": "pt"}
     expected, inputs = theirs(**given), ours(**given)
     for key in ("input_points", "original_sizes"):
         torch.testing.assert_close(inputs[key].float(), expected[key].float())

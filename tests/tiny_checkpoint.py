@@ -10,7 +10,7 @@ from sam2_hf import Sam2ImageProcessor, Sam2Processor, Sam2VideoProcessor
 
 
 def save_tiny_checkpoint(folder: Path, image_size: int = 64, seed: int = 0, video: bool = False) -> Path:
-    """Saves a `sam2` or `sam2_video` model for pictures of `image_size` pixels a side; returns `folder`."""
+    """Saves a `sam2` or `sam2_video` model for images of `image_size` pixels a side; returns `folder`."""
     model, processor = (tiny_video_model, Sam2VideoProcessor) if video else (tiny_image_model, Sam2Processor)
     model(seed, image_size=image_size).save_pretrained(folder)
     size = {"height": image_size, "width": image_size}

@@ -31,10 +31,10 @@ def random_case(seed=0, objects=3, masks=3, low=8, high=32):
 def by_hand(logits, ious, score, label, weights=(20, 1, 1, 1)):
     """The loss of one object as the paper words it, pixel by pixel in float64 where it is easy to see."""
     present = bool((label > 0).any())
-    enlarged = F.interpolate(logits[None].double(), size=label.shape, mode="bilinear", align_corners=False)[0]
+    upsampled = F.interpolate(logits[None].double(), size=label.shape, mode="bilinear", align_corners=False)[0]
     target = (label > 0).double()
     terms = []
-    for mask, estimate in zip(enlarged, ious.double(), strict=True):
+    for mask, estimate in zip(upsampled, ious.double(), strict=True):
         p = torch.sigmoid(mask)
         right = p * target + (1 - p) * (1 - target)
         alpha = 0.25 * target + 0.75 * (1 - target)

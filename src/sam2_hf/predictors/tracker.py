@@ -265,7 +265,7 @@ def _objects(
     visible: Tensor = output.object_score_logits.float().flatten().cpu()
     scores: Tensor = output.iou_scores.float().flatten().cpu()
     found = zip(output.object_ids, encode_masks(masks[:, 0]), scores.tolist(), visible.tolist(), strict=True)
-    return [ObjectMask(name, rle, score, presence, shown.get(name)) for name, rle, score, presence in found]
+    return [ObjectMask(name, rle, score, object_score, shown.get(name)) for name, rle, score, object_score in found]
 
 
 def _open(clip: Any) -> VideoSource:
