@@ -36,7 +36,7 @@ class Sam2PromptEncoderConfig(CheckedConfig):
     def check(self) -> None:
         """Check the fields and that they fit. Raises a `ValueError` that names the fields."""
         super().check()
-        number(above=0)("scale", self.scale)  # published files have an integer, which stays one
+        number(at_least=0)("scale", self.scale)  # published files have an integer, which stays one
         require(
             self.num_point_embeddings >= 4,
             f"num_point_embeddings must be at least 4 (two kinds of points, two corners), got "
