@@ -202,6 +202,7 @@ class TestNoise:
         assert "Sam2VideoModel with 0." in lines[-1] and str(video_folder) in lines[-1]
 
     def test_a_slow_load_shows_its_bar(self, monkeypatch):
+        monkeypatch.setattr(transformers.utils.logging, "_tqdm_active", True)  # whatever tests before this one set
         made = []
         with loading._late_bars():
             bar = transformers.utils.logging.tqdm([1, 2])

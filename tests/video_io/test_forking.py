@@ -2,6 +2,7 @@ import multiprocessing
 import threading
 
 import pytest
+import torch
 from clips import number_in, numbered, numbers_in, write_clip
 from PIL import Image
 from threads import reading_threads
@@ -22,6 +23,8 @@ def in_child(work):
     queue = context.SimpleQueue()
 
     def run():
+        # As the workers of a `DataLoader` do: the threads of torch's own operations are not there in a child, either.
+        torch.set_num_threads(1)
         try:
             queue.put(work())
         except Exception as error:
