@@ -136,6 +136,7 @@ class TestClips:
         ious = [iou(masks[frame], clip.masks[frame, 1]) for frame in range(25, 28)]
         assert (min(ious) > 0.8) if finds_it else (max(ious) < 0.1)
 
+    @pytest.mark.slow  # tests/tracking show the same on small models
     def test_a_session_that_is_saved_halfway_goes_on_as_if_nothing_had_been(self, tmp_path):
         model, processor = video_model()
         frames = list(clip(OCCLUSION).frames)
@@ -150,6 +151,7 @@ class TestClips:
         masks = follow(resumed)
         assert all(np.array_equal(masks[frame], whole[frame]) for frame in range(40))
 
+    @pytest.mark.slow  # tests/tracking show the same on small models
     def test_a_stream_gives_what_a_clip_gives(self):
         model, processor = video_model()
         whole, rendered = follow(), clip(OCCLUSION)
