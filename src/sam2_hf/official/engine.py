@@ -52,7 +52,7 @@ class OfficialVideoModel(Sam2VideoModel):
 
 
 def share_parts(model: nn.Module, twin: ModelT) -> ModelT:
-    """Gives `twin` the modules, parameters and buffers of `model` that it has places for.
+    """Gives `twin` the modules, parameters and buffers of `model` that it has room for.
 
     Args:
         model: the model that owns the weights.

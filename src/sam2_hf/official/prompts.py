@@ -40,12 +40,12 @@ def read_points(
     if points is not None:
         coordinates.append(_as_floats(points).reshape(-1, 2))
         kinds.append(_as_floats(labels).reshape(-1).long())
-    places, marks = torch.cat(coordinates), torch.cat(kinds)
-    if len(places) != len(marks):
-        raise ValueError(f"labels must hold one label for each of the {len(places)} points, got {len(marks)}")
+    positions, marks = torch.cat(coordinates), torch.cat(kinds)
+    if len(positions) != len(marks):
+        raise ValueError(f"labels must hold one label for each of the {len(positions)} points, got {len(marks)}")
     if image_size is not None:
-        places = places / torch.tensor(image_size[::-1])
-    return PointPrompt((places * torch.tensor(model_size[::-1])).float(), marks)
+        positions = positions / torch.tensor(image_size[::-1])
+    return PointPrompt((positions * torch.tensor(model_size[::-1])).float(), marks)
 
 
 def read_mask(mask: Any, model_size: Size) -> MaskPrompt:
