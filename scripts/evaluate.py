@@ -37,6 +37,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--prompt", choices=("mask", "click", "box"), default="mask", help="for tracking")
     parser.add_argument("--clicks", type=int, nargs="+", default=[1, 3, 5], help="after how many clicks to measure")
     parser.add_argument("--memory-selection", choices=("recent", "visible"), help="for tracking, if not the model's")
+    parser.add_argument("--image-size", type=int, help="of the model's input in pixels, if not the model's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write the results here too, for tracking object by object")
     return parser.parse_args(arguments)
@@ -54,8 +55,9 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, float], list[dict[st
     """Measure the averages, and for tracking the scores of every object."""
     videos = tqdm(open_data(options.data, read_options(options.options)))
     changes = {"memory_selection": options.memory_selection} if options.memory_selection else {}
-    model = Sam2VideoModel.from_pretrained(options.checkpoint, **changes).to(options.device).eval()
-    processor = Sam2VideoProcessor.from_pretrained(options.checkpoint)
+    size = {"image_size": options.image_size} if options.image_size else {}
+    model = Sam2VideoModel.from_pretrained(options.checkpoint, **changes, **size).to(options.device).eval()
+    processor = Sam2VideoProcessor.from_pretrained(options.checkpoint, **size)
     if options.task == "clicks":
         return evaluate_prompts(model, processor, videos, options.clicks), []
     scores = list(evaluate_tracking(model, processor, videos, options.prompt))

@@ -79,6 +79,29 @@ class Sam2PromptableConfig(SavesItsCode, CheckedConfig):
         return config_dict, kwargs
 
     @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Build from the fields of `config.json`, as transformers does.
+
+        Args:
+            config_dict: the fields.
+            kwargs: as in transformers; `image_size` (pixels, int or (height, width)) resizes every part, see
+                `with_image_size`.
+
+        Returns:
+            The configuration; with `return_unused_kwargs` a pair of it and the rest of `kwargs`.
+
+        Raises:
+            ValueError: an image size that the model cannot have.
+        """
+        image_size = kwargs.pop("image_size", None)
+        found = super().from_dict(config_dict, **kwargs)
+        if image_size is None:
+            return found
+        if isinstance(found, tuple):
+            return found[0].with_image_size(image_size), found[1]
+        return found.with_image_size(image_size)
+
+    @classmethod
     def from_preset(cls: type[ConfigT], name: str, image_size: Size | None = None, **overrides: Any) -> ConfigT:
         """The configuration of a published checkpoint, e.g. `"sam2.1-hiera-tiny"` (see `PRESETS`).
 
@@ -95,10 +118,28 @@ class Sam2PromptableConfig(SavesItsCode, CheckedConfig):
         return config if image_size is None else config.with_image_size(image_size)
 
     def with_image_size(self: ConfigT, image_size: Size) -> ConfigT:
-        """A copy of this configuration for another input size in pixels. The weights stay the same."""
+        """A copy of this configuration for another input size. The weights stay the same.
+
+        What follows from the size: the maps of the trunk and of the feature pyramid; blocks whose windows cover their
+        map, which attend to the whole map at every size (`Sam2HieraDetConfig.fields_at`); the frame of the prompts'
+        coordinates and the image embedding that they are combined with; the rotary grid of memory attention, and with
+        it the size of memories. Position embeddings of the trunk are stretched and repeated over its first map. Masks
+        have a quarter of the input's size.
+
+        Args:
+            image_size: pixels, int or (height, width).
+
+        Returns:
+            The copy; of the size that the configuration has already, without any change.
+
+        Raises:
+            ValueError: a size that the trunk cannot have, with those that it can.
+        """
         values = self.to_dict()
         size = read_size(image_size, "image_size")
-        values["vision_config"]["backbone_config"]["image_size"] = list(size)
+        backbone = self.vision_config.backbone_config
+        changes = backbone.fields_at(size) if hasattr(backbone, "fields_at") else {"image_size": list(size)}
+        values["vision_config"]["backbone_config"].update(changes)
         values["vision_config"]["backbone_feature_sizes"] = None
         values["prompt_encoder_config"]["image_size"] = shortest_size("image_size", size)
         if "memory_attention_rope_feat_sizes" in values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
@@ -88,6 +89,27 @@ class Sam2HieraDetConfig(CheckedConfig):
             strides = self.query_stride if pooled else (1, 1)
             sizes.append([side // stride for side, stride in zip(sizes[-1], strides, strict=True)])
         return sizes
+
+    def fields_at(self, image_size: Size) -> dict[str, Any]:
+        """The fields that another input size changes.
+
+        Blocks whose windows cover their whole map become global, so that they attend to the whole map at that size too:
+        of a larger map they would see a part, and a smaller one would be padded with zeros that take part in attention.
+        Windows that are smaller than their map stay, as in the original code.
+
+        Args:
+            image_size: (height, width) in pixels.
+        """
+        if image_size == self._sides():
+            return {"image_size": self.image_size}
+        covering = {*self.global_attention_blocks}
+        ends = list(accumulate(self.blocks_per_stage))
+        for stage, (size, window) in enumerate(zip(self.feature_sizes(), self.window_size_per_stage, strict=True)):
+            if window >= max(size):
+                # The block that opens a stage still sees the map of the stage before.
+                first = 0 if stage == 0 else ends[stage - 1] + 1
+                covering |= {*range(first, min(ends[stage] + 1, ends[-1]))}
+        return {"image_size": list(image_size), "global_attention_blocks": sorted(covering)}
 
     def _sides(self) -> Size:
         return read_size(self.image_size, "image_size")

@@ -107,9 +107,23 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
 
     @classmethod
     def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """Build from the fields of a JSON file; fields of other versions and classes are passed over."""
+        """Build from the fields of a JSON file; fields of other versions and classes are passed over.
+
+        Args:
+            image_processor_dict: the fields.
+            kwargs: settings that replace them; `image_size` (pixels, int or (height, width)) is `size`, and gives
+                `mask_size` the same share of it as in the file.
+
+        Raises:
+            ValueError: a setting that cannot be met, or `image_size` beside `size`.
+        """
         fields = image_processor_dict.get("image_processor", image_processor_dict)
         known = {name: value for name, value in fields.items() if name in PixelOptions._fields}
+        image_size = kwargs.pop("image_size", None)
+        if image_size is not None:
+            if kwargs.get("size") is not None:
+                raise ValueError(f"give either image_size or size, not both: {image_size!r} and {kwargs['size']!r}")
+            known |= _sizes_at(read_size(image_size, "image_size"), _complete(PixelOptions(), known))
         return super().from_dict(known, **kwargs)
 
     @classmethod
@@ -321,6 +335,13 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
             Of the masks that stay, best first: masks (height, width) bool, scores, RLE, boxes.
         """
         return suppress_duplicates(all_masks, all_scores, all_boxes, crops_nms_thresh)
+
+
+def _sizes_at(size: Size, options: PixelOptions) -> dict[str, Size]:
+    """The sizes of another input; masks keep their share of it."""
+    sides = zip(size, options.mask_size, options.size, strict=True)
+    down, across = (side * mask // before for side, mask, before in sides)
+    return {"size": size, "mask_size": (down, across)}
 
 
 def _complete(options: PixelOptions, overrides: dict[str, Any]) -> PixelOptions:

@@ -66,9 +66,18 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
-        """Load as transformers does. An original `.pt` file has no processor in it, so it gets that of the presets."""
+        """Load as transformers does. An original `.pt` file has no processor in it, so it gets that of the presets.
+
+        Args:
+            pretrained_model_name_or_path: a folder, a name on the Hub, or an original `.pt` file.
+            args: as in transformers.
+            kwargs: as in transformers; settings of the image processor among them, and `image_size` (pixels, int or
+                (height, width)) for a model that is loaded with that `image_size`.
+        """
         if is_original_file(pretrained_model_name_or_path):
-            return cls.from_config(Sam2Config())
+            config = Sam2Config()
+            image_size = kwargs.get("image_size")
+            return cls.from_config(config if image_size is None else config.with_image_size(image_size))
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     def _set_frame(self, target_size: int | Size | None, point_pad_value: int) -> None:
@@ -229,6 +238,8 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
         `from_pretrained` moves the frame of the coordinates as well.
         """
         fields = dict(processor_dict)
+        if kwargs.pop("image_size", None) is not None:
+            fields.pop("target_size", None)
         image_fields = fields.get("image_processor") or {}
         stored = fields.get("target_size")
         if stored is None or "size" not in image_fields or stored == _shortest(read_size(image_fields["size"], "size")):

@@ -230,7 +230,7 @@ class Sam2VideoProcessor(Sam2Processor):
         clips, images = fields.pop("video_processor", None) or {}, fields.get("image_processor") or {}
         names = {*PixelOptions._fields} & {*clips} & {*images}
         if any(clips[name] != images[name] for name in names):
-            fields["video_processor"] = Sam2VideoVideoProcessor.from_dict(clips)
+            fields["video_processor"] = Sam2VideoVideoProcessor.from_dict(clips, image_size=kwargs.get("image_size"))
         return super().from_args_and_dict(args, fields, **kwargs)
 
 

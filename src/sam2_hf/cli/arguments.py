@@ -24,6 +24,10 @@ Checkpoint = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="Where the model runs; a GPU where there is one.")]
 Dtype = Annotated[str | None, typer.Option(help="Of the model's weights, such as bfloat16.")]
+ImageSize = Annotated[
+    str | None,
+    typer.Option(metavar="N or H,W", help="Of the model's input in pixels; that of the checkpoint by default."),
+]
 Out = Annotated[Path, typer.Option(help="The folder that files are written to.")]
 Points = Annotated[list[str] | None, typer.Option("--point", metavar="X,Y", help="A point on the object. Repeatable.")]
 Negatives = Annotated[
@@ -52,6 +56,20 @@ def read_numbers(text: str, count: int, option: str) -> tuple[float, ...]:
         form = "x,y" if count == 2 else "x0,y0,x1,y1"
         raise typer.BadParameter(f"expected {form}, got {text!r}", param_hint=option)
     return numbers
+
+
+def read_image_size(text: str | None) -> tuple[int, int] | None:
+    """Read the size of the model's input, one number or two with a comma between them.
+
+    Raises:
+        typer.BadParameter: anything else.
+    """
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) > 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"expected N or H,W in pixels, got {text!r}", param_hint="--image-size")
+    return int(parts[0]), int(parts[-1])
 
 
 def read_points(points: Sequence[str] | None, negatives: Sequence[str] | None) -> tuple[list[Any], list[int]]:

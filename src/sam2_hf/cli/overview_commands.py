@@ -19,7 +19,7 @@ from ..predictors.segmenter import Segmenter
 from ..presets import PRESETS
 from ..version import __version__
 from . import arguments
-from .arguments import AsJson, Checkpoint, Device, Dtype
+from .arguments import AsJson, Checkpoint, Device, Dtype, ImageSize
 
 _CLICKS = 10
 
@@ -36,11 +36,15 @@ def checkpoints(json_output: AsJson = False) -> None:
 
 
 def info(
-    checkpoint: Checkpoint = None, device: Device = None, dtype: Dtype = None, json_output: AsJson = False
+    checkpoint: Checkpoint = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    image_size: ImageSize = None,
+    json_output: AsJson = False,
 ) -> None:
     """Show versions, the device, and how long a click takes."""
     arguments.be_quiet(quiet=True)
-    segmenter = Segmenter(checkpoint, device, dtype)
+    segmenter = Segmenter(checkpoint, device, dtype, arguments.read_image_size(image_size))
     image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
     start = time.perf_counter()
     encoded = segmenter.encode(image)

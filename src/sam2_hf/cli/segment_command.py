@@ -13,7 +13,7 @@ from ..predictors.segmenter import Segmenter
 from ..results.image_result import ImageResult
 from ..results.label_maps import write_label_map
 from . import arguments
-from .arguments import AsJson, Checkpoint, Device, Dtype, From, Negatives, Out, Points, Quiet, Style
+from .arguments import AsJson, Checkpoint, Device, Dtype, From, ImageSize, Negatives, Out, Points, Quiet, Style
 
 FORMATS = ("png", "coco", "csv", "yolo", "geojson", "labels", "cutout")
 
@@ -34,6 +34,7 @@ def segment(
     checkpoint: Checkpoint = None,
     device: Device = None,
     dtype: Dtype = None,
+    image_size: ImageSize = None,
     json_output: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -45,7 +46,7 @@ def segment(
     formats = arguments.read_formats(format, FORMATS)
     given = {} if everything else _read_prompts(point, negative, box, prompts)
     found = arguments.find_images(images)
-    segmenter = Segmenter(checkpoint, device, dtype)
+    segmenter = Segmenter(checkpoint, device, dtype, arguments.read_image_size(image_size))
     out.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     report = []

@@ -20,7 +20,7 @@ from ..results.stream_writers import write_csv_rows, write_label_map_files
 from ..video_io.open_video import VideoSource, open_video
 from ..video_io.write_video import write_video
 from . import arguments
-from .arguments import AsJson, Checkpoint, Device, Dtype, From, Negatives, Out, Points, Quiet, Style
+from .arguments import AsJson, Checkpoint, Device, Dtype, From, ImageSize, Negatives, Out, Points, Quiet, Style
 
 FORMATS = ("mp4", "coco", "csv", "davis", "sa-v")
 INTERRUPTED = 130
@@ -41,6 +41,7 @@ def track(
     checkpoint: Checkpoint = None,
     device: Device = None,
     dtype: Dtype = None,
+    image_size: ImageSize = None,
     json_output: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -53,7 +54,7 @@ def track(
     given = _read_prompts(id, frame, point, negative, box, prompts)
     source = open_video(int(clip) if clip.isdigit() else clip)
     name = f"camera{clip}" if clip.isdigit() else Path(clip.split("?")[0]).stem or "clip"
-    tracker = Tracker(checkpoint, device, dtype)
+    tracker = Tracker(checkpoint, device, dtype, arguments.read_image_size(image_size))
     out.mkdir(parents=True, exist_ok=True)
     with source:
         if not source.seekable:

@@ -44,7 +44,8 @@ class LoadsWholeCheckpoints:
                 recognised from its weights unless there is a `config`.
             args: go to the model's constructor.
             output_loading_info: whether to return the keys that did not fit as well, instead of raising for them.
-            kwargs: as in transformers; fields of the configuration among them.
+            kwargs: as in transformers; fields of the configuration among them, and `image_size` (pixels, int or
+                (height, width)) for another input size than the checkpoint's, for which the processor is loaded too.
 
         Returns:
             The model in evaluation mode; with `output_loading_info` a pair of it and a dict of keys.
@@ -57,6 +58,9 @@ class LoadsWholeCheckpoints:
         folder = source
         if source is not None and is_original_file(source):
             folder, kwargs = None, cls._arguments_of_original(Path(source), kwargs)
+        if kwargs.get("image_size") is not None and hasattr(kwargs.get("config"), "with_image_size"):
+            kwargs = {**kwargs, "config": kwargs["config"].with_image_size(kwargs["image_size"])}
+            del kwargs["image_size"]
         with _late_bars(), _held_reports() as release:
             model, info = super().from_pretrained(folder, *args, output_loading_info=True, **kwargs)  # type: ignore[misc]
             missing = sorted(info["missing_keys"])
@@ -79,7 +83,8 @@ class LoadsWholeCheckpoints:
         original = read_checkpoint(path)
         kwargs, config_class = dict(kwargs), cls.config_class  # type: ignore[attr-defined]
         if kwargs.get("config") is None:
-            fields = {name: kwargs.pop(name) for name in kwargs.keys() & config_class.__dataclass_fields__.keys()}
+            known = {*config_class.__dataclass_fields__, "image_size"}
+            fields = {name: kwargs.pop(name) for name in kwargs.keys() & known}
             kwargs["dtype"] = fields.pop("dtype", "auto")
             kwargs["config"] = config_class.from_preset(recognise_variant(original), **fields)
         return {**kwargs, "state_dict": convert_state_dict(original)}

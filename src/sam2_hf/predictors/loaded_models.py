@@ -1,4 +1,4 @@
-"""Checkpoints, loaded once and kept: a model and its processor for each checkpoint, device and dtype."""
+"""Checkpoints, loaded once and kept: a model and its processor for each checkpoint, device, dtype and input size."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..modeling_sam2 import Sam2Model
 from ..modeling_sam2_video import Sam2VideoModel
 from ..processing_sam2 import Sam2Processor
 from ..processing_sam2_video import Sam2VideoProcessor
+from ..sizes import Size, read_size
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class LoadedModel(NamedTuple):
         return self.checkpoint == bundled_checkpoint()
 
 
-_models: LruCache[tuple[bool, str, str, str], LoadedModel] = LruCache(_MOST_MODELS)
+_models: LruCache[tuple[Any, ...], LoadedModel] = LruCache(_MOST_MODELS)
 _lock = threading.Lock()
 _noticed = False
 
@@ -47,6 +48,7 @@ def load_model(
     checkpoint: str | os.PathLike[str] | None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    image_size: int | Size | None = None,
     *,
     video: bool,
 ) -> LoadedModel:
@@ -56,6 +58,7 @@ def load_model(
         checkpoint: a folder or a name on the Hub; None for the bundled one, which is said once in one line.
         device: where it runs; None for a GPU where there is one, else the CPU.
         dtype: of its weights; None for that of the checkpoint.
+        image_size: of its input in pixels, int or (height, width); None for that of the checkpoint.
         video: whether it is to track, or to segment images.
 
     Returns:
@@ -70,14 +73,15 @@ def load_model(
     kind = dtype if isinstance(dtype, torch.dtype) or dtype is None else getattr(torch, dtype, None)
     if dtype is not None and not isinstance(kind, torch.dtype):
         raise ValueError(f"dtype must be a torch dtype or its name, such as 'bfloat16', got {dtype!r}")
-    key = (video, name, str(where), str(kind))
+    size = None if image_size is None else read_size(image_size, "image_size")
+    key = (video, name, str(where), str(kind), size)
     with _lock:
         if checkpoint is None and not _noticed:
             _noticed = True
             logger.warning(_DEFAULT_NOTICE)
         loaded = _models.get(key)
         if loaded is None:
-            loaded = _load(name, where, kind, video)
+            loaded = _load(name, where, kind, size, video)
             _models.put(key, loaded)
     return loaded
 
@@ -94,11 +98,10 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _load(name: str, device: torch.device, dtype: torch.dtype | None, video: bool) -> LoadedModel:
-    options: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
-    if video:
-        model: Any = Sam2VideoModel.from_pretrained(name, **options)
-        processor: Any = Sam2VideoProcessor.from_pretrained(name)
-    else:
-        model, processor = Sam2Model.from_pretrained(name, **options), Sam2Processor.from_pretrained(name)
+def _load(name: str, device: torch.device, dtype: torch.dtype | None, size: Size | None, video: bool) -> LoadedModel:
+    options: dict[str, Any] = {} if size is None else {"image_size": size}
+    weights: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
+    kinds: tuple[Any, Any] = (Sam2VideoModel, Sam2VideoProcessor) if video else (Sam2Model, Sam2Processor)
+    model = kinds[0].from_pretrained(name, **options, **weights)
+    processor = kinds[1].from_pretrained(name, **options)
     return LoadedModel(name, model.to(device).eval(), processor)

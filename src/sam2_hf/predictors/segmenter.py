@@ -16,6 +16,7 @@ from ..inputs.images import LoadedImage, read_images
 from ..mask_generation.pipeline import Sam2MaskGenerationPipeline
 from ..results.image_result import ImageResult
 from ..results.records import ObjectMask, encode_masks
+from ..sizes import Size
 from .loaded_models import LoadedModel, load_model
 from .object_prompts import ObjectPrompt, read_object_prompt, read_object_prompts
 
@@ -29,6 +30,8 @@ class Segmenter:
         checkpoint: a folder or a name on the Hub; the bundled one by default.
         device: where the model runs; a GPU where there is one, else the CPU.
         dtype: of its weights, such as "bfloat16"; that of the checkpoint by default.
+        image_size: of its input in pixels, int or (height, width); that of the checkpoint by default. A smaller one is
+            faster and less exact.
     """
 
     def __init__(
@@ -36,8 +39,9 @@ class Segmenter:
         checkpoint: str | os.PathLike[str] | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        image_size: int | Size | None = None,
     ):
-        self.loaded: LoadedModel = load_model(checkpoint, device, dtype, video=False)
+        self.loaded: LoadedModel = load_model(checkpoint, device, dtype, image_size, video=False)
 
     @property
     def model(self) -> Any:
@@ -273,6 +277,7 @@ def segment(
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    image_size: int | Size | None = None,
 ) -> Any:
     """Segment the objects of an image that prompts mean.
 
@@ -290,6 +295,7 @@ def segment(
         checkpoint: a folder or a name on the Hub; the bundled one by default.
         device: where the model runs; a GPU where there is one, else the CPU.
         dtype: of the model's weights, such as "bfloat16"; that of the checkpoint by default.
+        image_size: of the model's input in pixels, int or (height, width); that of the checkpoint by default.
 
     Returns:
         A `Segmentation` with `masks`, `boxes`, `scores`, `polygons()`, `save(path)`, `refine(...)`; a list of them
@@ -299,7 +305,7 @@ def segment(
         ValueError, TypeError: naming the argument, what was expected and what came.
         OSError: the checkpoint cannot be found.
     """
-    return Segmenter(checkpoint, device, dtype).segment(image, points, labels, boxes, masks)
+    return Segmenter(checkpoint, device, dtype, image_size).segment(image, points, labels, boxes, masks)
 
 
 def segment_everything(
@@ -308,6 +314,7 @@ def segment_everything(
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    image_size: int | Size | None = None,
     **settings: Any,
 ) -> Any:
     """Segment everything in an image, by a grid of points.
@@ -317,12 +324,13 @@ def segment_everything(
         checkpoint: a folder or a name on the Hub; the bundled one by default.
         device: where the model runs; a GPU where there is one, else the CPU.
         dtype: of the model's weights; that of the checkpoint by default.
+        image_size: of the model's input in pixels, int or (height, width); that of the checkpoint by default.
         settings: of `Sam2MaskGenerationPipeline`, such as `points_per_crop=16` or `pred_iou_thresh=0.8`.
 
     Returns:
         An `ImageResult`, its objects numbered from 1 by descending predicted IoU; a list of them for a list of images.
     """
-    return Segmenter(checkpoint, device, dtype).segment_everything(image, **settings)
+    return Segmenter(checkpoint, device, dtype, image_size).segment_everything(image, **settings)
 
 
 def _with_box_of_mask(prompt: ObjectPrompt, size: tuple[int, int]) -> ObjectPrompt:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..results.clip_result import ClipResult
 from ..results.image_result import ImageResult
 from ..results.records import ObjectMask, ShownPrompt, encode_masks
+from ..sizes import Size
 from ..video_io.open_video import VideoSource, open_video
 from .loaded_models import LoadedModel, load_model
 from .object_prompts import ObjectPrompt, read_object_prompt
@@ -27,6 +28,8 @@ class Tracker:
         checkpoint: a folder or a name on the Hub; the bundled one by default.
         device: where the model runs; a GPU where there is one, else the CPU.
         dtype: of its weights, such as "bfloat16"; that of the checkpoint by default.
+        image_size: of its input in pixels, int or (height, width); that of the checkpoint by default. A smaller one is
+            faster and less exact.
     """
 
     def __init__(
@@ -34,8 +37,9 @@ class Tracker:
         checkpoint: str | os.PathLike[str] | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        image_size: int | Size | None = None,
     ):
-        self.loaded: LoadedModel = load_model(checkpoint, device, dtype, video=True)
+        self.loaded: LoadedModel = load_model(checkpoint, device, dtype, image_size, video=True)
 
     @property
     def model(self) -> Any:
@@ -181,6 +185,7 @@ def track(
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    image_size: int | Size | None = None,
 ) -> Tracks:
     """Track objects through a clip.
 
@@ -195,6 +200,7 @@ def track(
         checkpoint: a folder or a name on the Hub; the bundled one by default.
         device: where the model runs; a GPU where there is one, else the CPU.
         dtype: of the model's weights, such as "bfloat16"; that of the checkpoint by default.
+        image_size: of the model's input in pixels, int or (height, width); that of the checkpoint by default.
 
     Returns:
         Tracks: `tracks[frame]` is a frame with its masks, `save("out.mp4")`, `to_csv`, `to_coco`, `correct(...)`.
@@ -203,7 +209,7 @@ def track(
         ValueError, TypeError, IndexError: naming what is wrong with the prompts or the clip.
         OSError: the clip or the checkpoint cannot be found.
     """
-    return Tracker(checkpoint, device, dtype).track(clip, prompts, progress)
+    return Tracker(checkpoint, device, dtype, image_size).track(clip, prompts, progress)
 
 
 def read_clip_prompts(prompts: Mapping[Hashable, Any]) -> dict[int, list[ObjectPrompt]]:
