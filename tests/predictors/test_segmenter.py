@@ -238,3 +238,17 @@ def test_settings_that_cannot_be_meant_are_refused(tmp_path):
         Segmenter(tmp_path / "nothing")
     with pytest.raises(ValueError):
         sam2_hf.segment(tmp_path / "missing.png", points=(1, 2), checkpoint=FOLDER)
+
+
+def test_masks_are_computed_when_they_are_asked_for(world, encoded, monkeypatch):
+    sizes = []
+    compute = type(encoded).masks_of
+    monkeypatch.setattr(
+        type(encoded), "masks_of", lambda self, *given: sizes.append(given[1:]) or compute(self, *given)
+    )
+    result = encoded.segment(points=world.points[0]).refine(points=world.points[0])
+    assert sizes == [] and result.names == [1]
+    small = encoded.masks_of(result.logits, (64, 48))
+    assert small.shape == (1, 64, 48) and small.any()
+    assert np.array_equal(encoded.masks_of(result.logits).numpy(), result.masks)
+    assert len(sizes) == 3 and result.areas.all() and len(sizes) == 3

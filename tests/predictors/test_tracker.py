@@ -169,3 +169,50 @@ def test_prompts_are_read_in_their_simplest_form():
 def test_refuses_prompts_that_cannot_be_meant(world, tracker, prompts, error, message):
     with pytest.raises(error, match=message):
         tracker.track(world.frames, prompts)
+
+
+def test_a_run_may_be_left_and_taken_up_again(world, tracker):
+    expected = tracker.track(world.frames, {"a": world.points[0]})
+    tracks = tracker.track(world.frames[:1], {"a": world.points[0]})
+    tracks = type(tracks)(tracker, open_video(world.frames))
+    tracks.add({"a": world.points[0]})
+    for frame in tracks.steps():
+        if frame == 3:
+            break
+    assert tracks.frames == [0, 1, 2, 3]
+    tracks.run()
+    assert all(np.array_equal(tracks[frame].masks, expected[frame].masks) for frame in range(COUNT))
+
+
+def test_a_frame_alone_changes_nothing_of_the_run_after_it(world, tracker):
+    a, b = world.points[:2]
+    prompts = {"a": a, "b": {"frame": 5, "points": b}}
+    expected = tracker.track(world.frames, prompts)
+    tracks = type(expected)(tracker, open_video(world.frames))
+    with pytest.raises(ValueError, match="no objects"):
+        tracks.segment_frame(0)
+    tracks.add({"a": a})
+    assert np.array_equal(tracks.segment_frame(0).masks, expected[0].masks[:1])
+    tracks.add({"b": {"frame": 5, "points": b}})
+    assert tracks.segment_frame(5)["b"].area and tracks.frames == [0, 5]
+    tracks.run()
+    assert all(np.array_equal(tracks[frame].masks, expected[frame].masks) for frame in range(COUNT))
+
+
+def test_a_fork_leaves_the_original_as_it_was(world, tracker):
+    tracks = tracker.track(world.frames, {"a": world.points[0]})
+    before = [tracks[frame].masks for frame in tracks.frames]
+    forked = tracks.fork()
+    forked.correct("a", frame=4, points=world.points[1])
+    forked.add({"b": world.points[1]})
+    forked.run()
+    assert (tracks.names, forked.names) == (["a"], ["a", "b"])
+    assert all(np.array_equal(tracks[frame].masks, mask) for frame, mask in enumerate(before))
+    assert tracks[4]["a"].prompt is None and forked[4]["a"].prompt is not None
+
+
+def test_names_may_be_changed_for_files(world, tracker):
+    tracks = tracker.track(world.frames[:2], {1: world.points[0], 2: world.points[1]})
+    named = tracks.renamed({2: "cup"})
+    assert named.names == ["cup"] and np.array_equal(named[1]["cup"].mask, tracks[1][2].mask)
+    assert tracks.names == [1, 2]

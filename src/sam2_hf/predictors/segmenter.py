@@ -160,10 +160,18 @@ class EncodedImage:
         found, scores = outputs.pred_masks[0].float().cpu(), outputs.iou_scores[0].float().cpu()
         return [ObjectPrediction(found[row], scores[row]) for row in range(len(prompts))]
 
-    def masks_of(self, logits: Tensor) -> Tensor:
-        """Bring logits (objects, h, w) to masks of the image's size, bool (objects, height, width)."""
+    def masks_of(self, logits: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Bring logits (objects, h, w) to masks.
+
+        Args:
+            logits: of one or more objects.
+            size: (height, width) of the masks; the image's by default. A small one is fast, to be looked at.
+
+        Returns:
+            bool (objects, height, width).
+        """
         post_process = self.segmenter.processor.post_process_masks
-        return post_process(logits[None, :, None], [list(self.size)])[0][:, 0]
+        return post_process(logits[None, :, None], [list(size or self.size)])[0][:, 0]
 
 
 class ObjectPrediction:
@@ -182,7 +190,7 @@ class ObjectPrediction:
 
 
 class Segmentation(ImageResult):
-    """The objects of an image, which can be refined.
+    """The objects of an image, which can be refined. Masks of the image's size are computed when they are first used.
 
     Args:
         encoded: the image.
@@ -194,13 +202,24 @@ class Segmentation(ImageResult):
         self.encoded = encoded
         self.prompts = list(prompts)
         self.predictions = list(predictions)
-        chosen = torch.stack([found.logits[found.chosen] for found in self.predictions])
-        rles = encode_masks(encoded.masks_of(chosen))
-        objects = [
+        super().__init__(self._compute_masks, encoded.pixels, encoded.size, encoded.file_name)
+
+    @property
+    def names(self) -> list[Hashable]:
+        """The names of the objects, or their numbers from 1."""
+        return [prompt.name for prompt in self.prompts]
+
+    @property
+    def logits(self) -> Tensor:
+        """(objects, h, w), of the chosen masks."""
+        return torch.stack([found.logits[found.chosen] for found in self.predictions])
+
+    def _compute_masks(self) -> list[ObjectMask]:
+        rles = encode_masks(self.encoded.masks_of(self.logits))
+        return [
             ObjectMask(prompt.name, rle, float(found.scores[found.chosen]), prompt=prompt.shown())
             for prompt, found, rle in zip(self.prompts, self.predictions, rles, strict=True)
         ]
-        super().__init__(objects, encoded.pixels, encoded.size, encoded.file_name)
 
     def refine(
         self, name: Hashable | None = None, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None
@@ -259,12 +278,11 @@ class Segmentation(ImageResult):
         return Segmentation(self.encoded, prompts, predictions)
 
     def _index(self, name: Hashable | None) -> int:
-        names = [prompt.name for prompt in self.prompts]
-        if name is None and len(names) == 1:
+        if name is None and len(self.names) == 1:
             return 0
-        if name not in names:
-            raise KeyError(f"name must be one of {names}, got {name!r}")
-        return names.index(name)
+        if name not in self.names:
+            raise KeyError(f"name must be one of {self.names}, got {name!r}")
+        return self.names.index(name)
 
 
 def segment(

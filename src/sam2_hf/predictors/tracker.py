@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ class Tracker:
         session = self.processor.init_video_session(source, inference_device=self.model.device, retention="readable")
         shown = add_prompts(self.processor, session, read_clip_prompts(prompts))
         for output in self.model.propagate_in_video_iterator(session):
-            objects = _objects(self.processor, output, source.size, shown.get(output.frame_idx, {}))
+            objects = tracked_objects(self.processor, output, source.size, shown.get(output.frame_idx, {}))
             pixels = source[output.frame_idx].permute(1, 2, 0).cpu().numpy()
             yield ImageResult(objects, pixels, source.size, frame=output.frame_idx)
 
@@ -122,12 +123,45 @@ class Tracks(ClipResult):
         Returns:
             These tracks.
         """
-        model, processor = self.tracker.model, self.tracker.processor
+        for _ in self.steps(progress, backward):
+            pass
+        return self
+
+    def steps(self, progress: bool = False, backward: bool = True) -> Iterator[int]:
+        """Do what `run` does, and hand out the number of each frame as it is computed.
+
+        It may be left at any time, and what is computed until then is kept. The next `steps` or `run` goes on from it.
+        """
+        model = self.tracker.model
         needs_to_go_back = backward and any(min(track.prompted_frames()) for track in self.session.tracks.values())
         direction = "both" if needs_to_go_back else "forward"
         for output in model.propagate_in_video_iterator(self.session, direction=direction, show_progress_bar=progress):
-            self.put(output.frame_idx, _objects(processor, output, self.size, self._shown.get(output.frame_idx, {})))
-        return self
+            self._put(output)
+            yield output.frame_idx
+
+    def segment_frame(self, frame: int) -> ImageResult:
+        """Compute one frame alone: its prompts, and the objects that are tracked to it.
+
+        Raises:
+            IndexError: the clip has no such frame.
+            ValueError: there are no objects.
+        """
+        if not self.names:
+            raise ValueError("there are no objects: add one with a prompt")
+        self._put(self.tracker.model(self.session, frame_idx=frame))
+        return self[frame]
+
+    def fork(self) -> Tracks:
+        """Copy the tracks, to try something and throw it away; what is computed is shared, so this is cheap."""
+        forked = copy.copy(self)
+        forked.session = self.session.fork()
+        forked._objects = dict(self._objects)
+        forked._shown = {frame: dict(shown) for frame, shown in self._shown.items()}
+        return forked
+
+    def _put(self, output: Any) -> None:
+        shown = self._shown.get(output.frame_idx, {})
+        self.put(output.frame_idx, tracked_objects(self.tracker.processor, output, self.size, shown))
 
     def correct(
         self,
@@ -263,15 +297,23 @@ def add_prompts(
     return shown
 
 
-def _objects(
-    processor: Any, output: Any, size: tuple[int, int], shown: Mapping[Hashable, ShownPrompt]
+def tracked_objects(
+    processor: Any, output: Any, size: tuple[int, int], shown: Mapping[Hashable, ShownPrompt] | None = None
 ) -> list[ObjectMask]:
-    """The objects of a tracked frame."""
+    """Read the objects of a tracked frame from a model's output.
+
+    Args:
+        processor: resizes the masks.
+        output: of the model.
+        size: (height, width) of the frame.
+        shown: what each was prompted with on this frame.
+    """
     (masks,) = processor.post_process_masks([output.pred_masks.float().cpu()], [list(size)])
     visible: Tensor = output.object_score_logits.float().flatten().cpu()
     scores: Tensor = output.iou_scores.float().flatten().cpu()
     found = zip(output.object_ids, encode_masks(masks[:, 0]), scores.tolist(), visible.tolist(), strict=True)
-    return [ObjectMask(name, rle, score, object_score, shown.get(name)) for name, rle, score, object_score in found]
+    prompts = shown or {}
+    return [ObjectMask(name, rle, score, object_score, prompts.get(name)) for name, rle, score, object_score in found]
 
 
 def _open(clip: Any) -> VideoSource:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,13 @@ class ClipResult:
     def visible(self, name: Hashable) -> list[bool]:
         """Tell in which of the tracked frames an object is in sight."""
         return [any(item.name == name and item.visible for item in self._objects[frame]) for frame in self.frames]
+
+    def renamed(self, names: Mapping[Hashable, Hashable]) -> ClipResult:
+        """Give objects other names; those that are not among `names` are left out."""
+        result = ClipResult(self.video, self.name)
+        for frame in self.frames:
+            result.put(frame, self[frame].renamed(names).objects)
+        return result
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {len(self)} frames, objects {self.names}>"

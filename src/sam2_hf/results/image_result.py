@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ class ImageResult:
     """The objects of one image or of one frame.
 
     Args:
-        objects: what was found.
+        objects: what was found, or what computes it when it is first asked for.
         pixels: the image, uint8 (height, width, 3), or what reads it when it is asked for.
         size: (height, width) in pixels.
         file_name: where the image came from; "" if it was in memory.
@@ -38,19 +40,24 @@ class ImageResult:
 
     def __init__(
         self,
-        objects: Sequence[ObjectMask],
+        objects: Sequence[ObjectMask] | Callable[[], Sequence[ObjectMask]],
         pixels: np.ndarray | Callable[[], np.ndarray],
         size: tuple[int, int],
         file_name: str = "",
         frame: int | None = None,
     ):
-        self.objects = list(objects)
+        self._found = objects
         self.size = size
         self.file_name = file_name
         self.frame = frame
         self._pixels = pixels
 
     # Values
+
+    @cached_property
+    def objects(self) -> list[ObjectMask]:
+        """What was found."""
+        return list(self._found() if callable(self._found) else self._found)
 
     @property
     def names(self) -> list[Hashable]:
@@ -111,6 +118,11 @@ class ImageResult:
             if item.name == name:
                 return item
         raise KeyError(f"there is no object {name!r}, only {self.names}")
+
+    def renamed(self, names: Mapping[Hashable, Hashable]) -> ImageResult:
+        """Give objects other names; those that are not among `names` are left out."""
+        objects = [replace(item, name=names[item.name]) for item in self.objects if item.name in names]
+        return ImageResult(objects, self._pixels, self.size, self.file_name, self.frame)
 
     def __len__(self) -> int:
         return len(self.objects)
