@@ -182,7 +182,7 @@ class TestVideos:
         # The same for several objects, except the encoder. Clicked together they share an embedding, tracked they
         # do not.
         assert check((0, "a"), (0, "b")) == 10
-        for count in range(3, 9):
+        for count in (3, 5, 8):
             # Some come later than others, with other numbers of memories.
             assert check(*((index // 3, index) for index in range(count))) == 10
 

@@ -256,18 +256,12 @@ def test_transformers_loads_what_is_saved(tmp_path):
         torch.testing.assert_close(ours[name], other[name])
 
 
-def test_code_saved_with_it_needs_no_package(tmp_path):
+def test_code_saved_with_it_needs_no_package(tmp_path, monkeypatch):
     folder = tmp_path / "carried"
-    save = """
-        import json
-        from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
-        from sam2_hf.processing_sam2 import Sam2Processor
-        Sam2ImageProcessor.register_for_auto_class()
-        Sam2Processor.register_for_auto_class()
-        Sam2Processor(Sam2ImageProcessor(size=48)).save_pretrained(FOLDER)
-        print(json.dumps(None))
-        """
-    run_fresh(save.replace("FOLDER", repr(str(folder))))
+    for cls in (Sam2ImageProcessor, Sam2Processor):
+        monkeypatch.setattr(cls, "_auto_class", None)  # registration ends with the test
+        cls.register_for_auto_class()
+    Sam2Processor(Sam2ImageProcessor(size=48)).save_pretrained(folder)
     load = f"""
         {WITHOUT_PACKAGE}
         import json

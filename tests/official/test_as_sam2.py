@@ -54,35 +54,47 @@ def filled_in(block: str, checkpoint_folder: Path, **values: str) -> str:
     return block.replace('"cuda"', '"cpu"')
 
 
-def test_the_cards_image_block(folder: Path, tmp_path: Path) -> None:
-    Image.fromarray(sample_image()).save(tmp_path / "image.png")
+def image_script(folder: Path) -> str:
     block = filled_in(
         card_blocks()[0],
         folder,
         your_image='Image.open("image.png")',
         input_prompts="point_coords=np.array([[36, 40]]), point_labels=np.array([1])",
     )
-    script = f"import numpy as np\nfrom PIL import Image\n{block}\nprint(masks.shape, masks.dtype)\n"
-    (tmp_path / "card.py").write_text(script, encoding="utf-8")
-    assert run(["card.py"], tmp_path) == "(3, 96, 128) float32\n"
+    return f"import numpy as np\nfrom PIL import Image\n{block}\nprint(masks.shape, masks.dtype)\n"
 
 
-@pytest.mark.parametrize("kind", ["folder", "mp4"])
-def test_the_cards_video_block(folder: Path, kind: str, tmp_path: Path) -> None:
-    if kind == "folder":
-        write_frames(tmp_path / "clip")
-    else:
-        write_video(tmp_path / "clip.mp4", [frame[:HEIGHT] for frame in draw_clip(NUM_FRAMES)], fps=10)
-    block = filled_in(
-        card_blocks()[1],
-        folder,
-        your_video='"clip"' if kind == "folder" else '"clip.mp4"',
-        your_prompts="frame_idx=0, obj_id=1, points=[[36, 40]], labels=[1]",
-    )
-    script = block.replace("        ...", "        print(frame_idx, object_ids, tuple(masks.shape))")
-    (tmp_path / "card.py").write_text(script, encoding="utf-8")
-    lines = run(["card.py"], tmp_path).splitlines()
-    assert lines == [f"{frame} [1] (1, 1, 96, 128)" for frame in range(NUM_FRAMES)]
+def video_script(folder: Path, clip: str) -> str:
+    prompts = "frame_idx=0, obj_id=1, points=[[36, 40]], labels=[1]"
+    block = filled_in(card_blocks()[1], folder, your_video=repr(clip), your_prompts=prompts)
+    return block.replace("        ...", "        print(frame_idx, object_ids, tuple(masks.shape))")
+
+
+@pytest.fixture(scope="module")
+def card_output(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What the card's blocks print, by what they are run on. One process runs them all, each as a program."""
+    work = tmp_path_factory.mktemp("card")
+    Image.fromarray(sample_image()).save(work / "image.png")
+    write_frames(work / "clip")
+    write_video(work / "clip.mp4", [frame[:HEIGHT] for frame in draw_clip(NUM_FRAMES)], fps=10)
+    scripts = {"image": image_script(folder), "clip": video_script(folder, "clip")}
+    scripts["clip.mp4"] = video_script(folder, "clip.mp4")
+    for name, script in scripts.items():
+        (work / f"card_{name}.py").write_text(script, encoding="utf-8")
+    programs = "import runpy\nfor name in ('image', 'clip', 'clip.mp4'):\n    print(f'## {name}')\n"
+    programs += "    runpy.run_path(f'card_{name}.py', run_name='__main__')\n"
+    (work / "all.py").write_text(programs, encoding="utf-8")
+    parts = run(["all.py"], work).split("## ")[1:]
+    return {lines[0]: lines[1:] for lines in (part.splitlines() for part in parts)}
+
+
+def test_the_cards_image_block(card_output: dict[str, list[str]]) -> None:
+    assert card_output["image"] == ["(3, 96, 128) float32"]
+
+
+@pytest.mark.parametrize("clip", ["clip", "clip.mp4"])
+def test_the_cards_video_block(clip: str, card_output: dict[str, list[str]]) -> None:
+    assert card_output[clip] == [f"{frame} [1] (1, 1, 96, 128)" for frame in range(NUM_FRAMES)]
 
 
 def test_every_module_is_there_under_its_name(tmp_path: Path) -> None:
@@ -119,11 +131,10 @@ def test_metas_own_package_is_not_replaced(tmp_path: Path) -> None:
     assert "another package is imported as 'sam2' already" in done.stdout and "sam2.py" in done.stdout
 
 
-def test_without_a_program_the_usage_is_said(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "sam2_hf.as_sam2"],
-        env={"PYTHONPATH": str(SOURCE), "PATH": ""},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode != 0 and "usage: python -m sam2_hf.as_sam2" in done.stderr
+@pytest.mark.parametrize("arguments", [[], ["-m"]])
+def test_without_a_program_the_usage_is_said(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))  # the import puts `sam2` there
+    from sam2_hf.as_sam2 import main
+
+    with pytest.raises(SystemExit, match=r"usage: python -m sam2_hf\.as_sam2"):
+        main(arguments)
