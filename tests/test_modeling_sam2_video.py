@@ -95,6 +95,29 @@ class TestOneFrame:
         mask = tiny_model()(session, frame_idx=3).pred_masks
         assert mask.equal(tiny_model()(told, frame_idx=3).pred_masks) and not is_empty(mask)
 
+    def test_prompts_of_one_frame_are_segmented_and_nothing_is_tracked(self, monkeypatch) -> None:
+        session, model = give(open_session(), 0, "a"), tiny_model()
+        model(session, frame_idx=0)
+        give(give(give(session, 0, "a", "background"), 2, "b", "box"), 4, "c")
+        with counted(model, monkeypatch, "condition_on_memory") as calls:
+            output = model.segment_prompts(session, 2)
+        assert output.frame_idx == 2 and output.object_ids == ["a", "b", "c"] and not calls["condition_on_memory"]
+        assert [is_empty(mask) for mask in output.pred_masks] == [True, False, True]
+        assert session.pending_frames() == [0, 4] and session.tracks["a"].results.keys() == {0}
+        assert output.pred_masks[1].equal(model(session, frame_idx=2).pred_masks[1])
+        with pytest.raises(IndexError, match=r"frame_idx must be in 0\.\.7, got 8"):
+            model.segment_prompts(session, 8)
+        with pytest.raises(TypeError, match="inference_session must be a Sam2VideoInferenceSession, got list"):
+            model.segment_prompts([], 2)
+
+    def test_the_memory_of_a_prompted_mask_is_cut_at_zero_unless_asked_otherwise(self) -> None:
+        memories = []
+        for flag in (True, False):
+            session = give(open_session(), 0, "a")
+            tiny_model(binarize_prompted_memory=flag)(session, frame_idx=0)
+            memories.append(session.tracks["a"].results[0].memory.features)
+        assert not memories[0].equal(memories[1])
+
     def test_two_prompts_before_the_first_call(self) -> None:
         at_once, apart = open_session(), open_session()
         give(give(at_once, 1, "a"), 1, "b", "box")

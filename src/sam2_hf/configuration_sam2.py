@@ -225,7 +225,8 @@ class Sam2VideoConfig(Sam2PromptableConfig):
     Counts: `num_maskmem` spatial memories (the current frame's slot included), `max_object_pointers_in_encoder`
     pointers, `max_cond_frame_num` conditioning frames (-1: all). `multimask_*_pt_num` bounds the number of clicks for
     which several masks are predicted. The memory of a tracked frame is `sigmoid(logits) * sigmoid_scale_for_mem_enc +
-    sigmoid_bias_for_mem_enc`. `add_all_frames_to_correct_as_cond` makes a corrected frame a conditioning frame.
+    sigmoid_bias_for_mem_enc`; that of a prompted frame has the mask cut at 0 in place of the sigmoid, unless
+    `binarize_prompted_memory` is off. `add_all_frames_to_correct_as_cond` makes a corrected frame a conditioning frame.
     `track_before_first_prompt` also tracks an object on frames before its first prompt, from memories of the future.
     `memory_selection` is what tracking reads beside the memories of conditioning frames: "recent", those of the frames
     just passed, as SAM 2 does, or "visible", those of the frame just passed and of the last ones that show the object,
@@ -260,6 +261,7 @@ class Sam2VideoConfig(Sam2PromptableConfig):
     multimask_min_pt_num: int = checked(whole(at_least=0), 0)
     multimask_max_pt_num: int = checked(whole(at_least=0), 1)
     multimask_output_for_tracking: bool = checked(flag, True)
+    binarize_prompted_memory: bool = checked(flag, True)
     add_all_frames_to_correct_as_cond: bool = checked(flag, True)
     track_before_first_prompt: bool = checked(flag, False)
     memory_selection: str = "recent"

@@ -94,6 +94,30 @@ class Sam2VideoModel(Sam2VideoNetwork, Sam2VideoPreTrainedModel, Sam2PromptableM
         output = self._output(step, frame_idx, computed)
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
+    @torch.inference_mode()
+    def segment_prompts(
+        self, inference_session: Sam2VideoInferenceSession, frame_idx: int
+    ) -> Sam2VideoSegmentationOutput:
+        """Segments the prompts that wait on a frame and nothing else: no other object is tracked there.
+
+        Args:
+            inference_session: the session; takes up the results.
+            frame_idx: the frame.
+
+        Returns:
+            The masks and scores of all objects in the frame; an object without a result there has an empty mask.
+
+        Raises:
+            IndexError: for a frame that the clip does not have, or a stream has passed.
+            TypeError: for an index that is no integer, or what is no session.
+        """
+        session = _session(inference_session, {})
+        frame_idx = session.check_frame_idx(frame_idx)
+        session.check_not_gone(frame_idx)
+        step = FrameStep(self, self.memory_policy, session)
+        step.segment_prompts([frame_idx])
+        return self._output(step, frame_idx)
+
     def propagate_in_video_iterator(
         self,
         inference_session: Sam2VideoInferenceSession,

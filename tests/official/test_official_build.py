@@ -96,7 +96,7 @@ def test_a_model_of_this_package_is_taken_as_it_is_and_stays_so(folder: Path) ->
 def test_postprocessing_and_overrides_reach_the_model(folder: Path) -> None:
     plain = official.build_sam2_video_predictor_hf(str(folder), **arguments_of({**CASE, "postprocessing": False}))
     assert plain.fill_hole_area == 0
-    assert not plain.network.binarizes_prompted_masks
+    assert not plain.network.config.binarize_prompted_memory
     assert not plain.network.config.mask_decoder_config.dynamic_multimask_via_stability
     overrides = ["++model.fill_hole_area=3", "+model.non_overlap_masks=true", "model.max_cond_frames_in_attn=4"]
     changed = official.build_sam2_video_predictor_hf(

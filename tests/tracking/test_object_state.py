@@ -227,6 +227,24 @@ class TestTakingBack:
         assert track.results.conditioning == [0]
 
 
+class TestReleasing:
+    def test_what_was_tracked_stays_and_the_result_no_longer_conditions(self) -> None:
+        track = tracked_object(prompted=[0, 4], tracked=[1, 5])
+        track.release_prompt(4)
+        assert track.results.keys() == {0, 1, 4, 5} and track.prompts.keys() == {0}
+        assert track.results.conditioning == [0] and track.results[4].tracked_in_reverse is None
+
+    @pytest.mark.parametrize("before", [None, result(2, provenance=((), ()))])
+    def test_a_result_that_nothing_was_tracked_from_gives_way_to_the_one_before(self, before) -> None:
+        track = tracked_object(prompted=[0])
+        if before is not None:
+            track.results[2] = before
+        track.add_prompt(2, click())
+        track.add_result(2, conditioning(5))
+        track.release_prompt(2)
+        assert track.results.get(2) is before and track.prompts.keys() == {0} and not track.superseded
+
+
 class TestForgetting:
     def test_a_stream_keeps_what_the_frame_and_those_after_it_read(self) -> None:
         track = tracked_object(prompted=[0], tracked=range(1, 21))

@@ -6,12 +6,11 @@ import copy
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..configuration_sam2 import Sam2Config
 from ..modeling_sam2 import Sam2Model
 from ..modeling_sam2_video import Sam2VideoModel
-from ..network.features import FrameFeatures
 from ..outputs import Sam2VideoSegmentationOutput
 from ..tracking.session import Sam2VideoInferenceSession
 from ..tracking.step import FrameStep
@@ -22,28 +21,6 @@ ModelT = TypeVar("ModelT", bound=nn.Module)
 
 class OfficialVideoModel(Sam2VideoModel):
     """`Sam2VideoModel` with what Meta's video predictor does and the model has no public name for."""
-
-    binarizes_prompted_masks = True
-    """Whether the memory of a prompted frame holds its mask cut at 0, or the sigmoid of its logits."""
-
-    def encode_memory(self, features: FrameFeatures, logits: Tensor, object_score: Tensor, binarize: Tensor) -> Tensor:
-        """As in the base class; the memory of a prompted frame is not binarised where that is turned off."""
-        return super().encode_memory(features, logits, object_score, binarize & self.binarizes_prompted_masks)
-
-    @torch.inference_mode()
-    def segment_prompts(self, session: Sam2VideoInferenceSession, frame_idx: int) -> Sam2VideoSegmentationOutput:
-        """Segments the prompts that wait on a frame and nothing else: no other object is tracked there.
-
-        Args:
-            session: takes up the results.
-            frame_idx: the frame.
-
-        Returns:
-            The masks of all objects in the frame; empty where an object has no result there.
-        """
-        step = FrameStep(self, self.memory_policy, session)
-        step.segment_prompts([frame_idx])
-        return self._output(step, frame_idx)
 
     @torch.inference_mode()
     def read_results(self, session: Sam2VideoInferenceSession, frame_idx: int) -> Sam2VideoSegmentationOutput:

@@ -2,23 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from ..tracking.object_state import ObjectState
-
-
-def take_back_prompt(track: ObjectState, frame_idx: int) -> None:
-    """Forgets a prompt and, unless something was tracked from it, its result; else that no longer conditions."""
-    track.prompts.pop(frame_idx, None)
-    track.pending.discard(frame_idx)
-    if frame_idx in track.superseded:
-        before = track.superseded.pop(frame_idx)
-        del track.results[frame_idx]
-        if before is not None:
-            track.results[frame_idx] = before
-    result = track.results.get(frame_idx)
-    if result is not None and result.is_conditioning:
-        track.results[frame_idx] = dataclasses.replace(result, is_conditioning=False, tracked_in_reverse=None)
 
 
 def drop_corrections_of_conditioning_frames(track: ObjectState) -> None:

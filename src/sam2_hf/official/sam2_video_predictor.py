@@ -12,7 +12,7 @@ from ..processing_sam2_video import Sam2VideoProcessor
 from ..tracking.session_state import Retention
 from .frames import LoadedFrames, unchanging_processor
 from .inference_state import InferenceState
-from .object_changes import forget_around, take_back_prompt
+from .object_changes import forget_around
 from .prompts import read_mask, read_points
 from .utils import misc
 from .utils.misc import load_video_frames
@@ -186,7 +186,7 @@ class SAM2VideoPredictor(VideoPredictorBase):
         if obj_id not in session.tracks:
             raise KeyError(f"obj_id {obj_id!r} is not in this state, which has {session.obj_ids}")
         frame_idx = session.check_frame_idx(frame_idx)
-        take_back_prompt(session.tracks[obj_id], frame_idx)
+        session.clear_prompts(frame_idx, obj_id, keep_result=True)
         if not need_output:
             return None
         return self._frame_masks(inference_state, self._video_network.read_results(session, frame_idx))

@@ -35,7 +35,7 @@ class VideoPredictorBase(SAM2Base):
         super().__init__(network)
         if not hasattr(self.network, "memory_encoder"):
             raise TypeError("network must be a Sam2VideoModel, got a model without memory parts")
-        self._video_network.binarizes_prompted_masks = binarize_mask_from_pts_for_mem_enc
+        self._video_network.config.binarize_prompted_memory = binarize_mask_from_pts_for_mem_enc
         self.non_overlap_masks = non_overlap_masks
         self.clear_non_cond_mem_around_input = clear_non_cond_mem_around_input
         for name, value in settings.items():

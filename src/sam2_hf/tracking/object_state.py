@@ -101,6 +101,22 @@ class ObjectState:
         # A correction that has nothing left to correct speaks for itself.
         self.pending.update(self.prompts.keys() - self.results.keys())
 
+    def release_prompt(self, frame_idx: int) -> None:
+        """Forget the prompt of a frame; its result, if something was tracked from it, no longer conditions.
+
+        A result that nothing was tracked from gives way to the one that stood there before, if any.
+        """
+        self.pending.discard(frame_idx)
+        self.prompts.pop(frame_idx, None)
+        if frame_idx in self.superseded:
+            before = self.superseded.pop(frame_idx)
+            del self.results[frame_idx]
+            if before is not None:
+                self.results[frame_idx] = before
+        result = self.results.get(frame_idx)
+        if result is not None and result.is_conditioning:
+            self.results[frame_idx] = replace(result, is_conditioning=False, tracked_in_reverse=None)
+
     def forget_unreadable(self, policy: MemoryPolicy, frame_idx: int, reverse: bool, keep_prompted: bool) -> None:
         """Drop what tracking in this direction, going on from a frame, cannot read.
 

@@ -219,7 +219,7 @@ class SessionState(FrameAttributes):
             for obj_id, prompt in stored.items():
                 self.tracks.setdefault(obj_id, ObjectState()).add_prompt(frame_idx, prompt, keep_old_points)
 
-    def clear_prompts(self, frame_idx: int, obj_id: Hashable) -> None:
+    def clear_prompts(self, frame_idx: int, obj_id: Hashable, keep_result: bool = False) -> None:
         """Take back an object's prompts on a frame, as if they had never been given.
 
         Their result is dropped, and what was tracked from it alone. A frame without prompts is left as it is.
@@ -227,12 +227,16 @@ class SessionState(FrameAttributes):
         Args:
             frame_idx: the index of the frame.
             obj_id: the object.
+            keep_result: keep what was tracked from the prompts, and their result as a memory that no longer
+                conditions, as Meta's predictor does. A result that nothing was tracked from yet is dropped all the
+                same.
 
         Raises:
             KeyError: for an unknown object.
         """
         with self.used_by_this_thread():
-            self._track(obj_id).take_back_prompt(self.check_frame_idx(frame_idx))
+            track, frame_idx = self._track(obj_id), self.check_frame_idx(frame_idx)
+            (track.release_prompt if keep_result else track.take_back_prompt)(frame_idx)
 
     def remove_object(self, obj_id: Hashable) -> None:
         """Forget an object; the others are not touched.

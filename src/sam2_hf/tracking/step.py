@@ -283,7 +283,8 @@ class FrameStep:
         filled = fill_holes(logits, model.config.fill_hole_area) if model.config.fill_hole_area > 0 else logits
         # What the user has confirmed is remembered as shown; a tracked mask as the decoder gave it.
         to_encode = torch.where(prompted[:, None, None, None], filled, logits)
-        memories = model.encode_memory(features, to_encode, scores, binarize=prompted) if remember else None
+        binarize = prompted & model.config.binarize_prompted_memory
+        memories = model.encode_memory(features, to_encode, scores, binarize) if remember else None
         results = {
             task.obj_id: FrameResult(
                 mask_logits=filled[row],

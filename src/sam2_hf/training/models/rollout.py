@@ -202,7 +202,7 @@ class ClipRollout:
 
     def _remember(self, features: FrameFeatures, result: ObjectMasks, prompted: bool) -> Tensor:
         # A binarised mask has no gradient; the models were trained on soft ones and track with hard ones.
-        certain = prompted and not self.model.training
+        certain = prompted and self.model.config.binarize_prompted_memory and not self.model.training
         binarize = torch.full((len(result.logits),), certain, device=result.logits.device)
         return self.model.encode_memory(features, result.logits, result.object_score, binarize)
 
