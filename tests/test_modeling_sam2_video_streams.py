@@ -33,7 +33,7 @@ from sam2_hf.configuration_sam2 import Sam2VideoConfig
 from sam2_hf.image_processing_sam2 import Sam2ImageProcessor
 from sam2_hf.modeling_sam2_video import Sam2VideoModel
 from sam2_hf.processing_sam2_video import Sam2VideoProcessor
-from sam2_hf.tracking.frame_result import MEMORY_DTYPE
+from sam2_hf.tracking.stored_tensors import MEMORY_DTYPE
 
 LONG = 20  # longer than all windows of memory
 

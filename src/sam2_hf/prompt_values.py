@@ -13,3 +13,6 @@ BOX_CORNER_LABELS = (2, 3)
 MASK_PROMPT_LIMIT = 32.0
 # A mask drawn by a person, as logits: 10 inside of it, -10 outside.
 GIVEN_MASK_SCALE, GIVEN_MASK_BIAS = 20.0, -10.0
+
+# The logit of a mask, and of an object's score, where there is no object.
+NO_OBJECT_LOGIT = -1024.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sam2_hf.network.memory_tokens import build_memory, memory_mask, pointer_distance_scale, scale_keys
+from sam2_hf.network.features import pointer_distance_scale
+from sam2_hf.network.memory_tokens import build_memory, memory_mask, scale_keys
 
 
 def test_distances_are_scaled_by_the_reach():

@@ -10,7 +10,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sam2_hf.network.memory_tokens import build_memory, pointer_distance_scale
+from sam2_hf.network.features import pointer_distance_scale
+from sam2_hf.network.memory_tokens import build_memory
 from sam2_hf.tracking.memory.history import FrameSets
 from sam2_hf.tracking.memory.recent import RecentMemory
 from sam2_hf.tracking.memory.selection import RetainedFrames, closest_conditioning_frames

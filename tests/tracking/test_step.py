@@ -28,7 +28,7 @@ from video_scenes import (
 )
 
 from sam2_hf.prompt_values import MASK_PROMPT_LIMIT
-from sam2_hf.tracking import frame_result
+from sam2_hf.tracking import stored_tensors
 from sam2_hf.tracking.step import FrameStep
 
 LENGTH = 6
@@ -248,7 +248,7 @@ class TestTogetherAndAlone:
 
     @pytest.fixture
     def float_memories(self, monkeypatch) -> None:
-        monkeypatch.setattr(frame_result, "MEMORY_DTYPE", torch.float32)
+        monkeypatch.setattr(stored_tensors, "MEMORY_DTYPE", torch.float32)
 
     def compare(self, model, script: list[tuple], num_objects: int, tolerance: float) -> None:
         together = self.play(model, script)
@@ -287,7 +287,7 @@ class TestTogetherAndAlone:
     @given(seed=st.integers(0, 10**6), num_objects=st.integers(2, 8))
     def test_any_mixture_of_prompts_and_histories(self, seed: int, num_objects: int, monkeypatch) -> None:
         # In double precision: among so many mixtures, some frame's best mask wins by less than float32 rounds.
-        monkeypatch.setattr(frame_result, "MEMORY_DTYPE", torch.float64)
+        monkeypatch.setattr(stored_tensors, "MEMORY_DTYPE", torch.float64)
         draw = random.Random(seed)
         script: list[tuple] = []
         for _ in range(3):

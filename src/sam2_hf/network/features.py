@@ -1,10 +1,14 @@
-"""Features of a frame, as everything after the vision encoder reads them."""
+"""What tracking gets from the network and gives to it: a frame's features, segmented objects, the memories they read.
+
+The fields are tensors, or arrays of a runtime that computes the same.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class FrameFeatures(NamedTuple):
@@ -13,3 +17,46 @@ class FrameFeatures(NamedTuple):
 
     fine: tuple[Tensor, Tensor]
     coarsest: Tensor
+
+
+class ObjectMasks(NamedTuple):
+    """N objects segmented in a frame: `logits` (N, 1, h, w) float32, `object_score` (N, 1), `iou` (N, 1), and the
+    `pointer` (N, C) by which later frames remember them."""
+
+    logits: Tensor
+    object_score: Tensor
+    iou: Tensor
+    pointer: Tensor
+
+
+class StoredMemories(NamedTuple):
+    """What N objects read in a frame, K memories and P pointers each.
+
+    `features` (N, K, D, h, w); `temporal_indices` (N, K), rows of the temporal encoding; `pointers` (N, P, C) and how
+    long ago they were, `distances` (N, P) as parts of the largest distance in reach, both None without pointers.
+    Indices and distances may have one row for all objects.
+    """
+
+    features: Tensor
+    temporal_indices: Tensor
+    pointers: Tensor | None
+    distances: Tensor | None
+
+
+class StoredShapes(NamedTuple):
+    """The shapes of what a session stores of an object: `masks` (h, w), `memories` (D, h, w), `pointers` (C,)."""
+
+    masks: tuple[int, ...]
+    memories: tuple[int, ...]
+    pointers: tuple[int, ...]
+
+
+def pointer_distance_scale(max_object_pointers: int, num_frames: int | None = None) -> int:
+    """Compute what distances of pointers are divided by before they are encoded: the largest distance in reach.
+
+    Args:
+        max_object_pointers: reach of the pointers in frames, the current one counted.
+        num_frames: the length of the clip, None for a stream; a clip shorter than the reach lowers the scale.
+    """
+    reach = max_object_pointers if num_frames is None else min(num_frames, max_object_pointers)
+    return max(reach - 1, 1)

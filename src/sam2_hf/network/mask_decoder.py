@@ -14,12 +14,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..configuration_sam2 import Sam2MaskDecoderConfig
+from ..prompt_values import NO_OBJECT_LOGIT
 from .layers import FeedForward, replaceable
 from .prompt_encoder import PromptEmbeddings
 from .two_way_transformer import TwoWayTransformer
-
-# The logit of a mask, and of an object's score, where there is no object.
-NO_OBJECT_LOGIT = -1024.0
 
 
 class DecodedPrompts(NamedTuple):

@@ -93,14 +93,3 @@ def memory_mask(
     if valid_pointers is None:
         return mask
     return torch.cat([mask, valid_pointers.repeat_interleave(tokens_per_pointer, dim=1)], dim=1)
-
-
-def pointer_distance_scale(max_object_pointers: int, num_frames: int | None = None) -> int:
-    """Compute what distances of pointers are divided by before they are encoded: the largest distance in reach.
-
-    Args:
-        max_object_pointers: reach of the pointers in frames, the current one counted.
-        num_frames: the length of the clip, None for a stream; a clip shorter than the reach lowers the scale.
-    """
-    reach = max_object_pointers if num_frames is None else min(num_frames, max_object_pointers)
-    return max(reach - 1, 1)

@@ -6,8 +6,6 @@ All methods take and give tensors, and gradients pass through them. Which of the
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,37 +13,13 @@ from transformers import initialization as init
 
 from ..configuration_sam2 import Sam2VideoConfig, as_pair
 from ..prompt_values import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE
-from .features import FrameFeatures
+from .features import FrameFeatures, ObjectMasks, StoredMemories, StoredShapes, pointer_distance_scale
 from .layers import FeedForward, sine_position_encoding
 from .mask_decoder import NO_OBJECT_LOGIT, Candidates, take
 from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
-from .memory_tokens import MemoryTokens, build_memory, pointer_distance_scale, scale_keys
+from .memory_tokens import MemoryTokens, build_memory, scale_keys
 from .promptable_network import Sam2PromptableNetwork
-
-
-class ObjectMasks(NamedTuple):
-    """N objects segmented in a frame: `logits` (N, 1, h, w) float32, `object_score` (N, 1), `iou` (N, 1), and the
-    `pointer` (N, C) by which later frames remember them."""
-
-    logits: Tensor
-    object_score: Tensor
-    iou: Tensor
-    pointer: Tensor
-
-
-class StoredMemories(NamedTuple):
-    """What N objects read in a frame, K memories and P pointers each.
-
-    `features` (N, K, D, h, w); `temporal_indices` (N, K), rows of the temporal encoding; `pointers` (N, P, C) and how
-    long ago they were, `distances` (N, P) as parts of the largest distance in reach, both None without pointers.
-    Indices and distances may have one row for all objects.
-    """
-
-    features: Tensor
-    temporal_indices: Tensor
-    pointers: Tensor | None
-    distances: Tensor | None
 
 
 class Sam2VideoNetwork(Sam2PromptableNetwork):
@@ -81,6 +55,14 @@ class Sam2VideoNetwork(Sam2PromptableNetwork):
         super().initialise()
         for parameter in self.parameters(recurse=False):
             init.trunc_normal_(parameter, std=0.02)
+
+    def stored_shapes(self) -> StoredShapes:
+        """The shapes of what a session stores of an object."""
+        return StoredShapes(
+            tuple(self.prompt_encoder.mask_input_size),
+            (self.memory_encoder.memory_width, *self.prompt_encoder.image_embedding_size),
+            tuple(self.no_object_pointer.shape[-1:]),
+        )
 
     def encode_frame(self, pixel_values: Tensor) -> FrameFeatures:
         """A frame (1, 3, H, W) to its features, which no memory has touched."""

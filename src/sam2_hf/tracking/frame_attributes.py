@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, SupportsIndex
 
-import torch
-from torch import Tensor
-
+from ..arrays import Array
 from .frames import SessionFrames
 
 if TYPE_CHECKING:
-    from ..image_processing_sam2 import Sam2ImageProcessor
     from ..video_io.source import VideoSource
 
 
@@ -23,31 +20,6 @@ class FrameAttributes:
     def video(self) -> VideoSource | None:
         """Where frames come from; None for a stream whose frames are handed over."""
         return self.frames.video
-
-    @property
-    def image_processor(self) -> Sam2ImageProcessor | None:
-        """What turns frames of `video` into the model's input."""
-        return self.frames.image_processor
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the pixels handed to the model."""
-        return self.frames.dtype
-
-    @property
-    def inference_device(self) -> torch.device:
-        """Where frames are computed."""
-        return self.frames.inference_device
-
-    @property
-    def video_storage_device(self) -> torch.device:
-        """Where pixels are kept while they are needed."""
-        return self.frames.storage_device
-
-    @property
-    def processing_device(self) -> torch.device | str | None:
-        """Where frames of `video` are resized; None for where they come from."""
-        return self.frames.processing_device
 
     @property
     def is_seekable(self) -> bool:
@@ -78,10 +50,10 @@ class FrameAttributes:
         """
         return self.frames.check_index(frame_idx)
 
-    def add_frame(self, pixel_values: Tensor, frame_idx: int) -> None:
+    def add_frame(self, pixel_values: Array, frame_idx: int) -> None:
         """Take the next frame of a stream, checked by `check_next_frame`."""
         self.frames.add(pixel_values, frame_idx)
 
-    def pixel_values(self, frame_idx: int) -> Tensor:
+    def pixel_values(self, frame_idx: int) -> Array:
         """Read a frame as the model's input (1, 3, H, W)."""
         return self.frames.pixel_values(frame_idx)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-from torch import Tensor
-
-# Memory features are kept in half the space, whatever the model computes in; the official code does the same.
-MEMORY_DTYPE = torch.bfloat16
+from ..arrays import Array
+from .stored_arrays import stored
 
 # The frames whose memories, and those whose pointers, went into a result, each with the version that was read.
 Provenance = tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]
@@ -24,8 +21,8 @@ class FrameMemory:
         pointer: (C,).
     """
 
-    features: Tensor | None
-    pointer: Tensor
+    features: Array | None
+    pointer: Array
 
 
 @dataclass(frozen=True)
@@ -45,9 +42,9 @@ class FrameResult:
         policy_state: what the memory policy knows after this frame; None where it observed nothing.
     """
 
-    mask_logits: Tensor | None
-    object_score: Tensor
-    iou: Tensor
+    mask_logits: Array | None
+    object_score: Array
+    iou: Array
     memory: FrameMemory
     is_conditioning: bool
     tracked_in_reverse: bool | None = None
@@ -56,7 +53,7 @@ class FrameResult:
     visible: bool | None = field(default=None, compare=False)
     policy_state: dict[str, Any] | None = None
 
-    def tensors(self) -> tuple[Tensor, ...]:
+    def tensors(self) -> tuple[Array, ...]:
         """Everything that is stored."""
         candidates = (self.mask_logits, self.object_score, self.iou, self.memory.features, self.memory.pointer)
         return tuple(tensor for tensor in candidates if tensor is not None)
@@ -76,16 +73,16 @@ class FrameResult:
         same = self.tracked_in_reverse == reverse and self.provenance == provenance
         return same and self.mask_logits is not None
 
-    def stored_on(self, device: torch.device) -> FrameResult:
+    def stored_on(self, device: Any) -> FrameResult:
         """Copy to a device, as results are kept: a view of the batch would keep the other objects' rows alive."""
 
-        def keep(tensor: Tensor | None, dtype: torch.dtype | None = None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, dtype or tensor.dtype, copy=True)
+        def keep(array: Array | None, is_memory: bool = False) -> Array | None:
+            return None if array is None else stored(array, device, is_memory)
 
         return replace(
             self,
             mask_logits=keep(self.mask_logits),
-            object_score=self.object_score.to(device, copy=True),
-            iou=self.iou.to(device, copy=True),
-            memory=FrameMemory(keep(self.memory.features, MEMORY_DTYPE), self.memory.pointer.to(device, copy=True)),
+            object_score=stored(self.object_score, device),
+            iou=stored(self.iou, device),
+            memory=FrameMemory(keep(self.memory.features, is_memory=True), stored(self.memory.pointer, device)),
         )

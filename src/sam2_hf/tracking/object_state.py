@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-import torch
-from torch import Tensor
-
+from ..arrays import Array
 from .frame_result import FrameMemory, FrameResult
 from .memory.policy import MemoryPolicy
 from .prompts import PointPrompt, Prompt
@@ -42,7 +41,7 @@ class ObjectState:
         """Frames that condition the object, or will once their prompt is segmented."""
         return self.pending.union(self.results.conditioning)
 
-    def tensors(self) -> Iterator[Tensor]:
+    def tensors(self) -> Iterator[Array]:
         """Everything that is stored of the object."""
         for entry in (*self.prompts.values(), *self.results.values(), *self.superseded.values()):
             if entry is not None:
@@ -52,7 +51,7 @@ class ObjectState:
         """Copy the object; tensors are shared, as nothing ever writes to them."""
         return ObjectState(dict(self.prompts), self.results.copy(), set(self.pending), dict(self.superseded))
 
-    def move_to(self, device: torch.device) -> None:
+    def move_to(self, device: Any) -> None:
         """Move everything that is stored of the object."""
         self.prompts = {frame: prompt.stored_on(device) for frame, prompt in self.prompts.items()}
         for frame, result in self.results.items():

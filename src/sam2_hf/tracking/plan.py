@@ -9,8 +9,7 @@ from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from torch import Tensor
-
+from ..arrays import Array
 from .frame_result import FrameResult, Provenance
 from .memory.policy import MemoryPolicy, PolicyState
 from .memory.selection import MemorySelection
@@ -20,7 +19,7 @@ from .result_history import ResultHistory, Results, provenance_of
 if TYPE_CHECKING:
     from ..configuration_sam2 import Sam2VideoConfig
     from .object_state import ObjectState
-    from .session import Sam2VideoInferenceSession
+    from .session_state import SessionState
 
 # Which objects a step is for: all; those with a pending prompt on the frame; those, and the ones whose first prompt
 # lies further on; none, so that results are handed out as they are.
@@ -48,7 +47,7 @@ class Task:
     prompt: Prompt | None
     selection: MemorySelection | None
     provenance: Provenance | None
-    previous_logits: Tensor | None
+    previous_logits: Array | None
     is_conditioning: bool
     tracked_in_reverse: bool | None
     policy_state: PolicyState
@@ -69,7 +68,7 @@ class StepPlan(NamedTuple):
 def plan_step(
     config: Sam2VideoConfig,
     policy: MemoryPolicy,
-    session: Sam2VideoInferenceSession,
+    session: SessionState,
     frame_idx: int,
     reverse: bool = False,
     scope: Scope = "all",

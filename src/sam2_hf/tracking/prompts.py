@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor
+from ..arrays import Array, beside, concatenate, copied_to
 
 
 @dataclass(frozen=True)
@@ -17,21 +17,21 @@ class PointPrompt:
         labels: (..., N): 1 foreground, 0 background, 2 and 3 the corners of a box, which come first.
     """
 
-    points: Tensor
-    labels: Tensor
+    points: Array
+    labels: Array
 
     def followed_by(self, other: PointPrompt) -> PointPrompt:
         """Append the points of another prompt, on whose device the result lies."""
-        points, labels = (mine.to(theirs.device) for mine, theirs in zip(self.tensors(), other.tensors(), strict=True))
-        return PointPrompt(torch.cat((points, other.points), dim=-2), torch.cat((labels, other.labels), dim=-1))
+        points, labels = (beside(mine, theirs) for mine, theirs in zip(self.tensors(), other.tensors(), strict=True))
+        return PointPrompt(concatenate((points, other.points), axis=-2), concatenate((labels, other.labels), axis=-1))
 
-    def tensors(self) -> tuple[Tensor, Tensor]:
+    def tensors(self) -> tuple[Array, Array]:
         """Everything that is stored."""
         return self.points, self.labels
 
-    def stored_on(self, device: torch.device) -> PointPrompt:
+    def stored_on(self, device: Any) -> PointPrompt:
         """Copy to a device; the copy shares no memory with what the caller holds."""
-        return PointPrompt(self.points.to(device, copy=True), self.labels.to(device, copy=True))
+        return PointPrompt(copied_to(self.points, device), copied_to(self.labels, device))
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class MaskPrompt:
         mask: (H, W) bool, at the model's input size.
     """
 
-    mask: Tensor
+    mask: Array
 
-    def tensors(self) -> tuple[Tensor]:
+    def tensors(self) -> tuple[Array]:
         """Everything that is stored."""
         return (self.mask,)
 
-    def stored_on(self, device: torch.device) -> MaskPrompt:
+    def stored_on(self, device: Any) -> MaskPrompt:
         """Copy to a device; the copy shares no memory with what the caller holds."""
-        return MaskPrompt(self.mask.to(device, copy=True))
+        return MaskPrompt(copied_to(self.mask, device))
 
 
 Prompt = PointPrompt | MaskPrompt

@@ -6,14 +6,15 @@ import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from numbers import Integral
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import torch
-from torch import Tensor
-
+from ..arrays import Array
 from ..network.features import FrameFeatures
 from .plan import Scope
-from .session import Sam2VideoInferenceSession
+from .session_state import SessionState
+
+if TYPE_CHECKING:
+    import torch
 
 Direction = Literal["forward", "backward", "both"]
 # Stands for the end of a clip whose length is not known.
@@ -31,7 +32,7 @@ class Pass(NamedTuple):
 
 
 def plan_passes(
-    session: Sam2VideoInferenceSession,
+    session: SessionState,
     direction: Direction,
     start: int | None = None,
     max_frames: int | None = None,
@@ -69,7 +70,7 @@ def plan_passes(
     return [*(one_pass._replace(silent=True) for one_pass in passes), *(Pass(frames, scope="none") for frames in shown)]
 
 
-def _first_to_visit(session: Sam2VideoInferenceSession, firsts: list[int]) -> int:
+def _first_to_visit(session: SessionState, firsts: list[int]) -> int:
     """The earliest prompted frame; a stream that has gone past it goes on from where it stands."""
     if session.is_seekable or session.newest_streamed is None:
         return min(firsts)
@@ -86,7 +87,7 @@ def _check_reach(max_frames: int | None) -> int:
     return int(max_frames)
 
 
-def _check_going_back(session: Sam2VideoInferenceSession, in_frame_order: bool) -> None:
+def _check_going_back(session: SessionState, in_frame_order: bool) -> None:
     if not session.is_seekable:
         raise ValueError("a stream can only be tracked forward: its frames are gone when they have passed")
     if in_frame_order and session.retention != "everything":
@@ -118,8 +119,8 @@ class FrameReader:
 
     def __init__(
         self,
-        session: Sam2VideoInferenceSession,
-        encode: Callable[[Tensor], Sequence[FrameFeatures]],
+        session: SessionState,
+        encode: Callable[[Array], Sequence[FrameFeatures]],
         is_needed: Callable[[int, Pass], bool],
         at_once: int = 1,
     ):
@@ -129,7 +130,7 @@ class FrameReader:
         # Of a stream, the next frames may be long in coming.
         self._at_once = at_once if session.is_seekable else 1
         self._pass = Pass(range(0))
-        self._ahead: Generator[tuple[int, Tensor], None, None] | None = None
+        self._ahead: Generator[tuple[int, Array], None, None] | None = None
         self._next: int | None = None
         self._encoded: dict[int, FrameFeatures] = {}
 
@@ -144,10 +145,10 @@ class FrameReader:
         if frame_idx not in self._encoded:
             pixels = self._read_together(frame_idx)
             frames = range(frame_idx, frame_idx + len(pixels) * self._pass.frames.step, self._pass.frames.step)
-            self._encoded = dict(zip(frames, self._encode(torch.cat(pixels)), strict=True))
+            self._encoded = dict(zip(frames, self._encode(self._session.frames.join(pixels)), strict=True))
         return self._encoded.pop(frame_idx)
 
-    def _read_together(self, frame_idx: int) -> list[Tensor]:
+    def _read_together(self, frame_idx: int) -> list[Array]:
         """Pixels (1, 3, H, W) of the frame and of those that join its batch."""
         pixels = [self._read(frame_idx)]
         position = self._pass.frames.index(frame_idx) + 1
@@ -160,21 +161,18 @@ class FrameReader:
                 break
         return pixels
 
-    def _read(self, frame_idx: int) -> Tensor:
+    def _read(self, frame_idx: int) -> Array:
         """The frame as the model's input (1, 3, H, W)."""
         session, video = self._session, self._session.video
         if video is None or not video.seekable:
             return session.pixel_values(frame_idx)
-        # CUDA work stays on this thread, behind what the model has yet to do.
-        ahead = session.frames.prepares_on_cpu
+        prepare = session.frames.prepare_ahead
         if self._ahead is None or self._next != frame_idx:
             self.close()
-            # Tensors of inference mode and others are not compiled alike, and the mode is a thread's own.
-            prepare = torch.inference_mode()(session.frames.prepare) if ahead else None
             self._ahead = video.iterate(frame_idx, self._pass.frames.stop, self._pass.frames.step, prepare)
         self._next = frame_idx + self._pass.frames.step
         frame = next(self._ahead)[1]
-        return session.frames.move(frame if ahead else session.frames.prepare(frame))
+        return session.frames.move(frame if prepare is not None else session.frames.prepare(frame))
 
     def close(self) -> None:
         """Ends reading ahead."""

@@ -11,12 +11,9 @@ import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, SupportsIndex
+from typing import Any, Literal, SupportsIndex
 
-import torch
-from torch import Tensor
-
-from ..inputs.dtypes import read_dtype
+from ..arrays import Array
 from ..inputs.lru_cache import LruCache
 from ..network.features import FrameFeatures
 from .frame_attributes import FrameAttributes
@@ -26,20 +23,7 @@ from .memory.policy import MemoryPolicy
 from .object_state import ObjectState
 from .prompts import Prompt
 
-if TYPE_CHECKING:
-    from ..image_processing_sam2 import Sam2ImageProcessor
-    from ..video_io.source import VideoSource
-
 Retention = Literal["everything", "readable"]
-
-
-class Follows(NamedTuple):
-    """Which settings of a session are those of the model that uses it, because none were given."""
-
-    inference_device: bool
-    state_device: bool
-    storage_device: bool
-    dtype: bool
 
 
 class SessionState(FrameAttributes):
@@ -52,63 +36,31 @@ class SessionState(FrameAttributes):
 
     def __init__(
         self,
-        video: VideoSource | Tensor | None = None,
-        video_height: int | None = None,
-        video_width: int | None = None,
-        inference_device: torch.device | str | None = None,
-        inference_state_device: torch.device | str | None = None,
-        video_storage_device: torch.device | str | None = None,
-        dtype: torch.dtype | str | None = None,
-        max_vision_features_cache_size: int = 1,
-        image_processor: Sam2ImageProcessor | None = None,
-        processing_device: torch.device | str | None = None,
+        frames: SessionFrames,
+        size: tuple[int | None, int | None],
         retention: Retention | None = None,
+        max_vision_features_cache_size: int = 1,
+        state_device: Any = None,
     ):
-        """Start without objects. `Sam2VideoProcessor.init_video_session` is the usual way here.
+        """Start without objects.
 
         Args:
-            video: where frames come from; or the frames as the model's input, (T, 3, H, W) or (1, T, 3, H, W); None for
-                a stream, whose frames are handed to the model one by one.
-            video_height: the height of the original frames in pixels; taken from `video` if there is one.
-            video_width: likewise.
-            inference_device: where frames are computed; where the model is by default.
-            inference_state_device: where memories, masks and scores are kept; `inference_device` by default.
-            video_storage_device: where pixels are kept while they are needed; `inference_device` by default.
-            dtype: of the pixels handed to the model, or its name; by default the model's.
-            max_vision_features_cache_size: how many frames' features are kept for prompts on the same frame.
-            image_processor: turns a frame of `video` into the model's input; needed with `video`.
-            processing_device: where frames of `video` are resized; where they come from by default.
+            frames: where the pixels come from.
+            size: (height, width) of the original frames in pixels; None where it is not known yet.
             retention: "everything" keeps all results, so that going back and correcting stay exact; "readable" keeps
                 what a later frame can still read, a constant amount an object, and only goes onward. By default
                 "everything" for a clip that can be sought in, else "readable".
+            max_vision_features_cache_size: how many frames' features are kept for prompts on the same frame.
+            state_device: where memories, masks and scores are kept.
 
         Raises:
-            ValueError: for a setting out of its range, or a video without `image_processor`.
+            ValueError: for a setting out of its range.
         """
         if retention not in (None, "everything", "readable"):
             raise ValueError(f'retention must be "everything" or "readable", got {retention!r}')
-        is_source = video is not None and not isinstance(video, Tensor)
-        if is_source and image_processor is None:
-            raise ValueError(
-                "a session over a video needs an image_processor; use Sam2VideoProcessor.init_video_session"
-            )
-        self.frames = SessionFrames(
-            video,
-            image_processor,
-            torch.float32 if dtype is None else read_dtype(dtype),
-            torch.device(inference_device or "cpu"),
-            torch.device(video_storage_device or inference_device or "cpu"),
-            processing_device,
-        )
-        self.video_height = self.video.height if self.video is not None else video_height
-        self.video_width = self.video.width if self.video is not None else video_width
-        self.inference_state_device = torch.device(inference_state_device or inference_device or "cpu")
-        self._follows = Follows(
-            inference_device is None,
-            inference_device is None and inference_state_device is None,
-            inference_device is None and video_storage_device is None,
-            dtype is None,
-        )
+        self.frames = frames
+        self.video_height, self.video_width = size
+        self.inference_state_device = state_device
         self.retention: Retention = retention or ("everything" if self.is_seekable else "readable")
         self.tracks: dict[Hashable, ObjectState] = {}
         self.feature_cache = LruCache[int, FrameFeatures](
@@ -135,7 +87,7 @@ class SessionState(FrameAttributes):
 
     # Frames
 
-    def check_next_frame(self, pixel_values: Tensor, frame_idx: SupportsIndex | None, size: tuple[int, int]) -> int:
+    def check_next_frame(self, pixel_values: Array, frame_idx: SupportsIndex | None, size: tuple[int, int]) -> int:
         """Return the index that `add_frame` will give; see `SessionFrames.check_next`.
 
         Raises:
@@ -166,20 +118,6 @@ class SessionState(FrameAttributes):
     def _holds_masks(self, frame_idx: int) -> bool:
         results = (track.results.get(frame_idx) for track in self.tracks.values())
         return any(result is not None and result.mask_logits is not None for result in results)
-
-    def follow(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Take the device and dtype of the model that uses the session, where none were given."""
-        frames, follows = self.frames, self._follows
-        if follows.inference_device:
-            frames.inference_device = device
-        if follows.storage_device:
-            frames.storage_device = device
-        if follows.dtype and dtype.is_floating_point:
-            frames.dtype = dtype
-        if follows.state_device and self.inference_state_device != device:
-            self.inference_state_device = device
-            for track in self.tracks.values():
-                track.move_to(device)
 
     # Objects and prompts
 
@@ -302,11 +240,11 @@ class SessionState(FrameAttributes):
             if results[frame_idx].tracked_in_reverse != reverse:
                 results[frame_idx] = replace(results[frame_idx], tracked_in_reverse=reverse)
 
-    def stream_state(self) -> tuple[int, Tensor | None, int]:
+    def stream_state(self) -> tuple[int, Array | None, int]:
         """For saving: the number of frames streamed, the newest one's pixels, and the version to be given next."""
         return self.frames.num_streamed, self.frames.newest_pixels, self._next_version
 
-    def restore_stream(self, num_streamed: int, newest: Tensor | None, next_version: int) -> None:
+    def restore_stream(self, num_streamed: int, newest: Array | None, next_version: int) -> None:
         """For loading: take up what `stream_state` gave."""
         self.frames.num_streamed, self.frames.newest_pixels = num_streamed, newest
         self._next_version = next_version

@@ -14,24 +14,24 @@ from torch.nn import functional as F
 
 from ..image_processing_sam2 import Sam2ImageProcessor
 from ..video_io.source import VideoDecodingError
+from .device_state import DeviceState
 from .frame_result import FrameMemory, FrameResult, Provenance
 from .memory.policy import PolicyState
 from .object_state import ObjectState
 from .prompts import MaskPrompt, PointPrompt, Prompt
 from .session_files import SESSION_FILE, naming_the_file, read_folder, write_folder
-from .session_state import SessionState
 
 if TYPE_CHECKING:
     from ..video_io.source import VideoSource
 
-SessionT = TypeVar("SessionT", bound=SessionState)
+SessionT = TypeVar("SessionT", bound=DeviceState)
 
 FORMAT = 1
 # First frames whose grey levels, averaged over a sixteenth of the image, are further apart belong to two clips.
 LEVELS_APART = 16
 
 
-def save_session(session: SessionState, directory: str | os.PathLike[str]) -> None:
+def save_session(session: DeviceState, directory: str | os.PathLike[str]) -> None:
     """Write a session into a folder, made if need be; see `Sam2VideoInferenceSession.save`."""
     tensors: dict[str, Tensor] = {}
     # Described before anything is written: an id that cannot be written must not cost the earlier save.
@@ -57,7 +57,7 @@ def load_session(
 # What is written
 
 
-def _describe(session: SessionState, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _describe(session: DeviceState, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """What goes into the JSON file; the tensors go into `tensors`."""
     if session.frames.processed is not None:
         raise TypeError(

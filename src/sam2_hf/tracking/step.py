@@ -10,19 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import torch
-from torch import Tensor
-from transformers.utils.generic import maybe_autocast
-
-from ..inputs.transfer import send
+from ..arrays import Array, concatenate, stack, where
 from ..masks.connected_components import fill_holes
-from ..network.features import FrameFeatures
-from ..network.mask_decoder import NO_OBJECT_LOGIT
-from ..network.video_network import ObjectMasks, StoredMemories
-from ..prompt_values import MASK_PROMPT_LIMIT
+from ..network.features import FrameFeatures, ObjectMasks, StoredMemories
+from ..prompt_values import MASK_PROMPT_LIMIT, NO_OBJECT_LOGIT
 from .frame_result import FrameMemory, FrameResult
 from .memory.policy import MemoryPolicy
 from .memory.selection import MemorySelection
@@ -31,8 +24,8 @@ from .prompts import MaskPrompt, PointPrompt
 from .result_history import Results
 
 if TYPE_CHECKING:
-    from ..network.video_network import Sam2VideoNetwork
-    from .session import Sam2VideoInferenceSession
+    from .model_arrays import ModelArrays
+    from .session_state import SessionState
 
 Item = TypeVar("Item")
 # What one object reads: its results, and which of them.
@@ -52,13 +45,19 @@ class FrameStep:
     """The steps of one session with one model.
 
     `compute` does all that can fail and only reads the session; `keep` writes. `run` is both.
+
+    Args:
+        model: a `Sam2VideoNetwork`, or what computes the same in another way.
+        policy: what objects read.
+        session: of the model's kind of arrays.
+        arrays: how arrays are brought to the model; by default tensors to its device.
     """
 
-    def __init__(self, model: Sam2VideoNetwork, policy: MemoryPolicy, session: Sam2VideoInferenceSession):
+    def __init__(self, model: Any, policy: MemoryPolicy, session: SessionState, arrays: ModelArrays | None = None):
         self.model = model
         self.policy = policy
         self.session = session
-        session.follow(model.device, model.dtype)
+        self.arrays = _arrays_of(model, session) if arrays is None else arrays
         self._check_fit()
 
     def run(
@@ -131,7 +130,7 @@ class FrameStep:
 
     def outputs(
         self, frame_idx: int, computed: Mapping[Hashable, FrameResult] | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Array, Array, Array]:
         """Collect all objects' results in a frame; an object without one there has an empty mask.
 
         Args:
@@ -141,12 +140,11 @@ class FrameStep:
         Returns:
             Mask logits (N, 1, h, w), object scores (N, 1) and IoU scores (N, 1), on the model's device.
         """
-        model, tracks = self.model, self.session.tracks
-        count = len(tracks)
-        on_model = partial(torch.full, device=model.device, dtype=torch.float32)  # whatever defaults a program sets
-        masks = on_model((count, 1, *model.prompt_encoder.mask_input_size), NO_OBJECT_LOGIT)
-        scores = on_model((count, 1), NO_OBJECT_LOGIT)
-        ious = on_model((count, 1), 0.0)
+        tracks = self.session.tracks
+        count, full = len(tracks), self.arrays.full
+        masks = full((count, 1, *self.model.stored_shapes().masks), NO_OBJECT_LOGIT)
+        scores = full((count, 1), NO_OBJECT_LOGIT)
+        ious = full((count, 1), 0.0)
         for row, (obj_id, track) in enumerate(tracks.items()):
             result = (computed or {}).get(obj_id) or track.results.get(frame_idx)
             if result is not None and result.mask_logits is not None:
@@ -165,13 +163,11 @@ class FrameStep:
         stored = next(results, None)
         if stored is None:
             return
-        expected: dict[str, tuple[int, ...]] = {"pointers": tuple(self.model.no_object_pointer.shape[-1:])}
+        expected = self.model.stored_shapes()._asdict()
         given: dict[str, tuple[int, ...]] = {"pointers": tuple(stored.memory.pointer.shape)}
         if stored.mask_logits is not None:
-            expected["masks"], given["masks"] = self.model.prompt_encoder.mask_input_size, stored.mask_logits.shape[1:]
+            given["masks"] = stored.mask_logits.shape[1:]
         if stored.memory.features is not None:
-            size = self.model.prompt_encoder.image_embedding_size
-            expected["memories"] = (self.model.memory_encoder.memory_width, *size)
             given["memories"] = stored.memory.features.shape
         for name, shape in given.items():
             if tuple(shape) != expected[name]:
@@ -181,7 +177,7 @@ class FrameStep:
                 )
 
     def _encode(self, frame_idx: int) -> FrameFeatures:
-        return self.model.encode_frames(self.session.pixel_values(frame_idx).to(self.model.device))[0]
+        return self.model.encode_frames(self.arrays.take(self.session.pixel_values(frame_idx)))[0]
 
     def _segment(self, features: FrameFeatures, tasks: list[Task]) -> dict[Hashable, ObjectMasks]:
         """First two phases: the masks of all objects."""
@@ -190,45 +186,43 @@ class FrameStep:
         masks: dict[Hashable, ObjectMasks] = {}
         if from_masks:
             given = [task.prompt.mask for task in from_masks if isinstance(task.prompt, MaskPrompt)]
-            stacked = torch.stack(given)[:, None].to(self.model.device)
+            stacked = self.arrays.take(stack(given)[:, None])
             masks.update(_by_object(from_masks, self.model.segment_from_masks(features, stacked)))
         embeddings = self._condition(features, from_decoder)
         for group in grouped(from_decoder, _decoder_group):
             masks.update(_by_object(group, self._decode(features, group, embeddings)))
         return masks
 
-    def _condition(self, features: FrameFeatures, tasks: list[Task]) -> dict[Hashable, Tensor]:
+    def _condition(self, features: FrameFeatures, tasks: list[Task]) -> dict[Hashable, Array]:
         """First phase: the frame's features as each object's memories show them, (C, h, w) an object.
 
         Objects with equally many memories and pointers go together, so that nothing is padded.
         """
         readers = [(task, task.selection) for task in tasks if task.selection is not None]
-        embeddings: dict[Hashable, Tensor] = {}
+        embeddings: dict[Hashable, Array] = {}
         for group in grouped(readers, lambda reader: (len(reader[1].memories), len(reader[1].pointers))):
             read = [(task.history, selection) for task, selection in group]
             conditioned = self.model.read_memories(features, self._gather(read), self._key_scale(read))
             embeddings.update(zip((task.obj_id for task, _ in group), conditioned, strict=True))
         return embeddings
 
-    def _key_scale(self, group: Sequence[Reading]) -> Tensor | None:
+    def _key_scale(self, group: Sequence[Reading]) -> Array | None:
         """Factors for the keys of the spatial memories, (N, K), if the policy has any."""
         if not self.policy.overrides("key_scale"):
             return None
         scales = [self.policy.key_scale(history, chosen) or [1.0] * len(chosen.memories) for history, chosen in group]
-        return send(scales, self.model.device, torch.float32)
+        return self.arrays.take(scales, "float32")
 
     def _gather(self, group: Sequence[Reading]) -> StoredMemories:
         """The memories and pointers that objects' selections name, equally many for each."""
-        device = self.model.device
-        # Autocast has no common dtype for memories in bfloat16 and a model in float16; nothing is computed here.
-        with maybe_autocast(self.session.inference_state_device.type, enabled=False):
-            return self._stack(group, device)
+        with self.arrays.stacking():
+            return self._stack(group)
 
-    def _stack(self, group: Sequence[Reading], device: torch.device) -> StoredMemories:
+    def _stack(self, group: Sequence[Reading]) -> StoredMemories:
         maps, pointers = [], []
         for history, chosen in group:
             memory_frames, pointer_frames = chosen.frames()
-            maps.append(torch.stack([features_of(result) for result in history.of(memory_frames)]))
+            maps.append(stack([features_of(result) for result in history.of(memory_frames)]))
             pointers.append([result.memory.pointer for result in history.of(pointer_frames)])
         # Objects that were prompted together read the same temporal indices: one row of encodings serves them all.
         indices = shared_rows([[slot.temporal_index for slot in chosen.memories] for _, chosen in group])
@@ -236,30 +230,30 @@ class FrameStep:
         has_pointers = len(pointers[0]) > 0
         total = self.session.num_frames_total
         return StoredMemories(
-            features=torch.stack(maps).to(device),
-            temporal_indices=send(indices, device),
-            pointers=torch.stack([torch.stack(row) for row in pointers]).to(device) if has_pointers else None,
-            distances=self.model.pointer_distances(send(distances, device), total) if has_pointers else None,
+            features=self.arrays.take_memories(stack(maps)),
+            temporal_indices=self.arrays.take(indices),
+            pointers=self.arrays.take(stack([stack(row) for row in pointers])) if has_pointers else None,
+            distances=self.model.pointer_distances(self.arrays.take(distances), total) if has_pointers else None,
         )
 
-    def _decode(self, features: FrameFeatures, group: list[Task], embeddings: dict[Hashable, Tensor]) -> ObjectMasks:
+    def _decode(self, features: FrameFeatures, group: list[Task], embeddings: dict[Hashable, Array]) -> ObjectMasks:
         """Second phase: masks of objects that go through the decoder alike."""
-        first, device = group[0], self.model.device
+        first = group[0]
         if first.selection is None:
             embedding = self.model.without_memory(features)  # one map for all, (1, C, h, w)
             layout = (1, len(group))
         else:
-            embedding = torch.stack([embeddings[task.obj_id] for task in group])
+            embedding = stack([embeddings[task.obj_id] for task in group])
             layout = (len(group), 1)
         points = labels = logits = None
         prompts = [task.prompt for task in group if isinstance(task.prompt, PointPrompt)]
         if prompts:
-            points = torch.stack([prompt.points for prompt in prompts]).unflatten(0, layout).to(device)
-            labels = torch.stack([prompt.labels for prompt in prompts]).unflatten(0, layout).to(device)
+            points = self.arrays.take(_laid_out(stack([prompt.points for prompt in prompts]), layout))
+            labels = self.arrays.take(_laid_out(stack([prompt.labels for prompt in prompts]), layout))
         previous = [task.previous_logits for task in group if task.previous_logits is not None]
         if previous:
-            clamped = torch.cat(previous).to(device).clamp(-MASK_PROMPT_LIMIT, MASK_PROMPT_LIMIT)
-            logits = clamped.unflatten(0, layout)
+            clamped = self.arrays.take(concatenate(previous)).clip(-MASK_PROMPT_LIMIT, MASK_PROMPT_LIMIT)
+            logits = _laid_out(clamped, layout)
         multimask = self.model.uses_multimask(first.num_points, first.selection is not None)
         if not (multimask and self.policy.overrides("choose")):
             return self.model.segment(features, embedding, points, labels, logits, multimask)
@@ -277,12 +271,12 @@ class FrameStep:
     ) -> dict[Hashable, FrameResult]:
         """Third phase: the memories of all objects, in one batch, and the finished results."""
         model = self.model
-        logits = torch.stack([masks[task.obj_id].logits for task in tasks])
-        scores = torch.stack([masks[task.obj_id].object_score for task in tasks])
-        prompted = send([task.prompt is not None for task in tasks], logits.device)
+        logits = stack([masks[task.obj_id].logits for task in tasks])
+        scores = stack([masks[task.obj_id].object_score for task in tasks])
+        prompted = self.arrays.take([task.prompt is not None for task in tasks])
         filled = fill_holes(logits, model.config.fill_hole_area) if model.config.fill_hole_area > 0 else logits
         # What the user has confirmed is remembered as shown; a tracked mask as the decoder gave it.
-        to_encode = torch.where(prompted[:, None, None, None], filled, logits)
+        to_encode = where(prompted[:, None, None, None], filled, logits)
         binarize = prompted & model.config.binarize_prompted_memory
         memories = model.encode_memory(features, to_encode, scores, binarize) if remember else None
         results = {
@@ -306,7 +300,7 @@ class FrameStep:
         observes = self.policy.overrides("observe")
         if not observes and not self.policy.reads_visibility:
             return results
-        scores = torch.stack([torch.cat((result.iou, result.object_score)) for result in results.values()]).tolist()
+        scores = stack([concatenate((result.iou, result.object_score)) for result in results.values()]).tolist()
         for task, (iou, object_score) in zip(tasks, scores, strict=True):
             result = replace(results[task.obj_id], visible=object_score > 0)
             if observes:
@@ -316,11 +310,22 @@ class FrameStep:
         return results
 
 
-def features_of(result: FrameResult) -> Tensor:
+def features_of(result: FrameResult) -> Array:
     """The features (D, h, w) of a result that a policy selected."""
     features = result.memory.features
     assert features is not None, "features that can be read are never dropped"
     return features
+
+
+def _arrays_of(model: Any, session: SessionState) -> ModelArrays:
+    from .model_tensors import ModelTensors
+
+    return ModelTensors(model, session)
+
+
+def _laid_out(rows: Array, layout: tuple[int, int]) -> Array:
+    """Rows of N objects on two axes in place of their first."""
+    return rows.reshape(*layout, *rows.shape[1:])
 
 
 def _decoder_group(task: Task) -> tuple:

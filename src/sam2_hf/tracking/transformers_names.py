@@ -16,10 +16,10 @@ from torch import Tensor
 
 from ..inputs.lru_cache import LruCache
 from ..network.features import FrameFeatures
+from .device_state import DeviceState
 from .frame_result import FrameMemory, FrameResult
 from .object_state import ObjectState
 from .prompts import MaskPrompt, PointPrompt, Prompt
-from .session_state import SessionState
 
 Value = TypeVar("Value")
 # What transformers calls the parts of a result.
@@ -67,7 +67,7 @@ class VisionFeatures:
         self._features.clear()
 
 
-class TransformersNames(SessionState):
+class TransformersNames(DeviceState):
     """Methods of a session by transformers' names."""
 
     # Objects
