@@ -36,7 +36,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("options", nargs="*", metavar="NAME=VALUE", help="what the data set takes, values in YAML")
     parser.add_argument("--prompt", choices=("mask", "click", "box"), default="mask", help="for tracking")
     parser.add_argument("--clicks", type=int, nargs="+", default=[1, 3, 5], help="after how many clicks to measure")
-    parser.add_argument("--memory-selection", choices=("recent", "visible"), help="for tracking, if not the model's")
+    parser.add_argument(
+        "--memory-policy", "--memory-selection", help='for tracking, if not the model\'s: "sam2", "visible" or another'
+    )
     parser.add_argument("--image-size", type=int, help="of the model's input in pixels, if not the model's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write the results here too, for tracking object by object")
@@ -54,7 +56,7 @@ def read_options(options: Sequence[str]) -> dict[str, Any]:
 def measure(options: argparse.Namespace) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Measure the averages, and for tracking the scores of every object."""
     videos = tqdm(open_data(options.data, read_options(options.options)))
-    changes = {"memory_selection": options.memory_selection} if options.memory_selection else {}
+    changes = {"memory_policy": options.memory_policy} if options.memory_policy else {}
     size = {"image_size": options.image_size} if options.image_size else {}
     model = Sam2VideoModel.from_pretrained(options.checkpoint, **changes, **size).to(options.device).eval()
     processor = Sam2VideoProcessor.from_pretrained(options.checkpoint, **size)

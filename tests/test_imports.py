@@ -17,7 +17,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "sam2_hf"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "arrays", "presets", "sizes", "prompt_values", "hub", "outputs"),
+    ("version", "arrays", "presets", "policy_setting", "sizes", "prompt_values", "hub", "outputs"),
     ("configuration_checks",),
     ("configuration_vision", "configuration_prompts"),
     ("configuration_sam2",),
@@ -43,6 +43,7 @@ ALLOWED = {
     "version": set(),
     "arrays": set(),
     "presets": set(),
+    "policy_setting": set(),
     "outputs": set(),
     "hub": {"presets"},
     "sizes": set(),
@@ -51,7 +52,7 @@ ALLOWED = {
     "configuration_vision": {"configuration_checks", "sizes"},
     "configuration_prompts": {"configuration_checks", "sizes"},
     "configuration_sam2": {
-        *("presets", "hub", "sizes"),
+        *("presets", "policy_setting", "hub", "sizes"),
         *("configuration_checks", "configuration_vision", "configuration_prompts"),
     },
     "fast": set(),

@@ -76,7 +76,7 @@ class TestStreams:
             frame: [(draw.choice([*PROMPTS, "remove", "clear"]), draw.randrange(3)) for _ in range(draw.randint(1, 2))]
             for frame in sorted(draw.sample(range(16), 5))
         }
-        model = flickering_model(memory_selection="visible", max_cond_frame_num=cap) if flickers else None
+        model = flickering_model(memory_policy="visible", max_cond_frame_num=cap) if flickers else None
         forgetful, whole = (self.play(script, kind, cap, 18, model)[1] for kind in ("readable", "everything"))
         assert_same(forgetful, whole)
 

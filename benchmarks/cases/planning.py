@@ -36,13 +36,13 @@ def session_after(num_frames: int) -> Sam2VideoInferenceSession:
     return session
 
 
-def plan(bench: Bench, num_frames: int, memory_selection: str) -> Job:
+def plan(bench: Bench, num_frames: int, memory_policy: str) -> Job:
     """Plans the next frame, a thousand times."""
     from sam2_hf import Sam2VideoConfig
     from sam2_hf.tracking.memory.registry import build_memory_policy
     from sam2_hf.tracking.plan import plan_step
 
-    config = Sam2VideoConfig(memory_selection=memory_selection)
+    config = Sam2VideoConfig(memory_policy=memory_policy)
     policy, session = build_memory_policy(config), session_after(num_frames)
 
     def run() -> StepPlan:
@@ -54,12 +54,12 @@ def plan(bench: Bench, num_frames: int, memory_selection: str) -> Job:
 
 
 for _count in (100, 10_000, 100_000):
-    for _selection in ("recent", "visible"):
+    for _selection in ("sam2", "visible"):
         register(
             Case(
                 f"plan-{_count}-{_selection}",
                 f"plan 1000 frames, 1 object, after {_count:,} frames",
-                partial(plan, num_frames=_count, memory_selection=_selection),
+                partial(plan, num_frames=_count, memory_policy=_selection),
                 groups("quick", "full"),
                 implementations=("ours",),
                 image_size=256,

@@ -32,6 +32,7 @@ from .configuration_prompts import (
 )
 from .configuration_vision import Sam2HieraDetConfig, Sam2VisionConfig, register_trunk_config
 from .hub.remote_code import SavesItsCode
+from .policy_setting import policy_setting
 from .presets import PRESETS
 from .sizes import read_size
 
@@ -228,9 +229,10 @@ class Sam2VideoConfig(Sam2PromptableConfig):
     sigmoid_bias_for_mem_enc`; that of a prompted frame has the mask cut at 0 in place of the sigmoid, unless
     `binarize_prompted_memory` is off. `add_all_frames_to_correct_as_cond` makes a corrected frame a conditioning frame.
     `track_before_first_prompt` also tracks an object on frames before its first prompt, from memories of the future.
-    `memory_selection` is what tracking reads beside the memories of conditioning frames: "recent", those of the frames
-    just passed, as SAM 2 does, or "visible", those of the frame just passed and of the last ones that show the object,
-    however long ago: what was hidden is then more often found again.
+    `memory_policy` decides what tracking reads, keeps and promotes: a name, such as "sam2" (memories of the frames just
+    passed) or "visible" (of the last ones that show the object), a dict of the name and settings, `{"name": "visible",
+    "num_maskmem": 5}`, or a policy, which is stored as such a dict. Earlier versions called it `memory_selection`, and
+    "sam2" was "recent"; both are read.
     `fill_hole_area` fills holes of up to so many pixels in the low-resolution masks; 0 leaves them.
     """
 
@@ -264,7 +266,7 @@ class Sam2VideoConfig(Sam2PromptableConfig):
     binarize_prompted_memory: bool = checked(flag, True)
     add_all_frames_to_correct_as_cond: bool = checked(flag, True)
     track_before_first_prompt: bool = checked(flag, False)
-    memory_selection: str = "recent"
+    memory_policy: Any = checked(policy_setting, "sam2")
     fill_hole_area: int = checked(whole(at_least=0), 0)
 
     memory_attention_hidden_size: int = checked(whole(), 256)
@@ -305,7 +307,27 @@ class Sam2VideoConfig(Sam2PromptableConfig):
         legacy_theta = kwargs.pop("memory_attention_rope_theta", None)
         if legacy_theta is not None and not self.rope_parameters:
             self.rope_parameters = {"rope_theta": float(legacy_theta), "rope_type": self.default_rope_type}
+        # The former name of `memory_policy`.
+        former_policy = kwargs.pop("memory_selection", None)
+        if former_policy is not None:
+            self.memory_policy = former_policy
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Read a configuration, with keywords in place of some fields; a policy among them becomes its description."""
+        if "memory_policy" in kwargs:
+            kwargs["memory_policy"] = policy_setting("memory_policy", kwargs["memory_policy"])
+        return super().from_dict(config_dict, **kwargs)
+
+    @property
+    def memory_selection(self) -> Any:
+        """The former name of `memory_policy`."""
+        return self.memory_policy
+
+    @memory_selection.setter
+    def memory_selection(self, value: Any) -> None:
+        self.memory_policy = value
 
     @property
     def memory_attention_rope_theta(self) -> float:
@@ -356,8 +378,4 @@ class Sam2VideoConfig(Sam2PromptableConfig):
             patch == (self.mask_downsampler_total_stride,) * 2,
             f"mask_downsampler_total_stride {self.mask_downsampler_total_stride} must equal "
             f"prompt_encoder_config.patch_size {self.prompt_encoder_config.patch_size}",
-        )
-        require(
-            isinstance(self.memory_selection, str) and self.memory_selection != "",
-            f"memory_selection must be the name of a memory policy, got {self.memory_selection!r}",
         )

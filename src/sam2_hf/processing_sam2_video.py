@@ -14,6 +14,7 @@ from .inputs.prompts import Prompts, read_prompts, scale_prompts
 from .processing_sam2 import Sam2Processor
 from .prompt_values import BOX_CORNER_LABELS, FOREGROUND_LABEL, PAD_VALUE
 from .sizes import Size, read_size, read_sizes
+from .tracking.memory.registry import PolicySetting
 from .tracking.prompts import MaskPrompt, PointPrompt, Prompt
 from .tracking.session import Sam2VideoInferenceSession
 from .tracking.session_state import Retention
@@ -80,6 +81,7 @@ class Sam2VideoProcessor(Sam2Processor):
         dtype: torch.dtype | str | None = None,
         torch_dtype: torch.dtype | str | None = None,
         retention: Retention | None = None,
+        memory_policy: PolicySetting | None = None,
     ) -> Sam2VideoInferenceSession:
         """Open a session. Nothing is decoded but the first frame.
 
@@ -94,6 +96,7 @@ class Sam2VideoProcessor(Sam2Processor):
             dtype: of the pixels; by default the model's.
             torch_dtype: the former name of `dtype`.
             retention: "everything" or "readable", see `Sam2VideoInferenceSession`.
+            memory_policy: which memories tracking reads: "sam2", "visible" or another policy, in place of the model's.
 
         Returns:
             The session, without objects.
@@ -120,6 +123,7 @@ class Sam2VideoProcessor(Sam2Processor):
             max_vision_features_cache_size=max_vision_features_cache_size,
             image_processor=processor,
             retention=retention,
+            memory_policy=memory_policy,
         )
 
     def add_inputs_to_inference_session(

@@ -121,10 +121,10 @@ class TestClips:
             assert np.mean([not masks[frame][row].any() for frame in np.flatnonzero(gone)]) > 0.6
             assert iou(masks[39][row], truth.masks[39, number]) > 0.7
 
-    @pytest.mark.parametrize("selection, finds_it", [("visible", True), ("recent", False)])
+    @pytest.mark.parametrize("selection, finds_it", [("visible", True), ("sam2", False)])
     def test_memories_of_what_was_seen_bring_back_what_was_gone_for_long(self, selection, finds_it):
         processor = video_model()[1]
-        model = Sam2VideoModel.from_pretrained(FOLDER, memory_selection=selection).eval()
+        model = Sam2VideoModel.from_pretrained(FOLDER, memory_policy=selection).eval()
         clip = SyntheticVideos(2, split="validation")[1].read(range(28))
         session = processor.init_video_session(list(clip.frames), retention="readable")
         processor.add_inputs_to_inference_session(session, 0, [1], input_masks=[clip.masks[0, 1]])

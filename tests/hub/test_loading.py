@@ -128,9 +128,9 @@ class TestOriginalFiles:
             return cls(**{**config, **fields})
 
         monkeypatch.setattr(Sam2VideoConfig, "from_preset", classmethod(from_preset))
-        model = Sam2VideoModel.from_pretrained(str(original), memory_selection="visible", dtype=torch.bfloat16)
-        assert asked == [("small", {"memory_selection": "visible"})]
-        assert model.config.memory_selection == "visible"
+        model = Sam2VideoModel.from_pretrained(str(original), memory_policy="visible", dtype=torch.bfloat16)
+        assert asked == [("small", {"memory_policy": "visible"})]
+        assert model.config.memory_policy == "visible"
         assert model.dtype == torch.bfloat16
 
     def test_what_is_no_checkpoint_is_named(self, tmp_path):

@@ -48,29 +48,72 @@ def registered():
 
 @pytest.fixture(scope="module")
 def model(registered) -> Sam2VideoModel:
-    return tiny_video_model(seed=0, memory_selection="every third")
+    return tiny_video_model(seed=0, memory_policy="every third")
 
 
 class TestNames:
     def test_a_configuration_names_its_policy_and_gives_the_numbers(self) -> None:
         config = Sam2VideoConfig(num_maskmem=5, max_cond_frame_num=3, max_object_pointers_in_encoder=9)
         assert build_memory_policy(config) == RecentMemory(5, 9, 3)
-        config.memory_selection = "visible"
+        config.memory_policy = "visible"
         assert build_memory_policy(config) == VisibleMemory(5, 9, 3)
 
     def test_an_unknown_name_is_refused_with_those_that_are_known(self) -> None:
-        with pytest.raises(ValueError, match=r'memory_selection must be one of "recent", "visible".* got .best'):
-            tiny_video_model(seed=0, memory_selection="best")
+        with pytest.raises(ValueError, match=r'memory_policy must be one of "sam2", "visible".* got .best'):
+            tiny_video_model(seed=0, memory_policy="best")
+
+    def test_former_names_are_read(self) -> None:
+        config = Sam2VideoConfig(memory_selection="recent")
+        assert (config.memory_policy, config.memory_selection) == ("sam2", "sam2")
+        assert "memory_selection" not in config.to_dict()
+        config.memory_selection = "visible"
+        assert config.memory_policy == "visible"
+        assert build_memory_policy(config, {"name": "recent", "stride": 2}) == RecentMemory(stride=2)
+
+    def test_settings_and_instances_are_kept_as_json_holds_them(self, tmp_path: Path) -> None:
+        policy = VisibleMemory(num_maskmem=3)
+        for given in (policy, {"name": "visible", "num_maskmem": 3}):
+            tiny_video_model(seed=0, memory_policy=given).save_pretrained(tmp_path)
+            assert Sam2VideoModel.from_pretrained(tmp_path).memory_policy == policy
+        loaded = Sam2VideoModel.from_pretrained(tmp_path, memory_policy=RecentMemory(stride=4))
+        assert loaded.memory_policy == RecentMemory(stride=4)
+        assert loaded.config.memory_policy["name"] == "sam2"
+
+    def test_a_class_without_a_name_gets_its_own(self) -> None:
+        @dataclass(frozen=True)
+        class Unnamed(EveryThird):
+            pace: int = 3
+
+        try:
+            config = Sam2VideoConfig(memory_policy=Unnamed(pace=5))
+            assert config.memory_policy["name"] == "Unnamed"
+            assert build_memory_policy(config) == Unnamed(pace=5)
+        finally:
+            MEMORY_POLICIES.pop("Unnamed")
+
+    def test_a_setting_that_a_policy_lacks_is_named(self) -> None:
+        with pytest.raises(ValueError, match=r"memory_policy 'visible' has the settings .* got 'stride'"):
+            tiny_video_model(seed=0, memory_policy={"name": "visible", "stride": 2})
 
     def test_a_name_has_one_policy(self) -> None:
-        register_memory_policy("recent", RecentMemory)  # again, which changes nothing
-        with pytest.raises(ValueError, match="'recent' is RecentMemory"):
-            register_memory_policy("recent", EveryThird)
+        register_memory_policy("sam2", RecentMemory)  # again, which changes nothing
+        with pytest.raises(ValueError, match="'sam2' is RecentMemory"):
+            register_memory_policy("sam2", EveryThird)
         with pytest.raises(TypeError, match="subclass of MemoryPolicy, got 7"):
             register_memory_policy("seven", 7)  # type: ignore[arg-type]
 
 
 class TestPolicyFromOutside:
+    def test_a_session_has_a_policy_of_its_own(self, model, tmp_path: Path) -> None:
+        other, expected = tiny_video_model(seed=0), track(model, prompted((0, "a")))
+        session = prompted((0, "a"), memory_policy="every third")
+        assert_same(track(other, session, max_frame_num_to_track=3), {k: v for k, v in expected.items() if k < 4})
+        session.save(tmp_path)
+        loaded = Sam2VideoInferenceSession.load(tmp_path, video=clip(8))
+        assert_same(track(other, loaded), expected)
+        with pytest.raises(ValueError, match="memory_policy must be one of"):
+            prompted((0, "a"), memory_policy="best")
+
     def test_it_decides_what_is_read_and_promoted(self, model) -> None:
         session = prompted((0, "a"))
         track(model, session)

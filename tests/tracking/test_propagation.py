@@ -327,7 +327,7 @@ class TestMemorySelection:
         assert read == {frame: [0, *range(max(1, frame - 6), frame)] for frame in range(1, 20)}
 
     def test_visible_ones_are_read_however_long_ago_they_were(self) -> None:
-        read, shown = self.read(memory_selection="visible")
+        read, shown = self.read(memory_policy="visible")
         for frame, memories in read.items():
             last_shown = [other for other in range(frame - 1) if other in shown]
             assert memories == [0, *(other for other in [*last_shown, frame - 1][-6:] if other != 0)]

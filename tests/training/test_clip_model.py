@@ -78,11 +78,11 @@ def test_later_frames_teach_earlier_ones_through_memory():
     assert all(float(pixels.grad[0, frame].abs().sum()) > 0 for frame in range(3))
 
 
-@pytest.mark.parametrize("selection", ["recent", "visible"])
+@pytest.mark.parametrize("selection", ["sam2", "visible"])
 @pytest.mark.parametrize("name", PLANS)
 def test_recomputing_frames_changes_no_gradient(name, selection):
     # In double precision: frames encoded one by one are rounded otherwise than in one batch, differently on each CPU.
-    model, (pixels, labels) = training_model(memory_selection=selection).double(), clips(batch=2)
+    model, (pixels, labels) = training_model(memory_policy=selection).double(), clips(batch=2)
     if selection == "visible":
         model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(2.1)
     batch = pixels.double(), labels
@@ -110,11 +110,11 @@ def test_recomputing_keeps_less_for_the_backward_pass():
 
 
 @pytest.mark.parametrize("plan", [*PLANS.values(), evaluation_plan("click", corrections=2)])
-@pytest.mark.parametrize("selection", ["recent", "visible"])
+@pytest.mark.parametrize("selection", ["sam2", "visible"])
 @torch.no_grad()
 def test_a_batch_of_clips_equals_its_clips_alone(plan, selection):
     # In double precision: a batch of another size is added up in another order, differently on each CPU.
-    model = training_model(memory_selection=selection, num_maskmem=3).double().eval()
+    model = training_model(memory_policy=selection, num_maskmem=3).double().eval()
     if selection == "visible":
         model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(2.1)
     plan = InteractionPlan(plan.first_frames, plan.corrected, where="centre")
@@ -141,14 +141,14 @@ def test_padding_objects_change_nothing():
 
 
 @pytest.mark.parametrize("kind", ["mask", "click"])
-@pytest.mark.parametrize("selection", ["recent", "visible"])
+@pytest.mark.parametrize("selection", ["sam2", "visible"])
 @torch.no_grad()
 def test_equals_tracking_with_a_session(kind, selection, monkeypatch):
     """What is trained is what is used: the same masks as from a session, frame by frame."""
     kept = rollout.ClipRollout._remember
     # A session keeps memories in bfloat16.
     monkeypatch.setattr(rollout.ClipRollout, "_remember", lambda self, *args: kept(self, *args).bfloat16().float())
-    model = training_model(memory_selection=selection, num_maskmem=3).eval()
+    model = training_model(memory_policy=selection, num_maskmem=3).eval()
     if selection == "visible":  # the two objects are then seen in some frames each, and not in the same ones
         model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(2.1)
     pixels, labels = clips(frames=8)

@@ -42,6 +42,9 @@ def track(
     device: Device = None,
     dtype: Dtype = None,
     image_size: ImageSize = None,
+    memory_policy: Annotated[
+        str | None, typer.Option(help="Which memories are read: sam2, visible or another; the checkpoint's by default.")
+    ] = None,
     json_output: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -54,7 +57,7 @@ def track(
     given = _read_prompts(id, frame, point, negative, box, prompts)
     source = open_video(int(clip) if clip.isdigit() else clip)
     name = f"camera{clip}" if clip.isdigit() else Path(clip.split("?")[0]).stem or "clip"
-    tracker = Tracker(checkpoint, device, dtype, arguments.read_image_size(image_size))
+    tracker = Tracker(checkpoint, device, dtype, arguments.read_image_size(image_size), memory_policy)
     out.mkdir(parents=True, exist_ok=True)
     with source:
         if not source.seekable:

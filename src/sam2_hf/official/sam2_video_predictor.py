@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..processing_sam2_video import Sam2VideoProcessor
+from ..tracking.memory.registry import PolicySetting
 from ..tracking.session_state import Retention
 from .frames import LoadedFrames, unchanging_processor
 from .inference_state import InferenceState
@@ -46,6 +47,7 @@ class SAM2VideoPredictor(VideoPredictorBase):
         offload_state_to_cpu: bool = False,
         async_loading_frames: bool = False,
         retention: Retention | None = None,
+        memory_policy: PolicySetting | None = None,
     ) -> InferenceState:
         """Opens a video. Nothing is decoded but its first frame, unless a program has replaced `load_video_frames`.
 
@@ -57,6 +59,7 @@ class SAM2VideoPredictor(VideoPredictorBase):
                 a `load_video_frames` of the program's own.
             retention: "readable" keeps of each object only what later frames can still read; see
                 `Sam2VideoInferenceSession`.
+            memory_policy: which memories tracking reads, by name; that of the model by default.
 
         Raises:
             OSError, ValueError, TypeError: see `open_video`.
@@ -69,6 +72,7 @@ class SAM2VideoPredictor(VideoPredictorBase):
             video_storage_device="cpu" if offload_video_to_cpu else None,
             dtype=self.network.dtype,
             retention=retention,
+            memory_policy=memory_policy,
         )
         if images is None:
             images = misc.VideoFrames(session.video, processor.image_processor, torch.device("cpu"))  # type: ignore[arg-type]

@@ -86,7 +86,7 @@ class LiveTracks:
             self._session = None
 
     def _open(self, frame: np.ndarray) -> Any:
-        self._session = self.tracker.processor.init_video_session(inference_device=self.tracker.model.device)
+        self._session = self.tracker.open_session()
         self._session.video_height, self._session.video_width = frame.shape[:2]
         self._take(frame)
         return self._session

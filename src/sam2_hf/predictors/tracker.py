@@ -15,6 +15,8 @@ from ..results.clip_result import ClipResult
 from ..results.image_result import ImageResult
 from ..results.records import ObjectMask, ShownPrompt, encode_masks
 from ..sizes import Size
+from ..tracking.memory.registry import PolicySetting, read_policy_setting
+from ..tracking.session import Sam2VideoInferenceSession
 from ..video_io.open_video import VideoSource, open_video
 from .loaded_models import LoadedModel, load_model
 from .object_prompts import ObjectPrompt, read_object_prompt
@@ -31,6 +33,10 @@ class Tracker:
         dtype: of its weights, such as "bfloat16"; that of the checkpoint by default.
         image_size: of its input in pixels, int or (height, width); that of the checkpoint by default. A smaller one is
             faster and less exact.
+        memory_policy: which memories tracking reads, such as "visible"; that of the checkpoint by default.
+
+    Raises:
+        ValueError: for a policy that does not exist.
     """
 
     def __init__(
@@ -39,7 +45,9 @@ class Tracker:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         image_size: int | Size | None = None,
+        memory_policy: PolicySetting | None = None,
     ):
+        self.memory_policy = read_policy_setting(memory_policy)
         self.loaded: LoadedModel = load_model(checkpoint, device, dtype, image_size, video=True)
 
     @property
@@ -51,6 +59,21 @@ class Tracker:
     def processor(self) -> Any:
         """The `Sam2VideoProcessor`."""
         return self.loaded.processor
+
+    def open_session(self, video: VideoSource | None = None, **settings: Any) -> Sam2VideoInferenceSession:
+        """Open a session on the model's device, with this tracker's memory policy.
+
+        Args:
+            video: an open source of frames; None for a stream whose frames are handed over one by one.
+            settings: further arguments of `Sam2VideoProcessor.init_video_session`.
+
+        Returns:
+            The session, without objects.
+        """
+        device = self.model.device
+        return self.processor.init_video_session(
+            video, inference_device=device, memory_policy=self.memory_policy, **settings
+        )
 
     def track(self, clip: Any, prompts: Mapping[Hashable, Any], progress: bool = False) -> Tracks:
         """Track objects through a clip; see `track`."""
@@ -69,7 +92,7 @@ class Tracker:
             Each frame as it is tracked, with its objects and its image.
         """
         source = _open(video)
-        session = self.processor.init_video_session(source, inference_device=self.model.device, retention="readable")
+        session = self.open_session(source, retention="readable")
         shown = add_prompts(self.processor, session, read_clip_prompts(prompts))
         for output in self.model.propagate_in_video_iterator(session):
             objects = tracked_objects(self.processor, output, source.size, shown.get(output.frame_idx, {}))
@@ -96,7 +119,7 @@ class Tracks(ClipResult):
                 "a stream cannot be corrected or read again: track it with Tracker().stream(video, prompts)"
             )
         self.tracker = tracker
-        self.session = tracker.processor.init_video_session(video, inference_device=tracker.model.device)
+        self.session = tracker.open_session(video)
         self._shown: dict[int, dict[Hashable, ShownPrompt]] = {}
 
     @property
@@ -220,6 +243,7 @@ def track(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     image_size: int | Size | None = None,
+    memory_policy: PolicySetting | None = None,
 ) -> Tracks:
     """Track objects through a clip.
 
@@ -235,6 +259,8 @@ def track(
         device: where the model runs; a GPU where there is one, else the CPU.
         dtype: of the model's weights, such as "bfloat16"; that of the checkpoint by default.
         image_size: of the model's input in pixels, int or (height, width); that of the checkpoint by default.
+        memory_policy: which memories tracking reads, such as "visible", "samurai" or "dam4sam"; that of the checkpoint
+            by default.
 
     Returns:
         Tracks: `tracks[frame]` is a frame with its masks, `save("out.mp4")`, `to_csv`, `to_coco`, `correct(...)`.
@@ -243,7 +269,7 @@ def track(
         ValueError, TypeError, IndexError: naming what is wrong with the prompts or the clip.
         OSError: the clip or the checkpoint cannot be found.
     """
-    return Tracker(checkpoint, device, dtype, image_size).track(clip, prompts, progress)
+    return Tracker(checkpoint, device, dtype, image_size, memory_policy).track(clip, prompts, progress)
 
 
 def read_clip_prompts(prompts: Mapping[Hashable, Any]) -> dict[int, list[ObjectPrompt]]:

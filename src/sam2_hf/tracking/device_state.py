@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..inputs.dtypes import read_dtype
 from .device_frames import DeviceFrames
+from .memory.registry import PolicySetting
 from .session_state import Retention, SessionState
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class DeviceState(SessionState):
         image_processor: Sam2ImageProcessor | None = None,
         processing_device: torch.device | str | None = None,
         retention: Retention | None = None,
+        memory_policy: PolicySetting | None = None,
     ):
         """Start without objects. `Sam2VideoProcessor.init_video_session` is the usual way here.
 
@@ -64,6 +66,8 @@ class DeviceState(SessionState):
             retention: "everything" keeps all results, so that going back and correcting stay exact; "readable" keeps
                 what a later frame can still read, a constant amount an object, and only goes onward. By default
                 "everything" for a clip that can be sought in, else "readable".
+            memory_policy: what objects read, keep and promote: a name such as "visible", a dict of the name and
+                settings, or a policy; that of the model by default.
 
         Raises:
             ValueError: for a setting out of its range, or a video without `image_processor`.
@@ -83,7 +87,7 @@ class DeviceState(SessionState):
         )
         size = (video_height, video_width) if frames.video is None else (frames.video.height, frames.video.width)
         state_device = torch.device(inference_state_device or inference_device or "cpu")
-        super().__init__(frames, size, retention, max_vision_features_cache_size, state_device)
+        super().__init__(frames, size, retention, max_vision_features_cache_size, state_device, memory_policy)
         self._follows = Follows(
             inference_device is None,
             inference_device is None and inference_state_device is None,

@@ -20,6 +20,7 @@ from .frame_attributes import FrameAttributes
 from .frame_result import FrameResult
 from .frames import SessionFrames
 from .memory.policy import MemoryPolicy
+from .memory.registry import PolicySetting, read_policy_setting
 from .object_state import ObjectState
 from .prompts import Prompt
 
@@ -41,6 +42,7 @@ class SessionState(FrameAttributes):
         retention: Retention | None = None,
         max_vision_features_cache_size: int = 1,
         state_device: Any = None,
+        memory_policy: PolicySetting | None = None,
     ):
         """Start without objects.
 
@@ -52,6 +54,8 @@ class SessionState(FrameAttributes):
                 "everything" for a clip that can be sought in, else "readable".
             max_vision_features_cache_size: how many frames' features are kept for prompts on the same frame.
             state_device: where memories, masks and scores are kept.
+            memory_policy: what objects read, keep and promote: a name such as "visible", a dict of the name and
+                settings, or a policy; that of the model by default.
 
         Raises:
             ValueError: for a setting out of its range.
@@ -62,6 +66,7 @@ class SessionState(FrameAttributes):
         self.video_height, self.video_width = size
         self.inference_state_device = state_device
         self.retention: Retention = retention or ("everything" if self.is_seekable else "readable")
+        self.memory_policy = read_policy_setting(memory_policy)
         self.tracks: dict[Hashable, ObjectState] = {}
         self.feature_cache = LruCache[int, FrameFeatures](
             max_vision_features_cache_size, "max_vision_features_cache_size"

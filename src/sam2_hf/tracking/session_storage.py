@@ -73,6 +73,7 @@ def _describe(session: DeviceState, tensors: dict[str, Tensor]) -> dict[str, Any
         "width": session.video_width,
         "dtype": str(session.dtype).removeprefix("torch."),
         "retention": session.retention,
+        **({} if session.memory_policy is None else {"memory_policy": session.memory_policy}),
         "feature_cache_size": session.feature_cache.size,
         "image_processor": None if session.image_processor is None else session.image_processor.to_dict(),
         "num_streamed": num_streamed,
@@ -165,6 +166,7 @@ def _build_session(
         max_vision_features_cache_size=_count(description["feature_cache_size"]),
         image_processor=None if processor is None else Sam2ImageProcessor.from_dict(processor),
         retention=description["retention"],
+        memory_policy=description.get("memory_policy"),
         **settings,
     )
     newest = tensors.pop("newest_streamed", None)

@@ -18,6 +18,7 @@ from ..network.features import FrameFeatures, ObjectMasks, StoredMemories
 from ..prompt_values import MASK_PROMPT_LIMIT, NO_OBJECT_LOGIT
 from .frame_result import FrameMemory, FrameResult
 from .memory.policy import MemoryPolicy
+from .memory.registry import build_memory_policy
 from .memory.selection import MemorySelection
 from .plan import Scope, StepPlan, Task, plan_step
 from .prompts import MaskPrompt, PointPrompt
@@ -44,7 +45,8 @@ class ComputedStep(NamedTuple):
 class FrameStep:
     """The steps of one session with one model.
 
-    `compute` does all that can fail and only reads the session; `keep` writes. `run` is both.
+    `compute` does all that can fail and only reads the session; `keep` writes. `run` is both. A session that names a
+    memory policy has it, in place of `policy`.
 
     Args:
         model: a `Sam2VideoNetwork`, or what computes the same in another way.
@@ -55,7 +57,8 @@ class FrameStep:
 
     def __init__(self, model: Any, policy: MemoryPolicy, session: SessionState, arrays: ModelArrays | None = None):
         self.model = model
-        self.policy = policy
+        own = session.memory_policy
+        self.policy = policy if own is None else build_memory_policy(model.config, own)
         self.session = session
         self.arrays = _arrays_of(model, session) if arrays is None else arrays
         self._check_fit()

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
+from .policy_table import name_of
 from .selection import (
     ALL_CONDITIONING_FRAMES,
     MemorySelection,
@@ -80,6 +81,16 @@ class MemoryPolicy(ABC):
             max_object_pointers=config.max_object_pointers_in_encoder,
             max_cond_frame_num=config.max_cond_frame_num,
         )
+
+    def as_setting(self) -> dict[str, Any]:
+        """Describe the policy as configurations and saved sessions hold it: its name and all of its settings.
+
+        A class without a name becomes known under its own.
+
+        Raises:
+            ValueError: if another class has that name.
+        """
+        return {"name": name_of(type(self)), **asdict(self)}
 
     # What a policy decides
 

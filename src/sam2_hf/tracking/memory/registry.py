@@ -1,24 +1,32 @@
-"""The names of memory policies, as `Sam2VideoConfig.memory_selection` gives them."""
+"""The names of memory policies, and how a policy is made from what a configuration or a session says."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
 
+from ...policy_setting import policy_setting
 from .policy import MemoryPolicy
+from .policy_table import MEMORY_POLICIES, add_policy
 from .recent import RecentMemory
 from .visible import VisibleMemory
 
 if TYPE_CHECKING:
     from ...configuration_sam2 import Sam2VideoConfig
 
-MEMORY_POLICIES: dict[str, type[MemoryPolicy]] = {"recent": RecentMemory, "visible": VisibleMemory}
+# A name; a dict of the name and settings; or a policy.
+PolicySetting = str | Mapping[str, Any] | MemoryPolicy
+
+for _name, _policy in {"sam2": RecentMemory, "visible": VisibleMemory}.items():
+    add_policy(_name, _policy)
 
 
 def register_memory_policy(name: str, policy: type[MemoryPolicy]) -> None:
     """Make a policy available under a name.
 
     Args:
-        name: what `Sam2VideoConfig.memory_selection` says to have it.
+        name: what `memory_policy` says to have it, in a configuration and elsewhere.
         policy: the class; `from_config` makes the policy of a model.
 
     Raises:
@@ -27,17 +35,50 @@ def register_memory_policy(name: str, policy: type[MemoryPolicy]) -> None:
     """
     if not (isinstance(policy, type) and issubclass(policy, MemoryPolicy)):
         raise TypeError(f"policy must be a subclass of MemoryPolicy, got {policy!r}")
-    if MEMORY_POLICIES.setdefault(name, policy) is not policy:
-        raise ValueError(f"name must be a new one, but {name!r} is {MEMORY_POLICIES[name].__name__}")
+    add_policy(name, policy)
 
 
-def build_memory_policy(config: Sam2VideoConfig) -> MemoryPolicy:
-    """Make the policy that a configuration names.
+def read_policy_setting(setting: PolicySetting | None) -> str | dict[str, Any] | None:
+    """Read what a user says of the policy, in the form that JSON can hold.
+
+    Args:
+        setting: a name, a dict of the name and settings, or a policy; None stays None.
 
     Raises:
-        ValueError: if no policy has the name.
+        ValueError: for anything else, an unknown name, and settings that the policy does not have.
     """
-    if config.memory_selection not in MEMORY_POLICIES:
-        known = ", ".join(f'"{name}"' for name in MEMORY_POLICIES)
-        raise ValueError(f"memory_selection must be one of {known}, got {config.memory_selection!r}")
-    return MEMORY_POLICIES[config.memory_selection].from_config(config)
+    if setting is None:
+        return None
+    read = policy_setting("memory_policy", dict(setting) if isinstance(setting, Mapping) else setting)
+    _find(read)
+    return read
+
+
+def build_memory_policy(config: Sam2VideoConfig, setting: PolicySetting | None = None) -> MemoryPolicy:
+    """Make a policy with the numbers of a model's configuration.
+
+    Args:
+        config: the model's configuration.
+        setting: which policy; that of the configuration by default. Its own settings go before the numbers.
+
+    Raises:
+        ValueError: if no policy has the name, or it lacks a setting.
+    """
+    policy, changes = _find(policy_setting("memory_policy", config.memory_policy if setting is None else setting))
+    return replace(policy.from_config(config), **changes)
+
+
+def _find(setting: str | dict[str, Any]) -> tuple[type[MemoryPolicy], dict[str, Any]]:
+    """The class of a policy, and its settings."""
+    name, changes = (setting, {}) if isinstance(setting, str) else (setting["name"], dict(setting))
+    changes.pop("name", None)
+    policy = MEMORY_POLICIES.get(name)
+    if policy is None:
+        known = ", ".join(f'"{known}"' for known in MEMORY_POLICIES)
+        raise ValueError(
+            f"memory_policy must be one of {known}, got {name!r}; register_memory_policy makes others known"
+        )
+    settings = {one.name for one in fields(policy)}
+    if unknown := sorted(map(str, changes.keys() - settings)):
+        raise ValueError(f"memory_policy {name!r} has the settings {sorted(settings)}, got {unknown[0]!r}")
+    return policy, changes
