@@ -183,6 +183,7 @@ def test_a_stream_is_written_frame_by_frame(sam2, tmp_path, monkeypatch, folder)
     [
         (["segment", "missing.png", "--point", "1,2"], 1, "error: there is no image 'missing.png'"),
         (["segment", "clip.mp4", "--point", "1,2"], 1, "error: images must be"),
+        (["track", "clip.mp4", "--point", "1,2", "--memory-policy", "best"], 1, "memory_policy must be one of"),
         (["track", "missing.mp4", "--point", "1,2"], 1, "there is no such video file or folder"),
         (["segment", "photos", "--point", "1"], 2, "expected x,y, got '1'"),
         (["segment", "photos", "--box", "1,2,3"], 2, "expected x0,y0,x1,y1, got '1,2,3'"),

@@ -38,6 +38,17 @@ def by_hand(frames, prompts):
     return found
 
 
+def test_a_tracker_has_a_memory_policy_of_its_own(world, tracker):
+    prompts = {"a": [world.points[0]]}
+    tracks = Tracker(FOLDER, memory_policy="sam2").track(world.frames, prompts)
+    assert (tracks.session.memory_policy, tracker.track(world.frames[:1], prompts).session.memory_policy) == (
+        "sam2",
+        None,
+    )
+    with pytest.raises(ValueError, match="memory_policy must be one of"):
+        sam2_hf.track(world.frames, prompts, checkpoint=FOLDER, memory_policy="best")
+
+
 def test_tracks_are_what_the_session_gives(world, tracker):
     a, b = world.points[:2]
     tracks = tracker.track(world.frames, {"a": [a], "b": {"frame": 0, "points": [b, a], "labels": [1, 0]}})
