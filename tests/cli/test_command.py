@@ -1,18 +1,24 @@
 import io
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from clips import write_clip
-from fresh_python import run_fresh
+from fresh_python import SOURCE, run_fresh
 from PIL import Image
 from tiny_checkpoint import save_tiny_checkpoint
 
 from sam2_hf import __version__, bundled_checkpoint
-from sam2_hf.cli.main import app, main
+from sam2_hf.cli.command_table import COMMANDS
+from sam2_hf.cli.main import main
 from sam2_hf.demo.world import draw_image
 from sam2_hf.predictors import tracker as tracker_module
+from sam2_hf.predictors.segmenter import Segmenter
 from sam2_hf.video_io.open_video import open_video
 
 
@@ -84,6 +90,63 @@ def test_the_standard_input_is_an_image(sam2, tmp_path, monkeypatch, folder):
     assert (tmp_path / "stdin.png").exists()
 
 
+@pytest.mark.parametrize("is_standard_input", [True, False])
+def test_a_list_names_images(sam2, tmp_path, monkeypatch, is_standard_input):
+    text = "photos/photo10.png\n\nphotos/photo2.png\n"
+    (tmp_path / "list.txt").write_text(text)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    given = "-" if is_standard_input else tmp_path / "list.txt"
+    arguments = ("--point", "9,9", "--out", tmp_path, "--format", "csv", "--json", "--quiet")
+    status, output, _ = sam2("segment", "--paths-from", given, *arguments)
+    assert status == 0
+    assert [entry["image"] for entry in json.loads(output)] == ["photos/photo10.png", "photos/photo2.png"]
+
+
+def test_an_image_that_cannot_be_read_is_reported_and_the_others_go_on(sam2, tmp_path, folder):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(b"no image")
+    (tmp_path / "in/b.png").write_bytes((folder / "photos/photo2.png").read_bytes())
+    arguments = ("--point", "9,9", "--out", tmp_path / "out", "--format", "csv", "--json", "--quiet")
+    status, output, errors = sam2("segment", tmp_path / "in", *arguments)
+    damaged, good = json.loads(output)
+    assert status == 1 and damaged.keys() == {"image", "error"} and good["files"]
+    assert errors.startswith(f"error: {tmp_path / 'in/a.png'}: ") and errors.count("\n") == 1
+
+
+def test_what_is_read_is_never_written_over(sam2, tmp_path, folder):
+    for name, arguments in (("photo.png", ("segment",)), ("clip.mp4", ("track",))):
+        content = (folder / ("photos/photo2.png" if name == "photo.png" else name)).read_bytes()
+        (tmp_path / name).write_bytes(content)
+        status, _, errors = sam2(*arguments, tmp_path / name, "--point", "9,9", "--out", tmp_path)
+        assert status == 1 and f"{tmp_path / name} would be overwritten: give another --out" in errors
+        assert (tmp_path / name).read_bytes() == content
+
+
+def test_clips_are_files_folders_of_images_folders_of_clips_patterns_and_the_standard_input(
+    sam2, tmp_path, folder, monkeypatch
+):
+    many = tmp_path / "many"
+    (many / "frames").mkdir(parents=True)
+    for number in range(2):
+        (many / f"frames/{number}.png").write_bytes((folder / "photos/photo2.png").read_bytes())
+    (many / "b.mp4").write_bytes((folder / "clip.mp4").read_bytes())
+    (many / "notes.txt").write_text("no clip")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((folder / "clip.mp4").read_bytes())))
+    texts = (many, many / "frames", f"{many}/*.mp4", "-")
+    options = ("--point", "60,40", "--frames", 1, "--format", "csv", "--out", tmp_path / "out", "--json", "--quiet")
+    status, output, _ = sam2("track", *texts, *options)
+    report = json.loads(output)
+    assert status == 0 and [entry["clip"] for entry in report] == [
+        *(str(many / name) for name in ("b.mp4", "frames", "frames", "b.mp4")),
+        "-",
+    ]
+    names = [entry["files"][0].rpartition("/")[2] for entry in report]
+    assert names == ["b.csv", "frames.csv", "frames-2.csv", "b-2.csv", "stdin.csv"]
+    assert [entry["frames"] for entry in report] == [1] * 5
+    status, _, errors = sam2("track", tmp_path / "out", *options)
+    assert status == 1 and "holds no clips" in errors
+
+
 def test_everything(sam2, tmp_path):
     arguments = ("--everything", "--points-per-side", 4, "--out", tmp_path, "--json")
     status, output, _ = sam2("segment", "photos/photo2.png", *arguments, checkpoint=bundled_checkpoint())
@@ -122,7 +185,7 @@ def test_a_clip_is_tracked_and_written(sam2, tmp_path):
     status, output, errors = sam2(
         *("track", "clip.mp4", *prompt, "--format", "mp4,coco,csv,davis,sa-v", "--out", tmp_path, "--json")
     )
-    report = json.loads(output)
+    (report,) = json.loads(output)
     assert status == 0 and "5/5" in errors  # a bar with the rate and the time left
     assert {key: report[key] for key in ("clip", "width", "height", "frames", "interrupted")} == {
         "clip": "clip.mp4",
@@ -148,40 +211,60 @@ def test_several_objects_come_from_a_file_and_quiet_is_quiet(sam2, tmp_path):
     assert "a: visible in" in output and "b: visible in" in output
 
 
-def test_what_was_tracked_before_an_interruption_is_written(sam2, tmp_path, monkeypatch):
-    put = tracker_module.Tracks.put
+@pytest.mark.parametrize("late", [0, 1])
+def test_what_was_tracked_before_an_interruption_is_written(sam2, tmp_path, monkeypatch, late):
+    compute, frames = tracker_module.encode_masks, []
 
-    def interrupted(self, frame, objects):
-        put(self, frame, objects)
-        if frame == 2:
-            raise KeyboardInterrupt
+    def interrupted(masks):
+        frames.append(1)
+        if len(frames) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return compute(masks)
 
-    monkeypatch.setattr(tracker_module.Tracks, "put", interrupted)
-    status, output, _ = sam2("track", "clip.mp4", "--point", "60,40", "--out", tmp_path, "--quiet")
+    monkeypatch.setattr(tracker_module, "encode_masks", interrupted)
+    status, output, _ = sam2(
+        "track", "clip.mp4", "--point", "60,40", "--frame", late, "--out", tmp_path, "--quiet", "--format", "mp4,csv"
+    )
     assert status == 130 and "3 frames (interrupted)" in output
     with open_video(tmp_path / "clip.mp4") as video:
         assert len(video) == 3
+    assert len((tmp_path / "clip.csv").read_text().splitlines()) == 4
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_images_that_were_segmented_before_an_interruption_are_written(sam2, tmp_path, monkeypatch):
+    segment = Segmenter.segment
+
+    def interrupted(self, *arguments, **settings):
+        os.kill(os.getpid(), signal.SIGINT)
+        return segment(self, *arguments, **settings)
+
+    monkeypatch.setattr(Segmenter, "segment", interrupted)
+    status, output, errors = sam2("segment", "photos", "--point", "9,9", "--out", tmp_path, "--json", "--quiet")
+    assert status == 130 and "interrupted after 1 of 2 images" in errors
+    assert [entry["image"] for entry in json.loads(output)] == ["photos/photo2.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["photo2.png"]
 
 
 def test_a_stream_is_written_frame_by_frame(sam2, tmp_path, monkeypatch, folder):
-    monkeypatch.setattr(
-        "sam2_hf.cli.track_command.open_video", lambda clip: open_video(folder / "clip.mp4", stream=True)
-    )
+    monkeypatch.setattr("sam2_hf.cli.track_clips.open_video", lambda clip: open_video(folder / "clip.mp4", stream=True))
     arguments = ("track", "7", "--point", "60,40", "--frames", 3, "--out", tmp_path)
-    status, output, errors = sam2(*arguments, "--format", "mp4,csv,davis")
-    assert (status, output) == (0, f"-> {tmp_path / 'camera7.mp4'}\n") and "3/3" in errors
+    status, output, errors = sam2(*arguments, "--format", "mp4,coco,csv,davis,sa-v")
+    names = ("camera7.mp4", "camera7.json", "camera7.csv", "camera7_davis", "camera7_manual.json")
+    assert status == 0 and "3/3" in errors
+    assert output.startswith(f"7: 3 frames -> {', '.join(str(tmp_path / name) for name in names)}\n")
     with open_video(tmp_path / "camera7.mp4") as video:
         assert len(video) == 3
     assert len((tmp_path / "camera7.csv").read_text().splitlines()) == 4
     assert len(list((tmp_path / "camera7_davis").iterdir())) == 3
-    status, _, errors = sam2(*arguments, "--format", "coco")
-    assert status == 2 and "a stream is written as mp4, csv or davis, got coco" in " ".join(errors.split())
+    assert len(json.loads((tmp_path / "camera7.json").read_text())["images"]) == 3
+    assert json.loads((tmp_path / "camera7_manual.json").read_text())["video_frame_count"] == 3
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["segment", "missing.png", "--point", "1,2"], 1, "error: there is no image 'missing.png'"),
+        (["segment", "missing.png", "--point", "1,2"], 1, "error: there is no such image: 'missing.png'"),
         (["segment", "clip.mp4", "--point", "1,2"], 1, "error: images must be"),
         (["track", "clip.mp4", "--point", "1,2", "--memory-policy", "best"], 1, "memory_policy must be one of"),
         (["track", "missing.mp4", "--point", "1,2"], 1, "there is no such video file or folder"),
@@ -222,9 +305,8 @@ def test_checkpoints_and_info(sam2):
 
 
 def test_every_command_has_help(sam2):
-    commands = {command.callback.__name__ for command in app.registered_commands}
-    assert commands == {"segment", "track", "convert", "checkpoints", "info"}
-    for command in commands:
+    assert {"segment", "track", "convert", "train", "evaluate", "checkpoints", "info"} <= COMMANDS.keys()
+    for command in COMMANDS:
         status, output, _ = sam2(command, "--help", checkpoint=None)
         assert status == 0 and f"Usage: sam2 {command}" in output
 
@@ -239,9 +321,54 @@ def test_an_interrupt_ends_the_command(sam2, tmp_path, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sam2_hf.cli.arguments.find_images", interrupted)
+    monkeypatch.setattr("sam2_hf.cli.sources.find_images", interrupted)
     status, output, errors = sam2("segment", "photos", "--point", "1,2", "--out", tmp_path)
     assert (status, output) == (130, "") and "Traceback" not in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_is_interrupted_leaves_what_is_finished(folder, tmp_path, signal_number):
+    """A real process on a clip that takes it some seconds, and a real signal."""
+    write_clip(folder / "long.mp4", 300, size=(32, 112))
+    command = [sys.executable, "-m", "sam2_hf", "track", "long.mp4", "--point", "60,20", "--checkpoint", "tiny"]
+    options = ["--format", "mp4,csv,coco,davis", "--out", str(tmp_path), "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, *options], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    table, deadline = tmp_path / "long.csv", time.monotonic() + 120
+    while not (table.exists() and len(table.read_text().splitlines()) > 3):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal_number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in errors, errors
+    (report,) = json.loads(output)
+    frames = report["frames"]
+    assert report["interrupted"] and 3 <= frames < 300
+    assert len(table.read_text().splitlines()) == frames + 1
+    with open_video(tmp_path / "long.mp4") as video:
+        assert len(list(video)) == frames
+    assert len(json.loads((tmp_path / "long.json").read_text())["images"]) == frames
+    assert len(list((tmp_path / "long_davis").iterdir())) == frames
+
+
+def test_help_and_completion_do_without_torch():
+    code = """
+        import json, os, sys
+        from contextlib import redirect_stdout
+        from io import StringIO
+        from sam2_hf.cli.main import main
+        shown = StringIO()
+        with redirect_stdout(shown):
+            status = [main([]), main(["track", "--help"])]
+            os.environ.update(_SAM2_COMPLETE="complete_bash", COMP_WORDS="sam2 segment --every", COMP_CWORD="2")
+            status.append(main([]))
+        print(json.dumps([status, shown.getvalue().split(), sorted({"torch", "transformers"} & sys.modules.keys())]))
+    """
+    status, words, loaded = run_fresh(code)
+    assert status[1:] == [0, 0] and words[-1] == "--everything" and loaded == []
 
 
 def test_python_m_is_the_same():

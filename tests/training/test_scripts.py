@@ -50,10 +50,11 @@ def test_a_folder_without_a_training_is_named(tmp_path, capsys):
 def test_tracking_is_measured_with_the_memories_that_were_asked_for(tmp_path, monkeypatch, given, expected):
     tiny_video_model().save_pretrained(tmp_path)
     Sam2VideoProcessor(Sam2ImageProcessor()).save_pretrained(tmp_path)
-    script, used = load("evaluate"), []
-    monkeypatch.setattr(script, "evaluate_tracking", lambda model, *_: used.append(model.config.memory_policy) or [])
-    monkeypatch.setattr(script, "summarise", lambda _: {})
-    assert script.main([str(tmp_path), "tracking", "synthetic", "count=1", *given]) == 0
+    used = []
+    record = lambda model, *_: used.append(model.config.memory_policy) or []  # noqa: E731
+    monkeypatch.setattr("sam2_hf.training.evaluation.tracking_evaluation.evaluate_tracking", record)
+    monkeypatch.setattr("sam2_hf.training.evaluation.metrics.summarise", lambda _: {})
+    assert load("evaluate").main([str(tmp_path), "tracking", "synthetic", "count=1", *given]) == 0
     assert used == [expected]
 
 

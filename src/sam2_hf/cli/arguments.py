@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import glob
-import io
 import json
 import logging
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from PIL import Image
-from transformers.utils import logging as transformers_logging
-
-from ..inputs.natural_order import natural_order
-from ..video_io.image_source import images_in_folder
 
 Checkpoint = Annotated[
     str | None, typer.Option(help="A folder or a name on the Hub, such as facebook/sam2.1-hiera-tiny.")
@@ -37,9 +28,24 @@ From = Annotated[
     Path | None,
     typer.Option("--from", metavar="JSON", help='Prompts by name: {"cup": {"points": [[210, 350]], "box": null}}.'),
 ]
+PathsFrom = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Read further ones from a list, one a line; - for the standard input."),
+]
 Style = Annotated[str, typer.Option(help="Of overlays: fill, contour, spotlight, legend or plain.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show neither progress nor notices.")]
+
+
+def require(texts: Sequence[str] | None, paths_from: str | None, name: str) -> list[str]:
+    """Take the arguments that say what to work on; there may be none of them where a list is given.
+
+    Raises:
+        typer.BadParameter: neither arguments nor a list.
+    """
+    if not texts and paths_from is None:
+        raise typer.BadParameter("Missing argument; give some, or --paths-from", param_hint=name)
+    return list(texts or [])
 
 
 def read_numbers(text: str, count: int, option: str) -> tuple[float, ...]:
@@ -70,6 +76,17 @@ def read_image_size(text: str | None) -> tuple[int, int] | None:
     if len(parts) > 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise typer.BadParameter(f"expected N or H,W in pixels, got {text!r}", param_hint="--image-size")
     return int(parts[0]), int(parts[-1])
+
+
+def loading_settings(
+    checkpoint: str | None, device: str | None, dtype: str | None, image_size: str | None
+) -> dict[str, Any]:
+    """Collect the arguments of `Segmenter` and `Tracker`.
+
+    Raises:
+        typer.BadParameter: a size that cannot be read.
+    """
+    return {"checkpoint": checkpoint, "device": device, "dtype": dtype, "image_size": read_image_size(image_size)}
 
 
 def read_points(points: Sequence[str] | None, negatives: Sequence[str] | None) -> tuple[list[Any], list[int]]:
@@ -111,42 +128,9 @@ def read_formats(text: str, known: Sequence[str]) -> list[str]:
     return formats
 
 
-def find_images(texts: Sequence[str]) -> list[tuple[str, Any]]:
-    """Find the images that are meant by files, folders, patterns, addresses and "-" for the standard input.
-
-    Returns:
-        A name for files that are written, and the image, for each.
-
-    Raises:
-        FileNotFoundError: nothing of that name.
-    """
-    images: list[tuple[str, Any]] = []
-    for text in texts:
-        if text == "-":
-            images.append(("stdin", Image.open(io.BytesIO(sys.stdin.buffer.read()))))
-        elif "://" in text:
-            images.append((Path(text.split("?")[0]).stem or "image", text))
-        elif os.path.isdir(text):
-            images += [(path.stem, path) for path in images_in_folder(Path(text))]
-        else:
-            found = [text] if os.path.exists(text) else natural_order(glob.glob(text, recursive=True))
-            if not found:
-                raise FileNotFoundError(f"there is no image {text!r}")
-            images += [(Path(path).stem, Path(path)) for path in found]
-    return images
-
-
 def be_quiet(quiet: bool) -> None:
     """Show neither progress of loading nor, where it is wanted, notices."""
+    from transformers.utils import logging as transformers_logging
+
     transformers_logging.disable_progress_bar()
     logging.getLogger("sam2_hf").setLevel(logging.ERROR if quiet else logging.WARNING)
-
-
-def free_name(name: str, taken: set[str]) -> str:
-    """Number a name where it is taken: photo, photo-2, photo-3."""
-    chosen, number = name, 1
-    while chosen in taken:
-        number += 1
-        chosen = f"{name}-{number}"
-    taken.add(chosen)
-    return chosen

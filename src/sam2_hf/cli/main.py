@@ -1,28 +1,29 @@
-"""The command `sam2`: its subcommands, its errors in one line, and its exit status."""
+"""The command `sam2`: its errors in one line, and its exit status."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 
-from .convert_command import convert
-from .overview_commands import checkpoints, info
-from .segment_command import segment
-from .track_command import track
+from .command_table import LazyGroup
 
 FAILED, INTERRUPTED = 1, 130
 
 app = typer.Typer(
     name="sam2",
     help="SAM 2: segment objects in images, and track them through clips.",
+    cls=LazyGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (segment, track, convert, checkpoints, info):
-    app.command()(command)
+
+
+@app.callback()
+def sam2() -> None:
+    """SAM 2: segment objects in images, and track them through clips."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,10 +42,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         return INTERRUPTED
-    except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
+    except (ValueError, TypeError, LookupError, OSError, ImportError, RuntimeError) as error:
         typer.echo(f"error: {describe(error)}", err=True)
         return FAILED
     return 0
+
+
+def subcommand(name: str) -> Callable[[Sequence[str] | None], int]:
+    """Make the `main` of a script that runs one subcommand.
+
+    Args:
+        name: of the subcommand.
+
+    Returns:
+        A function of the arguments, by default those of the process, that returns the exit status.
+    """
+
+    def run(arguments: Sequence[str] | None = None) -> int:
+        return main([name, *(sys.argv[1:] if arguments is None else arguments)])
+
+    return run
 
 
 def describe(error: Exception) -> str:

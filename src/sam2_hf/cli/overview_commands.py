@@ -7,15 +7,9 @@ import platform
 import time
 from typing import Any
 
-import huggingface_hub
-import numpy as np
-import torch
-import transformers
 import typer
 
 from ..hub.bundled import bundled_checkpoint
-from ..predictors.loaded_models import best_device
-from ..predictors.segmenter import Segmenter
 from ..presets import PRESETS
 from ..version import __version__
 from . import arguments
@@ -26,6 +20,8 @@ _CLICKS = 10
 
 def checkpoints(json_output: AsJson = False) -> None:
     """List the checkpoints: the bundled one, and those of the Hub with whether they are cached."""
+    import huggingface_hub
+
     found: list[dict[str, Any]] = [{"name": bundled_checkpoint(), "state": "bundled"}]
     for preset in PRESETS:
         name = f"facebook/{preset}"
@@ -44,6 +40,13 @@ def info(
 ) -> None:
     """Show versions, the device, and how long a click takes."""
     arguments.be_quiet(quiet=True)
+    import numpy as np
+    import torch
+    import transformers
+
+    from ..predictors.loaded_models import best_device
+    from ..predictors.segmenter import Segmenter
+
     segmenter = Segmenter(checkpoint, device, dtype, arguments.read_image_size(image_size))
     image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
     start = time.perf_counter()

@@ -1,40 +1,48 @@
-"""`sam2 track`: objects through a clip or from a camera."""
+"""`sam2 track`: objects through clips or from a camera."""
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from tqdm import tqdm
 
-from ..predictors.tracker import Tracker, Tracks
-from ..results.clip_result import DEFAULT_FPS, ClipResult, overlaid_frames
-from ..results.image_result import ImageResult
-from ..results.overlay import read_style
-from ..results.stream_writers import write_csv_rows, write_label_map_files
-from ..video_io.open_video import VideoSource, open_video
-from ..video_io.write_video import write_video
 from . import arguments
-from .arguments import AsJson, Checkpoint, Device, Dtype, From, ImageSize, Negatives, Out, Points, Quiet, Style
+from .arguments import (
+    AsJson,
+    Checkpoint,
+    Device,
+    Dtype,
+    From,
+    ImageSize,
+    Negatives,
+    Out,
+    PathsFrom,
+    Points,
+    Quiet,
+    Style,
+)
 
-FORMATS = ("mp4", "coco", "csv", "davis", "sa-v")
-INTERRUPTED = 130
+FORMATS = ("mp4", "coco", "csv", "parquet", "davis", "sa-v")
 
 
 def track(
-    clip: Annotated[str, typer.Argument(help="A file, a folder of images, an address, or the number of a camera.")],
+    clips: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CLIP...",
+            help="Files, folders, patterns, addresses, the number of a camera, or - for the standard input.",
+        ),
+    ] = None,
     id: Annotated[str, typer.Option(help="The object's name.")] = "object",
-    frame: Annotated[int, typer.Option(help="The frame that the points and the box are on, from 0.")] = 0,
+    frame: Annotated[int, typer.Option(min=0, help="The frame that the points and the box are on, from 0.")] = 0,
     point: Points = None,
     negative: Negatives = None,
     box: Annotated[str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the object.")] = None,
     prompts: From = None,
-    frames: Annotated[int | None, typer.Option(help="For a camera or a stream: how many frames.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="How many frames, at most.")] = None,
+    paths_from: PathsFrom = None,
     out: Out = Path("outputs"),
     format: Annotated[str, typer.Option(help=f"With commas between them: {', '.join(FORMATS)}.")] = "mp4",
     style: Style = "fill",
@@ -48,33 +56,21 @@ def track(
     json_output: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Track objects through a clip, and write it with overlays and files for other tools.
+    """Track objects through clips, and write them with overlays and files for other tools.
 
-    Several objects, and prompts on several frames, are given by --from. Ctrl-C leaves what is finished.
+    Several objects, and prompts on several frames, are given by --from. Frames are written as they are tracked, in
+    constant memory; where an object is prompted after the first frame, it is followed back, and files are written at
+    the end. Ctrl-C leaves what is finished.
     """
-    arguments.be_quiet(quiet)
+    texts = arguments.require(clips, paths_from, "CLIP")
     formats = arguments.read_formats(format, FORMATS)
     given = _read_prompts(id, frame, point, negative, box, prompts)
-    source = open_video(int(clip) if clip.isdigit() else clip)
-    name = f"camera{clip}" if clip.isdigit() else Path(clip.split("?")[0]).stem or "clip"
-    tracker = Tracker(checkpoint, device, dtype, arguments.read_image_size(image_size), memory_policy)
-    out.mkdir(parents=True, exist_ok=True)
-    with source:
-        if not source.seekable:
-            _track_stream(tracker, source, given, out / f"{name}.mp4", formats, style, frames, quiet)
-            return
-        tracks = Tracks(tracker, source, name)
-        tracks.add(given)
-        interrupted = False
-        try:
-            tracks.run(progress=not quiet)
-        except KeyboardInterrupt:
-            interrupted = True
-        files = _write(tracks, out / name, formats, style) if len(tracks) else []
-    report = _describe(tracks, clip, files, interrupted)
-    typer.echo(json.dumps(report, indent=2, default=str) if json_output else _as_text(report))
-    if interrupted:
-        raise typer.Exit(INTERRUPTED)
+    loading = arguments.loading_settings(checkpoint, device, dtype, image_size) | {"memory_policy": memory_policy}
+    arguments.be_quiet(quiet)
+    from .track_clips import TrackJob, track_clips
+
+    job = TrackJob(given, frames, out, formats, style, json_output, quiet)
+    track_clips(job, texts, paths_from, loading)
 
 
 def _read_prompts(
@@ -93,84 +89,3 @@ def _read_prompts(
     if box is not None:
         given["box"] = arguments.read_numbers(box, 4, "--box")
     return {name: given}
-
-
-def _track_stream(
-    tracker: Tracker,
-    source: VideoSource,
-    given: Mapping[Hashable, Any],
-    path: Path,
-    formats: list[str],
-    style: str,
-    frames: int | None,
-    quiet: bool,
-) -> None:
-    """Track and write frame by frame, in constant memory."""
-    unfit = [name for name in formats if name not in ("mp4", "csv", "davis")]
-    if unfit:
-        raise typer.BadParameter(
-            f"a stream is written as mp4, csv or davis, got {', '.join(unfit)}", param_hint="--format"
-        )
-    results: Iterator[ImageResult] = itertools.islice(tracker.stream(source, given), frames)
-    results = iter(tqdm(results, total=frames, unit="frame", disable=quiet))
-    if "csv" in formats:
-        results = write_csv_rows(results, path.with_suffix(".csv"))
-    if "davis" in formats:
-        results = write_label_map_files(results, path.with_name(f"{path.stem}_davis"), list(given))
-    try:
-        if "mp4" in formats:
-            drawn = overlaid_frames(results, read_style(style, {}), list(given))
-            write_video(path, drawn, fps=source.fps or DEFAULT_FPS)
-        else:
-            for _ in results:
-                pass
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted -> {path}")
-        raise typer.Exit(INTERRUPTED) from None
-    typer.echo(f"-> {path}")
-
-
-def _write(tracks: ClipResult, path: Path, formats: list[str], style: str) -> list[str]:
-    """Write tracks in all formats; the files."""
-    files: list[Path] = []
-    for name in formats:
-        if name == "sa-v":
-            files.append(Path(f"{path}_manual.json"))
-            tracks.to_sa_v(files[-1])
-        else:
-            suffix = {"mp4": ".mp4", "coco": ".json", "csv": ".csv", "davis": ""}[name]
-            options = {"style": style} if name == "mp4" else {}
-            files.append(tracks.save(f"{path}{suffix}" if suffix else path.with_name(f"{path.name}_davis"), **options))
-    return [str(file) for file in files]
-
-
-def _describe(tracks: ClipResult, clip: str, files: list[str], interrupted: bool) -> dict[str, Any]:
-    height, width = tracks.size
-    objects = [
-        {"name": name, "visible_frames": sum(tracks.visible(name)), "mean_score": _mean_score(tracks, name)}
-        for name in tracks.names
-    ]
-    return {
-        "clip": clip,
-        "width": width,
-        "height": height,
-        "frames": len(tracks),
-        "interrupted": interrupted,
-        "objects": objects,
-        "files": files,
-    }
-
-
-def _mean_score(tracks: ClipResult, name: Hashable) -> float | None:
-    scores = [result[name].score or 0.0 for result in tracks if name in result.names]
-    return round(float(np.mean(scores)), 4) if scores else None
-
-
-def _as_text(report: dict[str, Any]) -> str:
-    state = " (interrupted)" if report["interrupted"] else ""
-    lines = [f"{report['clip']}: {report['frames']} frames{state} -> {', '.join(report['files']) or 'no files'}"]
-    lines += [
-        f"  {item['name']}: visible in {item['visible_frames']} frames, mean score {item['mean_score']}"
-        for item in report["objects"]
-    ]
-    return "\n".join(lines)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..results.clip_result import ClipResult
 from ..results.image_result import ImageResult
-from ..results.records import ObjectMask, ShownPrompt, encode_masks
+from ..results.records import ObjectMask, ShownPrompt, encode_masks, frame_file_name
+from ..results.stream_writers import ResultStream
 from ..sizes import Size
 from ..tracking.memory.registry import PolicySetting, read_policy_setting
 from ..tracking.session import Sam2VideoInferenceSession
@@ -81,7 +82,7 @@ class Tracker:
         tracks.add(prompts)
         return tracks.run(progress=progress)
 
-    def stream(self, video: Any, prompts: Mapping[Hashable, Any]) -> Iterator[ImageResult]:
+    def stream(self, video: Any, prompts: Mapping[Hashable, Any]) -> ResultStream:
         """Track through a clip or stream of any length in constant memory.
 
         Args:
@@ -89,15 +90,24 @@ class Tracker:
             prompts: as those of `track`; of a stream, on frames that have not passed.
 
         Returns:
-            Each frame as it is tracked, with its objects and its image.
+            Each frame as it is tracked, with its objects and its image. `save("out.mp4", "out.csv")` writes them.
+
+        Raises:
+            ValueError, TypeError, IndexError: naming what is wrong with the prompts or the video.
         """
-        source = _open(video)
+        source, by_frame = _open(video), read_clip_prompts(prompts)
+        name = _clip_name(video)
         session = self.open_session(source, retention="readable")
-        shown = add_prompts(self.processor, session, read_clip_prompts(prompts))
-        for output in self.model.propagate_in_video_iterator(session):
-            objects = tracked_objects(self.processor, output, source.size, shown.get(output.frame_idx, {}))
-            pixels = source[output.frame_idx].permute(1, 2, 0).cpu().numpy()
-            yield ImageResult(objects, pixels, source.size, frame=output.frame_idx)
+        shown = add_prompts(self.processor, session, by_frame)
+
+        def results() -> Iterator[ImageResult]:
+            for output in self.model.propagate_in_video_iterator(session):
+                frame = output.frame_idx
+                objects = tracked_objects(self.processor, output, source.size, shown.get(frame, {}))
+                pixels = source[frame].permute(1, 2, 0).cpu().numpy()
+                yield ImageResult(objects, pixels, source.size, frame_file_name(name, frame), frame)
+
+        return ResultStream(results(), list(prompts), source.fps, name)
 
 
 class Tracks(ClipResult):

@@ -14,12 +14,13 @@ from ..video_io.write_video import write_video
 from .coco import to_coco
 from .image_result import ImageResult
 from .json_file import written_json
+from .label_maps import LabelMapWriter
 from .overlay import OverlayStyle, colours_of, draw_overlay, read_style
-from .records import ObjectMask
+from .record_writer import write_records
+from .records import ImageRecord, ObjectMask, frame_file_name
 from .sa_v import to_sa_v
-from .stream_writers import write_label_map_files
 from .supervision import to_detections
-from .tables import write_csv, write_parquet
+from .tables import CsvWriter, ParquetWriter
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi")
 DEFAULT_FPS = 25.0
@@ -79,7 +80,16 @@ class ClipResult:
         if frame not in self._objects:
             known = f"frames {self.frames[0]} to {self.frames[-1]}" if self._objects else "none yet"
             raise IndexError(f"frame {frame} was not tracked; there are {known}")
-        return ImageResult(self._objects[frame], lambda: self._pixels(frame), self.size, self._file_name(frame), frame)
+        return ImageResult(
+            self._objects[frame], lambda: self._pixels(frame), self.size, frame_file_name(self.name, frame), frame
+        )
+
+    def records(self) -> Iterator[ImageRecord]:
+        """Go through the tracked frames without their pixels, as the writers of files take them."""
+        return (
+            ImageRecord(self._objects[frame], self.size, frame_file_name(self.name, frame), frame)
+            for frame in self.frames
+        )
 
     def masks(self, name: Hashable) -> Iterator[tuple[int, np.ndarray]]:
         """Go through the masks of one object: pairs of a frame's number and a mask (height, width), bool.
@@ -107,9 +117,6 @@ class ClipResult:
 
     def _pixels(self, frame: int) -> np.ndarray:
         return self.video[frame].permute(1, 2, 0).cpu().numpy()
-
-    def _file_name(self, frame: int) -> str:
-        return f"{self.name}/{frame:05d}.jpg"
 
     # Files
 
@@ -161,15 +168,15 @@ class ClipResult:
         self, path: str | os.PathLike[str] | None = None, as_polygons: bool = False, tolerance: float = 1.0
     ) -> dict[str, Any]:
         """Describe the objects as a COCO data set, and write it where a path is given; see `coco.to_coco`."""
-        return written_json(to_coco(self, as_polygons, tolerance), path)
+        return written_json(to_coco(self.records(), as_polygons, tolerance), path)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a table with a row for each object of each frame; see `tables.table_rows`."""
-        write_csv(path, self)
+        write_records(self.records(), CsvWriter(path))
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Write the table with run lengths as Parquet; see `tables.write_parquet`."""
-        write_parquet(path, self)
+        """Write the table with run lengths as Parquet; see `tables.ParquetWriter`."""
+        write_records(self.records(), ParquetWriter(path))
 
     def to_label_maps(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write palette PNGs, as DAVIS and MOSE have them: 00000.png, 00001.png, ...
@@ -177,17 +184,16 @@ class ClipResult:
         Returns:
             The files that were written.
         """
-        for _ in write_label_map_files(self, folder, self.names):
-            pass
+        write_records(self.records(), LabelMapWriter(folder, self.names))
         return [Path(folder) / f"{frame:05d}.png" for frame in self.frames]
 
     def to_sa_v(self, path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         """Describe the clip as SA-V does, and write it where a path is given; see `sa_v.to_sa_v`."""
-        return written_json(to_sa_v(self, self.names, self.name, self.fps), path)
+        return written_json(to_sa_v(self.records(), self.names, self.name, self.fps), path)
 
     def to_supervision(self, frame: int) -> Any:
         """Make `supervision.Detections` of a frame, with `tracker_id` and `confidence`."""
-        return to_detections(self[frame], self.names)
+        return to_detections(self[frame].record, self.names)
 
 
 def overlaid_frames(

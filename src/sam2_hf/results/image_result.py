@@ -18,9 +18,10 @@ from .json_file import written_json
 from .label_maps import label_map
 from .overlay import OverlayStyle, colours_of, draw_overlay, read_style
 from .polygons import Polygon
-from .records import ObjectMask
+from .record_writer import write_records
+from .records import ImageRecord, ObjectMask
 from .supervision import to_detections
-from .tables import write_csv, write_parquet
+from .tables import CsvWriter, ParquetWriter
 from .vector_files import PIXELS, to_geojson, to_yolo
 
 _LOSSY, _QUALITY = (".jpg", ".jpeg", ".webp"), 95
@@ -58,6 +59,11 @@ class ImageResult:
     def objects(self) -> list[ObjectMask]:
         """What was found."""
         return list(self._found() if callable(self._found) else self._found)
+
+    @property
+    def record(self) -> ImageRecord:
+        """The objects without the pixels, as the writers of files take them."""
+        return ImageRecord(self.objects, self.size, self.file_name, self.frame)
 
     @property
     def names(self) -> list[Hashable]:
@@ -238,7 +244,7 @@ class ImageResult:
         self, path: str | os.PathLike[str] | None = None, as_polygons: bool = False, tolerance: float = 1.0
     ) -> dict[str, Any]:
         """Describe the objects as a COCO data set, and write it where a path is given; see `coco.to_coco`."""
-        return written_json(to_coco([self], as_polygons, tolerance), path)
+        return written_json(to_coco([self.record], as_polygons, tolerance), path)
 
     def to_geojson(
         self, path: str | os.PathLike[str] | None = None, transform: Sequence[float] = PIXELS
@@ -248,11 +254,11 @@ class ImageResult:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a table with a row for each object; see `tables.table_rows`."""
-        write_csv(path, [self])
+        write_records([self.record], CsvWriter(path))
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Write the table with run lengths as Parquet; see `tables.write_parquet`."""
-        write_parquet(path, [self])
+        """Write the table with run lengths as Parquet; see `tables.ParquetWriter`."""
+        write_records([self.record], ParquetWriter(path))
 
     def to_yolo(
         self, path: str | os.PathLike[str] | None = None, classes: Sequence[str] | None = None, tolerance: float = 1.0
@@ -269,4 +275,4 @@ class ImageResult:
         Raises:
             ImportError: supervision is not installed.
         """
-        return to_detections(self)
+        return to_detections(self.record)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from .records import ObjectMask
+from .records import ImageRecord, ObjectMask
 
 _MOST_LABELS = 254  # 255 is what annotators could not decide upon
 
@@ -49,3 +50,27 @@ def write_label_map(path: str | os.PathLike[str], labels: np.ndarray) -> None:
     image = Image.fromarray(labels)
     image.putpalette(davis_palette())
     image.save(path)
+
+
+class LabelMapWriter:
+    """Writes a palette PNG for each frame that passes: 00000.png, 00001.png, ... by the numbers of the frames.
+
+    Args:
+        folder: where the files go; made if it is not there.
+        names: of all objects; an object's label is its position in them, from 1.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], names: Sequence[Hashable]):
+        self._folder = Path(folder)
+        self._names = list(names)
+        self._count = 0
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, record: ImageRecord) -> None:
+        """Write a frame."""
+        number = self._count if record.frame is None else record.frame
+        self._count += 1
+        write_label_map(self._folder / f"{number:05d}.png", label_map(record.objects, record.size, self._names))
+
+    def close(self) -> None:
+        """Do nothing: each file is complete."""

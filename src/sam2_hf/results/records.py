@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -80,6 +80,28 @@ class ObjectMask:
     def compressed_rle(self) -> Rle:
         """Encode the run lengths as a string, as pycocotools and JSON files have them."""
         return compress_rle(self.rle)
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """The objects of one image or frame without its pixels: what the writers of files take.
+
+    Attributes:
+        objects: what was found.
+        size: (height, width) in pixels.
+        file_name: where the image came from; "" if it was in memory.
+        frame: number of the frame, for a clip.
+    """
+
+    objects: Sequence[ObjectMask]
+    size: tuple[int, int]
+    file_name: str = ""
+    frame: int | None = None
+
+
+def frame_file_name(clip: str, frame: int) -> str:
+    """Name the image of a frame, as data sets of clips do."""
+    return f"{clip}/{frame:05d}.jpg"
 
 
 def encode_masks(masks: torch.Tensor) -> list[Rle]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .image_result import ImageResult
+from .records import ImageRecord
 
 
-def to_detections(result: ImageResult, tracks: Sequence[Hashable] | None = None) -> Any:
+def to_detections(record: ImageRecord, tracks: Sequence[Hashable] | None = None) -> Any:
     """Make detections of the objects that are in sight.
 
     Args:
-        result: of an image or a frame.
+        record: of an image or a frame.
         tracks: the names of all objects of the clip; the `tracker_id` of an object is its position in them, from 1. By
             default the objects of this frame.
 
@@ -30,14 +29,14 @@ def to_detections(result: ImageResult, tracks: Sequence[Hashable] | None = None)
         from supervision import Detections  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
         raise ImportError("detections need supervision; install it with: pip install supervision") from error
-    shown = [item for item in result.objects if item.visible]
-    names = list(tracks if tracks is not None else result.names)
-    masks = np.stack([item.mask for item in shown]) if shown else np.zeros((0, *result.size), bool)
+    shown = [item for item in record.objects if item.visible]
+    names = list(tracks if tracks is not None else [item.name for item in record.objects])
+    masks = np.stack([item.mask for item in shown]) if shown else np.zeros((0, *record.size), bool)
     return Detections(
         xyxy=np.array([item.box for item in shown], np.float64).reshape(-1, 4),
         mask=masks,
         confidence=np.array([1.0 if item.score is None else item.score for item in shown], np.float64),
         class_id=np.zeros(len(shown), int),
-        tracker_id=None if result.frame is None else np.array([names.index(item.name) + 1 for item in shown], int),
+        tracker_id=None if record.frame is None else np.array([names.index(item.name) + 1 for item in shown], int),
         data={"class_name": np.array([str(item.name) for item in shown])},
     )
