@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .hub.bundled import bundled_checkpoint
     from .image_processing_sam2 import Sam2ImageProcessor
     from .mask_generation.pipeline import Sam2MaskGenerationPipeline
+    from .masks.polygons import mask_to_polygons
     from .modeling_sam2 import Sam2HieraDetModel, Sam2Model, Sam2PreTrainedModel, Sam2VisionModel
     from .modeling_sam2_video import Sam2VideoModel, Sam2VideoPreTrainedModel
     from .outputs import Sam2ImageSegmentationOutput, Sam2VideoSegmentationOutput, Sam2VisionEncoderOutput
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from .results.clip_result import ClipResult
     from .results.image_result import ImageResult
     from .results.overlay import OverlayStyle
-    from .results.polygons import mask_to_polygons
     from .tracking.session import Sam2VideoInferenceSession
     from .video_processing_sam2 import Sam2VideoVideoProcessor
 
@@ -73,7 +73,7 @@ _NAMES = {
     "results.clip_result": ("ClipResult",),
     "results.image_result": ("ImageResult",),
     "results.overlay": ("OverlayStyle",),
-    "results.polygons": ("mask_to_polygons",),
+    "masks.polygons": ("mask_to_polygons",),
     "tracking.session": ("Sam2VideoInferenceSession",),
 }
 """What each module gives to the package: at run time what the imports above are for type checkers."""

@@ -14,6 +14,7 @@ from sam2_hf.mask_generation.crops import Crop, crop_layers
 from sam2_hf.mask_generation.generator import find_masks, join_crops
 from sam2_hf.mask_generation.settings import MaskGenerationSettings
 from sam2_hf.masks.boxes import mask_to_box
+from sam2_hf.masks.connected_components import fill_holes, remove_sprinkles
 from sam2_hf.masks.rle import rle_to_mask
 from sam2_hf.masks.stability import stability_score
 from sam2_hf.network.mask_decoder import DecodedPrompts
@@ -57,6 +58,10 @@ def plain(model, embeddings, crop, settings):
             multimask_output=False,
         )
         logits, scores = refined.pred_masks[0, :, 0], refined.iou_scores[0, :, 0]
+    if settings.low_res_region_area:
+        area, threshold = settings.low_res_region_area, settings.mask_threshold
+        filled, removed = (clean(logits, area, threshold, 10.0) for clean in (fill_holes, remove_sprinkles))
+        logits = torch.where(removed != logits, removed, filled)
     full = F.interpolate(logits[:, None].float(), crop.size, mode="bilinear", align_corners=False)[:, 0]
     kept = (scores > settings.pred_iou_thresh) | (settings.pred_iou_thresh <= 0)
     stability = stability_score(full, settings.mask_threshold, settings.stability_score_offset)
@@ -91,6 +96,8 @@ PART = Crop(15, 0, 150, 90, 1)
         {"use_m2m": True},
         {"use_m2m": True, "pred_iou_thresh": 0.4, "stability_score_thresh": 0.6},
         {"use_m2m": True, "multimask_output": False},
+        {"low_res_region_area": 6, "stability_score_thresh": 0.6},
+        {"low_res_region_area": 6, "use_m2m": True},
     ],
     ids=lambda options: "-".join(options) or "all",
 )

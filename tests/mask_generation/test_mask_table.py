@@ -81,6 +81,15 @@ def test_of_duplicates_the_best_stays_best_first():
     assert table.without_duplicates(0.7, torch.tensor([3.0, 2.0, 1.0])).scores.tolist() == pytest.approx([0.6, 0.9])
 
 
+def test_duplicates_by_masks_are_not_those_by_boxes():
+    frame, inside = rectangles((0, 0, 60, 60), (1, 1, 59, 59))
+    ring = frame & ~inside
+    table = table_of(torch.stack([ring, inside, frame]), scores=[0.9, 0.8, 0.7])
+    assert table.without_duplicates(0.7).scores.tolist() == pytest.approx([0.9])
+    assert table.without_duplicates(0.7, by="mask").scores.tolist() == pytest.approx([0.9, 0.8])
+    assert table.without_duplicates(0.99, by="mask").scores.tolist() == pytest.approx([0.9, 0.8, 0.7])
+
+
 def test_crop_areas():
     table = table_of(rectangles((0, 0, 1, 1)), crops=[[10, 20, 40, 25]])
     assert table.crop_areas().tolist() == [150]
@@ -119,7 +128,7 @@ def test_a_mask_of_small_regions_alone_keeps_its_largest():
 @pytest.mark.parametrize("mode", OUTPUT_MODES)
 def test_records_say_what_the_masks_are(mode):
     masks = rectangles((3, 5, 30, 40))
-    (record,) = table_of(masks, scores=[0.875], crops=[[2, 4, 70, 90]]).records(mode)
+    (record,) = table_of(masks, scores=[0.875], crops=[[2, 4, 70, 90]]).records(mode, tolerance=0)
     assert record["area"] == masks.sum()
     assert record["bbox"] == [3, 5, 27, 35]
     assert record["crop_box"] == [2, 4, 68, 86]
@@ -130,6 +139,9 @@ def test_records_say_what_the_masks_are(mode):
     if mode == "binary_mask":
         assert isinstance(segmentation, np.ndarray)
         assert np.array_equal(segmentation, masks[0].numpy())
+    elif mode == "polygons":
+        (polygon,) = segmentation
+        assert polygon.area == masks.sum() and polygon.holes == []
     else:
         assert isinstance(segmentation["counts"], str if mode == "coco_rle" else list)
         assert torch.equal(rle_to_mask(segmentation), masks[0])

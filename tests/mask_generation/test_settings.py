@@ -32,6 +32,8 @@ REFUSED = [
     ("max_hole_area", -1),
     ("max_sprinkle_area", -1),
     ("min_mask_region_area", None),
+    ("low_res_region_area", -1),
+    ("nms", "both"),
     ("box_nms_thresh", 1.5),
     ("crops_nms_thresh", None),
     ("point_grids", 3),
@@ -46,7 +48,7 @@ def test_impossible_values_are_refused_by_name(name, value):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("output_mode", "png"), ("output_rle_mask", 1), ("output_bboxes_mask", None)],
+    [("output_mode", "png"), ("output_rle_mask", 1), ("output_bboxes_mask", None), ("polygon_tolerance", -1)],
 )
 def test_impossible_outputs_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=rf"^{name} must be .*, got "):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..fast.chunking import how_many_fit
+from ..masks.connected_components import clean_logits
 from ..prompt_values import MASK_PROMPT_LIMIT
 from .crops import Crop
 from .mask_table import MaskTable
@@ -62,20 +63,22 @@ def find_masks(
         for candidates in _candidates(model, image_embeddings, prompts, settings):
             found.append(_compress(candidates, points, crop, image_size, settings))
     table = found[0].cat(found[1:])
-    return table if settings.box_nms_thresh is None else table.without_duplicates(settings.box_nms_thresh)
+    if settings.box_nms_thresh is None:
+        return table
+    return table.without_duplicates(settings.box_nms_thresh, by=settings.nms)
 
 
 def join_crops(found: list[MaskTable], settings: MaskGenerationSettings) -> MaskTable:
     """The masks of an image from those of its crops, without duplicates."""
     table = found[0].cat(found[1:])
     if settings.box_nms_thresh is None:
-        table = table.without_duplicates(settings.crops_nms_thresh)
+        table = table.without_duplicates(settings.crops_nms_thresh, by=settings.nms)
     elif len(found) > 1:
         # Of masks that are the best of their crops, those of smaller crops saw more detail.
-        table = table.without_duplicates(settings.crops_nms_thresh, 1 / table.crop_areas())
+        table = table.without_duplicates(settings.crops_nms_thresh, 1 / table.crop_areas(), settings.nms)
     if settings.min_mask_region_area > 0:
         threshold = max(settings.box_nms_thresh or 0, settings.crops_nms_thresh)
-        table = table.without_small_regions(settings.min_mask_region_area, threshold)
+        table = table.without_small_regions(settings.min_mask_region_area, threshold, settings.nms)
     return table
 
 
@@ -171,8 +174,9 @@ def _compress(
     settings: MaskGenerationSettings,
 ) -> MaskTable:
     """The candidates that pass the other filters, as masks of the image. `points` (P, 2) are those of the grid."""
-    threshold = settings.mask_threshold
-    upsampled = upsample(candidates.logits, crop.size)
+    threshold, area = settings.mask_threshold, settings.low_res_region_area
+    logits = candidates.logits if area <= 0 else clean_logits(candidates.logits.float(), area, area, threshold)
+    upsampled = upsample(logits, crop.size)
     stable = stability(upsampled, threshold, settings.stability_score_offset)
     kept = _passes(stable, settings.stability_score_thresh)
     masks = encode(

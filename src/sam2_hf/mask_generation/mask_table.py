@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,7 +12,9 @@ import torch
 
 from ..masks.boxes import is_near_crop_edge, nms
 from ..masks.connected_components import fill_holes, remove_sprinkles
+from ..masks.polygons import mask_to_polygons
 from ..masks.rle import Rle, compress_rle, mask_run_lengths, rle_area, rle_to_box, rle_to_mask
+from ..masks.rle_overlap import mask_nms
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,23 @@ class MaskTable:
         """
         return self.select((~is_near_crop_edge(self.boxes(), self.crops, self.size, tolerance)).nonzero().squeeze(1))
 
-    def without_duplicates(self, iou_threshold: float, scores: torch.Tensor | None = None) -> MaskTable:
-        """Non-maximum suppression by the boxes; `scores` (N,) say which of two is better, else the predicted IoU."""
-        return self.select(nms(self.boxes(), self.scores if scores is None else scores, iou_threshold))
+    def without_duplicates(
+        self, iou_threshold: float, scores: torch.Tensor | None = None, by: str = "box"
+    ) -> MaskTable:
+        """Non-maximum suppression.
+
+        Args:
+            iou_threshold: of two masks with an IoU above it, the better one stays.
+            scores: (N,), which of two is better; the predicted IoU by default.
+            by: "box" for the IoU of boxes, "mask" for that of the masks themselves.
+        """
+        return self.select(self._suppress(self.scores if scores is None else scores, iou_threshold, by))
+
+    def _suppress(self, scores: torch.Tensor, iou_threshold: float, by: str) -> torch.Tensor:
+        boxes = self.boxes()
+        if by == "mask":
+            return mask_nms(self.run_lengths, boxes, scores, iou_threshold)
+        return nms(boxes, scores, iou_threshold)
 
     def crop_areas(self) -> torch.Tensor:
         """(N,) pixels of the crop that each mask was found on."""
@@ -97,7 +113,7 @@ class MaskTable:
             run_lengths += mask_run_lengths(mask[None])
         return replace(self, run_lengths=run_lengths)
 
-    def without_small_regions(self, min_area: float, iou_threshold: float) -> MaskTable:
+    def without_small_regions(self, min_area: float, iou_threshold: float, by: str = "box") -> MaskTable:
         """Masks with holes and islands of fewer than `min_area` pixels filled and removed.
 
         The largest island of a mask stays, whatever its size. Masks that are duplicates now are suppressed, where one
@@ -107,16 +123,21 @@ class MaskTable:
         table = self.cleaned(largest_small, largest_small, keep_largest=True)
         pairs = zip(self.run_lengths, table.run_lengths, strict=True)
         unchanged = [np.array_equal(before, after) for before, after in pairs]
-        kept = nms(table.boxes(), torch.tensor(unchanged, dtype=torch.float32, device="cpu"), iou_threshold)
+        kept = table._suppress(torch.tensor(unchanged, dtype=torch.float32, device="cpu"), iou_threshold, by)
         return table.select(kept.sort().values)
 
-    def records(self, output_mode: str) -> list[dict[str, Any]]:
-        """One dict a mask, as the official generator returns them; see `Sam2MaskGenerationPipeline`."""
+    def records(self, output_mode: str, tolerance: float = 1.0) -> list[dict[str, Any]]:
+        """One dict a mask, as the official generator returns them; see `Sam2MaskGenerationPipeline`.
+
+        Args:
+            output_mode: of the segmentations.
+            tolerance: of polygons, in pixels.
+        """
         boxes = self.boxes()
         as_width_and_height = torch.tensor([[1, 0, -1, 0], [0, 1, 0, -1], [0, 0, 1, 0], [0, 0, 0, 1]], device="cpu")
         return [
             {
-                "segmentation": _SEGMENTATIONS[output_mode](rle),
+                "segmentation": _SEGMENTATIONS[output_mode](rle, tolerance),
                 "area": rle_area(rle),
                 "bbox": (box @ as_width_and_height).tolist(),
                 "predicted_iou": float(self.scores[index]),
@@ -136,9 +157,11 @@ def as_lists(rle: Rle) -> Rle:
     return {"size": rle["size"], "counts": rle["counts"].tolist()}
 
 
-_SEGMENTATIONS = {
-    "binary_mask": lambda rle: rle_to_mask(rle).numpy(),
-    "uncompressed_rle": as_lists,
-    "coco_rle": compress_rle,
+_SEGMENTATIONS: dict[str, Callable[[Rle, float], Any]] = {
+    "binary_mask": lambda rle, _: rle_to_mask(rle).numpy(),
+    "uncompressed_rle": lambda rle, _: as_lists(rle),
+    "coco_rle": lambda rle, _: compress_rle(rle),
+    "polygons": lambda rle, tolerance: mask_to_polygons(rle_to_mask(rle), tolerance),
 }
 OUTPUT_MODES = tuple(_SEGMENTATIONS)
+NMS_KINDS = ("box", "mask")

@@ -56,11 +56,15 @@ class Sam2MaskGenerationPipeline(Pipeline):
     - stability_score_thresh (0.95), stability_score_offset (1): a mask's stability must be above the threshold: the
       IoU of the masks cut off at mask_threshold + and - the offset.
     - mask_threshold (0): the logit above which a pixel belongs to the mask.
+    - low_res_region_area (0): fill holes and remove islands of up to so many pixels of the low-resolution masks, before
+      their stability is measured. The official generator does this, and nothing else, with its min_mask_region_area.
     - max_hole_area, max_sprinkle_area (None): fill holes and remove islands of up to so many pixels of the image.
     - box_nms_thresh (None): remove duplicates within each crop: of masks whose boxes have an IoU above it, the one with
       the best predicted IoU stays. If set, `crops_nms_thresh` works between crops alone, and there prefers masks of
       smaller crops, as in the official generator.
     - crops_nms_thresh (0.7): the same for all masks of the image. `crop_nms_thresh` is the same.
+    - nms ("box"): what these compare: "box" for the IoU of boxes, "mask" for that of the masks themselves, which keeps
+      objects that lie across each other.
     - min_mask_region_area (0): fill holes and remove islands of fewer pixels than this in the finished masks; of
       duplicates that this makes, those that needed no change are preferred.
 
@@ -71,7 +75,8 @@ class Sam2MaskGenerationPipeline(Pipeline):
     - output_mode (None): return a list of records instead: dicts with `segmentation`, `area`, `bbox` and `crop_box`
       (left, top, width, height; a mask's width counts from its first to its last column, as in the official code),
       `predicted_iou`, `stability_score`, `point_coords`. The segmentation is an array for "binary_mask", a COCO RLE
-      for "uncompressed_rle" and "coco_rle".
+      for "uncompressed_rle" and "coco_rle", and for "polygons" what `sam2_hf.mask_to_polygons` gives: connected parts,
+      each with an exterior and holes, within polygon_tolerance (1) pixels.
 
     Others: timeout, in seconds, for fetching images; batch_size, how many images, or crops of them, are encoded
     together; num_workers, processes that load images.
@@ -174,10 +179,11 @@ class Sam2MaskGenerationPipeline(Pipeline):
         output_mode: str | None = None,
         output_rle_mask: bool = False,
         output_bboxes_mask: bool = False,
+        polygon_tolerance: float = 1.0,
     ) -> dict[str, Any] | list[dict[str, Any]]:
         (found,) = _flatten([model_outputs["found"]])
         if output_mode is not None:
-            return found.records(output_mode)
+            return found.records(output_mode, polygon_tolerance)
         rles = found.rles()
         output = {"masks": [rle_to_mask(rle) for rle in rles], "scores": found.scores}
         if output_rle_mask:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .crops import point_grid
-from .mask_table import OUTPUT_MODES
+from .mask_table import NMS_KINDS, OUTPUT_MODES
 
 ALIASES = {
     "output_rle_masks": "output_rle_mask",  # documented by transformers beside the name in its code
@@ -38,11 +38,13 @@ class MaskGenerationSettings:
     stability_score_thresh: float = 0.95
     stability_score_offset: float = 1.0
     mask_threshold: float = 0.0
+    low_res_region_area: float = 0
     max_hole_area: float | None = None
     max_sprinkle_area: float | None = None
     min_mask_region_area: float = 0
     box_nms_thresh: float | None = None
     crops_nms_thresh: float = 0.7
+    nms: str = "box"
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -74,6 +76,7 @@ class OutputSettings:
     output_mode: str | None = None
     output_rle_mask: bool = False
     output_bboxes_mask: bool = False
+    polygon_tolerance: float = 1.0
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -139,14 +142,17 @@ _RULES: dict[str, Rule] = {
     "stability_score_thresh": _THRESHOLD,
     "stability_score_offset": _NOT_NEGATIVE,
     "mask_threshold": _ANY_NUMBER,
+    "low_res_region_area": _NOT_NEGATIVE,
     "max_hole_area": _or_none(_NOT_NEGATIVE),
     "max_sprinkle_area": _or_none(_NOT_NEGATIVE),
     "min_mask_region_area": _NOT_NEGATIVE,
     "box_nms_thresh": _or_none(_FRACTION),
     "crops_nms_thresh": _FRACTION,
+    "nms": (f"one of {NMS_KINDS}", lambda value: value in NMS_KINDS),
     "output_mode": _or_none((f"one of {OUTPUT_MODES}", lambda value: value in OUTPUT_MODES)),
     "output_rle_mask": _BOOL,
     "output_bboxes_mask": _BOOL,
+    "polygon_tolerance": _NOT_NEGATIVE,
 }
 
 

@@ -136,6 +136,29 @@ def remove_sprinkles(
     return masks.masked_fill(small_components(masks > threshold, max_area, keep_largest), threshold - margin)
 
 
+def clean_logits(
+    logits: torch.Tensor, max_hole_area: float, max_sprinkle_area: float, threshold: float = 0.0, margin: float = 10.0
+) -> torch.Tensor:
+    """Fill holes and remove sprinkles of the masks as given: filling a hole does not save a sprinkle in it.
+
+    Args:
+        logits: (..., height, width).
+        max_hole_area: parts of the background of up to so many pixels become foreground; none at 0 and below.
+        max_sprinkle_area: parts of the foreground of up to so many pixels become background; none at 0 and below.
+        threshold: where the foreground starts.
+        margin: what is filled becomes ``threshold + margin``, and what is removed ``threshold - margin``.
+
+    Returns:
+        Logits of the same shape; the input is not changed.
+    """
+    foreground = logits > threshold
+    if max_hole_area > 0:
+        logits = logits.masked_fill(small_components(~foreground, max_hole_area), threshold + margin)
+    if max_sprinkle_area > 0:
+        logits = logits.masked_fill(small_components(foreground, max_sprinkle_area), threshold - margin)
+    return logits
+
+
 def _labelled_runs(mask: torch.Tensor) -> _Runs:
     if mask.dtype != torch.bool or mask.ndim < 2:
         raise ValueError(

@@ -12,7 +12,6 @@ from ..mask_generation.pipeline import Sam2MaskGenerationPipeline
 from ..masks.boxes import nms
 from ..modeling_sam2 import Sam2Model
 from ..modeling_sam2_video import Sam2VideoModel
-from .cleaning import cleaning_model
 from .loading import build
 from .modeling.sam2_base import SAM2Base
 from .sam2_image_predictor import SAM2ImagePredictor
@@ -123,24 +122,20 @@ class SAM2AutomaticMaskGenerator:
             A record for each mask: `segmentation`, an array (height, width) bool or run lengths; `area` in pixels;
             `bbox` and `crop_box`, left, top, width, height; `predicted_iou`; `stability_score`; `point_coords`.
         """
-        settings = {name: getattr(self, name) for name in _PIPELINE_SETTINGS}
+        settings: dict[str, Any] = {name: getattr(self, name) for name in _PIPELINE_SETTINGS}
         if self.stability_score_thresh > 0:  # a mask that is just as stable stays, which in the pipeline it does not
             below = np.nextafter(np.float32(self.stability_score_thresh), np.float32(0))
             settings["stability_score_thresh"] = float(below)
-        records = self._pipeline()(
-            np.asarray(image), point_grids=self.point_grids, output_mode=self.output_mode, **settings
-        )
+        settings |= {"point_grids": self.point_grids, "low_res_region_area": self.min_mask_region_area}
+        records = self._pipeline()(np.asarray(image), output_mode=self.output_mode, **settings)
         for record in records:
             record.update({name: [float(side) for side in record[name]] for name in ("bbox", "crop_box")})
         return records
 
     def _pipeline(self) -> Sam2MaskGenerationPipeline:
-        model = self.predictor.model.image_model
-        if self.min_mask_region_area > 0:
-            model = cleaning_model(model, self.predictor.transforms.clean_masks, self.use_m2m)
         height, width = (self.predictor.transforms.image_processor.size[side] for side in ("height", "width"))
         return Sam2MaskGenerationPipeline(
-            model=model,
+            model=self.predictor.model.image_model,
             image_processor=ExactImageProcessor(size={"height": height, "width": width}),
             device=self.predictor.device,
         )

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..masks.polygons import Polygon
 from .coco import category_of, to_coco
 from .json_file import written_json
 from .label_maps import label_map
 from .overlay import OverlayStyle, colours_of, draw_overlay, read_style
-from .polygons import Polygon
 from .record_writer import write_records
 from .records import ImageRecord, ObjectMask
 from .supervision import to_detections

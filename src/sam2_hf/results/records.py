@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..masks.polygons import Polygon, mask_to_polygons
 from ..masks.rle import Rle, compress_rle, mask_run_lengths, rle_area, rle_to_box, rle_to_mask
-from .polygons import Polygon, mask_to_polygons
 
 Box = tuple[int, int, int, int]
 

@@ -12,11 +12,10 @@ from torch.nn import functional as F
 
 from ...configuration_sam2 import as_pair
 from ...image_processing_sam2 import Sam2ImageProcessor
-from ...masks.connected_components import small_components
+from ...masks.connected_components import clean_logits
 from ...masks.postprocessing import MaskRestorer
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_CLEANED_BY = 10.0  # the logit, above or below the threshold, of what is filled or removed
 
 
 class ExactImageProcessor(Sam2ImageProcessor):
@@ -112,13 +111,7 @@ class SAM2Transforms(nn.Module):
 
         Both are those of the masks as given: filling a hole does not save a speck in it.
         """
-        masks, threshold = masks.float(), self.mask_threshold
-        foreground = masks > threshold
-        if self.max_hole_area > 0:
-            masks = masks.masked_fill(small_components(~foreground, self.max_hole_area), threshold + _CLEANED_BY)
-        if self.max_sprinkle_area > 0:
-            masks = masks.masked_fill(small_components(foreground, self.max_sprinkle_area), threshold - _CLEANED_BY)
-        return masks
+        return clean_logits(masks.float(), self.max_hole_area, self.max_sprinkle_area, self.mask_threshold)
 
     def postprocess_masks(self, masks: Tensor, orig_hw: tuple[int, int]) -> Tensor:
         """Brings low-resolution logits (B, C, h, w) to the size of an image.

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from sam2_hf import mask_to_polygons
-from sam2_hf.results.polygons import ring_area
+from sam2_hf.masks.polygons import ring_area
 
 
 def inside(ring, rows, columns):
