@@ -68,18 +68,15 @@ class _Reader:
         self.total = queries.new_zeros(*queries.shape[:2], values.shape[-1])
 
     def read(self, keys: Tensor, values: Tensor) -> None:
-        weights = self._weigh(keys)
-        weight = weights.sum(dim=-1, keepdim=True)
-        if weight.amax() > _LARGEST_SUM:
-            self._raise_shift(self._largest_score(keys))
-            weights = self._weigh(keys)
+        while True:
+            scores = self.queries @ keys.mT
+            weights = (scores if self.shift is None else scores.sub_(self.shift)).exp_()
             weight = weights.sum(dim=-1, keepdim=True)
+            if not weight.amax() > _LARGEST_SUM:  # NaN is not either: it is passed on
+                break
+            self._raise_shift(self._largest_score(keys))
         self.weight.add_(weight)
         self.total.baddbmm_(weights, values)
-
-    def _weigh(self, keys: Tensor) -> Tensor:
-        scores = self.queries @ keys.mT
-        return (scores if self.shift is None else scores.sub_(self.shift)).exp_()
 
     def _largest_score(self, keys: Tensor) -> Tensor:
         return (self.queries @ keys.mT).amax(dim=-1, keepdim=True)
