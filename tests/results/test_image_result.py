@@ -4,9 +4,10 @@ import json
 import numpy as np
 import pytest
 from drawn_results import NAMES, SIZE, clip_result, drawn_masks, image_result, objects_of, pixels_of
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from sam2_hf import ImageResult
+from sam2_hf.results.georeference import read_georeference
 from sam2_hf.results.label_maps import davis_palette
 
 
@@ -210,3 +211,90 @@ def test_supervision_takes_a_frame():
     assert clip.to_supervision(3).tracker_id.tolist() == [1]  # the ring is out of sight
     assert image_result().to_supervision().tracker_id is None
     assert len(ImageResult([], pixels_of(), SIZE).to_supervision()) == 0
+
+
+def test_yolo_segments_are_read_back_by_supervision(tmp_path):
+    supervision = pytest.importorskip("supervision", reason="supervision is not installed")
+    result = image_result()
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    result.image.save(tmp_path / "images/photo.png")
+    result.save(tmp_path / "labels/photo.txt")
+    (tmp_path / "data.yaml").write_text("names: [cup, ring]")
+    data = supervision.DetectionDataset.from_yolo(
+        str(tmp_path / "images"), str(tmp_path / "labels"), str(tmp_path / "data.yaml"), force_masks=True
+    )
+    ((_, _, found),) = list(data)
+    assert data.classes == ["cup", "ring"] and found.class_id.tolist() == [0, 1]
+    for mask, item, hole in zip(found.mask, result, (0, np.pi * 12**2), strict=True):
+        assert abs(mask.sum() - item.area - hole) < 0.06 * item.area  # it draws coarsely, and YOLO has no holes
+
+
+def test_coco_is_read_back_by_supervision(tmp_path):
+    supervision = pytest.importorskip("supervision", reason="supervision is not installed")
+    result = image_result()
+    result.image.save(tmp_path / "photo.jpg")
+    result.save(tmp_path / "coco.json")
+    data = supervision.DetectionDataset.from_coco(str(tmp_path), str(tmp_path / "coco.json"), force_masks=True)
+    ((_, _, found),) = list(data)
+    assert sorted(data.classes) == sorted(NAMES)
+    assert np.array_equal(found.mask, result.masks) and found.xyxy.tolist() == result.boxes.tolist()
+
+
+def test_geojson_is_read_back_by_shapely():
+    shapely = pytest.importorskip("shapely", reason="shapely is not installed")
+    result = image_result()
+    for feature, item in zip(result.to_geojson()["features"], result, strict=True):
+        shape = shapely.geometry.shape(feature["geometry"])
+        assert shape.is_valid and shape.area == pytest.approx(item.area, rel=0.01)
+        assert [len(part.interiors) for part in shape.geoms] == [1 if item.name == "ring" else 0]
+
+
+def geo_tags(point: bool = False):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.tagtype.update({33550: 12, 33922: 12, 34735: 3})
+    tags[33550] = (10.0, 10.0, 0.0)
+    tags[33922] = (0.0, 0.0, 0.0, 500_000.0, 4_600_000.0, 0.0)
+    tags[34735] = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 2 if point else 1, 3072, 0, 1, 32633)
+    return tags
+
+
+@pytest.mark.parametrize(("point", "shift"), [(False, 0), (True, 5)])
+def test_geojson_of_a_geotiff_is_in_its_coordinates(tmp_path, point, shift):
+    path = tmp_path / "tile.tif"
+    Image.fromarray(pixels_of()).save(path, tiffinfo=geo_tags(point))
+    result = ImageResult(objects_of(drawn_masks()), pixels_of(), SIZE, str(path))
+    content = result.to_geojson()
+    assert content["crs"] == {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    expected = result.to_geojson(transform=(10, 0, 500_000 - shift, 0, -10, 4_600_000 + shift))
+    assert content["features"] == expected["features"] and "crs" not in expected
+    Image.fromarray(pixels_of()).save(path)
+    assert result.to_geojson() == image_result().to_geojson()
+
+
+def test_rasterio_finds_a_geotiff_where_we_find_it(tmp_path):
+    rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
+    transform = rasterio.transform.from_origin(500_000, 4_600_000, 10, 20)
+    for number, placed in enumerate((transform, transform @ rasterio.Affine.rotation(30))):
+        path = tmp_path / f"{number}.tif"
+        given = {"width": 128, "height": 96, "count": 3, "dtype": "uint8", "crs": "EPSG:32633", "transform": placed}
+        with rasterio.open(path, "w", driver="GTiff", **given) as file:
+            file.write(pixels_of().transpose(2, 0, 1))
+        found = read_georeference(path)
+        with rasterio.open(path) as file:
+            assert found.transform == pytest.approx(tuple(file.transform)[:6])
+            assert found.epsg == file.crs.to_epsg() == 32633
+
+
+def test_label_maps_are_scored_as_davis_scores_them(tmp_path):
+    """DAVIS's own package cannot be installed from PyPI: the files are read as it reads them, and scored by ours."""
+    from sam2_hf.training.evaluation.metrics import contour_accuracy, region_similarity
+
+    clip = clip_result(count=2)
+    clip.save(tmp_path / "maps")
+    for frame in range(2):
+        labels = np.array(Image.open(tmp_path / f"maps/{frame:05d}.png"))
+        cup, ring = drawn_masks(frame)
+        assert labels.dtype == np.uint8 and set(np.unique(labels)) == {0, 1, 2}
+        for number, mask in ((1, cup), (2, ring & ~cup)):
+            assert region_similarity(labels == number, mask) == contour_accuracy(labels == number, mask) == 1

@@ -15,6 +15,7 @@ from PIL import Image
 
 from ..masks.polygons import Polygon
 from .coco import category_of, to_coco
+from .georeference import GeoReference, read_georeference
 from .json_file import written_json
 from .label_maps import label_map
 from .overlay import OverlayStyle, colours_of, draw_overlay, read_style
@@ -22,7 +23,7 @@ from .record_writer import write_records
 from .records import ImageRecord, ObjectMask
 from .supervision import to_detections
 from .tables import CsvWriter, ParquetWriter
-from .vector_files import PIXELS, to_geojson, to_yolo
+from .vector_files import to_geojson, to_yolo
 
 _LOSSY, _QUALITY = (".jpg", ".jpeg", ".webp"), 95
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -247,10 +248,18 @@ class ImageResult:
         return written_json(to_coco([self.record], as_polygons, tolerance), path)
 
     def to_geojson(
-        self, path: str | os.PathLike[str] | None = None, transform: Sequence[float] = PIXELS
+        self, path: str | os.PathLike[str] | None = None, transform: Sequence[float] | None = None
     ) -> dict[str, Any]:
-        """Describe the outlines as GeoJSON, and write it where a path is given; see `vector_files.to_geojson`."""
-        return written_json(to_geojson(self.objects, transform), path)
+        """Describe the outlines as GeoJSON, and write it where a path is given; see `vector_files.to_geojson`.
+
+        Args:
+            path: the file.
+            transform: from pixels to coordinates. By default that of the image's file where it is a GeoTIFF, together
+                with its coordinate reference system, else pixels.
+        """
+        found = GeoReference() if transform is not None else read_georeference(self.file_name) or GeoReference()
+        content = to_geojson(self.objects, transform or found.transform, epsg=found.epsg)
+        return written_json(content, path)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a table with a row for each object; see `tables.table_rows`."""

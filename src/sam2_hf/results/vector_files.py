@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 
 from .coco import category_of
+from .georeference import PIXELS
 from .records import ObjectMask
-
-#: (a, b, c, d, e, f) takes (x, y) in pixels to (a x + b y + c, d x + e y + f), as rasterio's `Affine` has it.
-Affine = tuple[float, float, float, float, float, float]
-PIXELS: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def to_yolo(objects: Iterable[ObjectMask], classes: Sequence[str], tolerance: float = 1.0) -> str:
@@ -36,13 +33,19 @@ def to_yolo(objects: Iterable[ObjectMask], classes: Sequence[str], tolerance: fl
     return "\n".join(lines) + "\n" * bool(lines)
 
 
-def to_geojson(objects: Iterable[ObjectMask], transform: Sequence[float] = PIXELS, tolerance: float = 1.0) -> dict:
+def to_geojson(
+    objects: Iterable[ObjectMask],
+    transform: Sequence[float] = PIXELS,
+    tolerance: float = 1.0,
+    epsg: int | None = None,
+) -> dict[str, Any]:
     """Describe outlines as GeoJSON.
 
     Args:
         objects: of one image or tile.
         transform: (a, b, c, d, e, f), which takes pixels (x, y) to (a x + b y + c, d x + e y + f); pixels by default.
         tolerance: of the outlines, in pixels.
+        epsg: number of the coordinate reference system, which is named as GDAL names it; None for none.
 
     Returns:
         A FeatureCollection with a MultiPolygon for each object that is not empty.
@@ -63,4 +66,6 @@ def to_geojson(objects: Iterable[ObjectMask], transform: Sequence[float] = PIXEL
             facts = {"name": item.name, "score": item.score, "area": item.area, **item.extra}
             geometry = {"type": "MultiPolygon", "coordinates": coordinates}
             features.append({"type": "Feature", "properties": facts, "geometry": geometry})
-    return {"type": "FeatureCollection", "features": features}
+    name = {"name": f"urn:ogc:def:crs:EPSG::{epsg}"}
+    system = {} if epsg is None else {"crs": {"type": "name", "properties": name}}
+    return {"type": "FeatureCollection", **system, "features": features}
