@@ -46,6 +46,22 @@ def tracked(predictor: official.SAM2VideoPredictor, state: InferenceState, **set
     return {frame: masks for frame, _, masks in predictor.propagate_in_video(state, **settings)}
 
 
+def test_a_programs_default_device_and_dtype_change_nothing(predictor: official.SAM2VideoPredictor) -> None:
+    def run() -> list[torch.Tensor]:
+        state = predictor.init_state(frames()[:3])
+        predictor.add_new_points_or_box(state, 0, 1, **CLICK, box=[10, 10, 70, 70])
+        return list(tracked(predictor, state).values())
+
+    expected = run()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):  # as set_default_device: a tensor made without a device would hold no values
+            found = run()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(mask, same) for mask, same in zip(found, expected, strict=True))
+
+
 class TestTheState:
     def test_has_metas_keys(self, predictor: official.SAM2VideoPredictor, state: InferenceState) -> None:
         assert set(state) >= META_KEYS and len(state) == len(list(state))

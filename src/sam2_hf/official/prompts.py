@@ -36,7 +36,7 @@ def read_points(
     if box is not None and not clear_old_points:
         raise ValueError("a box goes before all points: give it with clear_old_points=True")
     coordinates = [] if box is None else [_as_floats(box).reshape(2, 2)]
-    kinds = [] if box is None else [torch.tensor([2, 3])]
+    kinds = [] if box is None else [_as_floats([2, 3]).long()]
     if points is not None:
         coordinates.append(_as_floats(points).reshape(-1, 2))
         kinds.append(_as_floats(labels).reshape(-1).long())
@@ -44,8 +44,8 @@ def read_points(
     if len(positions) != len(marks):
         raise ValueError(f"labels must hold one label for each of the {len(positions)} points, got {len(marks)}")
     if image_size is not None:
-        positions = positions / torch.tensor(image_size[::-1])
-    return PointPrompt((positions * torch.tensor(model_size[::-1])).float(), marks)
+        positions = positions / _as_floats(image_size[::-1])
+    return PointPrompt((positions * _as_floats(model_size[::-1])).float(), marks)
 
 
 def read_mask(mask: Any, model_size: Size) -> MaskPrompt:
@@ -64,4 +64,4 @@ def read_mask(mask: Any, model_size: Size) -> MaskPrompt:
 
 
 def _as_floats(values: Any) -> Tensor:
-    return torch.as_tensor(values, dtype=torch.float32).cpu()
+    return torch.as_tensor(values, dtype=torch.float32, device="cpu")  # whatever the program's default is
