@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from tiny_checkpoint import save_tiny_checkpoint
 
+from sam2_hf import Segmenter
 from sam2_hf.demo import images, world
 from sam2_hf.demo.__main__ import main
 from sam2_hf.demo.world import SIZE, draw_clip, draw_image
@@ -35,6 +36,9 @@ def test_without_arguments_the_bundled_checkpoint_finds_what_the_demo_draws(tmp_
     assert main(["--output", str(output)]) == 0
     printed = capsys.readouterr().out
     assert "the bundled checkpoint" in printed and printed.count("drawn by the demo") == 2
+    *_, title, segment, track, help_line = printed.splitlines()
+    assert title.startswith("Next") and " segment photo.jpg --point " in segment and " track clip.mp4 " in track
+    assert help_line.endswith(("sam2 --help", "-m sam2_hf --help"))
     for name in ("everything.png", "clicks.png"):
         with Image.open(output / name) as result:
             assert result.size == SIZE[::-1]
@@ -88,11 +92,11 @@ def test_click_is_where_it_was_asked_for(checkpoint, photo, tmp_path, capsys):
 
 
 def test_table_holds_what_the_model_predicts(checkpoint, photo):
-    subject = images.load_subject(checkpoint)
-    found = images.segment_clicks(subject, Image.open(photo), [(45, 35), (20, 60)])
-    assert found.masks.shape == (2, 70, 90) and found.masks.dtype == bool
-    for (number, score, area, box), mask in zip(found.rows(), found.masks, strict=True):
-        assert score == found.scores[number - 1] and area == mask.sum()
+    found = images.segment_clicks(Segmenter(checkpoint), Image.open(photo), [(45, 35), (20, 60)])
+    masks, scores = found.result.masks, found.result.scores
+    assert masks.shape == (2, 70, 90) and masks.dtype == bool
+    for (number, score, area, box), mask in zip(found.rows(), masks, strict=True):
+        assert score == scores[number - 1] and area == mask.sum()
         if box is not None:
             left, top, right, bottom = box
             assert mask[top : bottom + 1, left : right + 1].sum() == area

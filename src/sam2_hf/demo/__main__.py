@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,18 +15,11 @@ from transformers.utils import logging
 
 from ..fast.allocator import keep_freed_memory
 from ..hub.bundled import BUNDLED_NAME, bundled_checkpoint
+from ..predictors.segmenter import Segmenter
+from ..predictors.tracker import Tracker
 from ..version import __version__
-from .clips import Tracked, Tracker, load_tracker, track_clicks
-from .images import (
-    Found,
-    Point,
-    Subject,
-    load_subject,
-    save_clicks,
-    save_everything,
-    segment_clicks,
-    segment_everything,
-)
+from .clips import Tracked, track_clicks
+from .images import Point, Timed, segment_clicks, segment_everything
 from .world import draw_clip, draw_image
 
 _SHOWN_ROWS = 12
@@ -44,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _show_image(parser, given)
     if given.video is not None or shows_all:
         _show_clip(parser, given)
+    _say_what_is_next(given.checkpoint)
     return 0
 
 
@@ -58,19 +54,19 @@ def _show_image(parser: argparse.ArgumentParser, given: argparse.Namespace) -> N
             parser.error(f"--image {given.image}: {error}")
         points = [(image.width // 2, image.height // 2)]
     points = _read_clicks(parser, given.click, image.size) or points
-    subject = _load(parser, given, load_subject)
-    _introduce(subject, f"Image:   {given.image or 'drawn by the demo'}, {image.width} x {image.height}")
+    segmenter = _load(parser, given, Segmenter)
+    _introduce(segmenter, f"Image:   {given.image or 'drawn by the demo'}, {image.width} x {image.height}")
 
     given.output.mkdir(parents=True, exist_ok=True)
-    found = segment_everything(subject, image, given.points_per_side)
+    found = segment_everything(segmenter, image, given.points_per_side)
     path = given.output / "everything.png"
-    save_everything(found, image, path)
+    found.result.save(path)
     clicks = given.points_per_side**2
-    _report(f"Everything: {len(found.scores)} masks from {clicks} clicks in {found.seconds:.1f} s -> {path}", found)
+    _report(f"Everything: {len(found.result)} masks from {clicks} clicks in {found.seconds:.1f} s -> {path}", found)
 
-    found = segment_clicks(subject, image, points)
+    found = segment_clicks(segmenter, image, points)
     path = given.output / "clicks.png"
-    save_clicks(found, image, points, path)
+    found.result.save(path)
     where = ", ".join(f"({x}, {y})" for x, y in points)
     _report(f"Clicks at {where}: the best mask of each in {found.seconds:.1f} s -> {path}", found)
 
@@ -84,7 +80,7 @@ def _show_clip(parser: argparse.ArgumentParser, given: argparse.Namespace) -> No
         clip, points = list(world.frames), points or world.points
     elif path.resolve() == Path(clip).resolve():
         parser.error(f"--video {clip} would be overwritten; give another --output")
-    tracker = _load(parser, given, load_tracker)
+    tracker = _load(parser, given, Tracker)
     _introduce(tracker, f"Clip:    {given.video or 'drawn by the demo'}")
 
     given.output.mkdir(parents=True, exist_ok=True)
@@ -135,20 +131,20 @@ def _load(parser: argparse.ArgumentParser, given: argparse.Namespace, load: Any)
         parser.error(f"--checkpoint {given.checkpoint}: {error}")
 
 
-def _introduce(shown: Subject | Tracker, material: str) -> None:
+def _introduce(shown: Segmenter | Tracker, material: str) -> None:
     parameters = sum(parameter.numel() for parameter in shown.model.parameters()) / 1e6
-    name = f"{BUNDLED_NAME}, the bundled checkpoint" if shown.name == bundled_checkpoint() else shown.name
+    name = f"{BUNDLED_NAME}, the bundled checkpoint" if shown.loaded.is_bundled else shown.loaded.checkpoint
     print(f"\nModel:   {name}, {parameters:.1f} million parameters, on {shown.model.device}")
     print(material)
 
 
-def _report(title: str, found: Found) -> None:
+def _report(title: str, found: Timed) -> None:
     print(f"\n{title}")
     print(f"{'mask':>6} {'predicted IoU':>14} {'area':>9}   box (left, top, right, bottom)")
     for number, score, area, box in found.rows()[:_SHOWN_ROWS]:
         print(f"{number:>6} {score:>14.3f} {area:>9}   {'empty' if box is None else ' '.join(f'{x:>4}' for x in box)}")
-    if len(found.scores) > _SHOWN_ROWS:
-        print(f"   ... and {len(found.scores) - _SHOWN_ROWS} more")
+    if len(found.result) > _SHOWN_ROWS:
+        print(f"   ... and {len(found.result) - _SHOWN_ROWS} more")
 
 
 def _report_clip(tracked: Tracked, path: Path) -> None:
@@ -161,6 +157,17 @@ def _report_clip(tracked: Tracked, path: Path) -> None:
     for frame in range(0, count, -(-count // _SHOWN_ROWS)):
         pairs = zip(tracked.areas[frame], tracked.scores[frame], strict=True)
         print(f"{frame:>6} " + " ".join(f"{area if score > 0 else '-':>9}" for area, score in pairs))
+
+
+def _say_what_is_next(checkpoint: str) -> None:
+    """Name three commands for images and clips of the user's own."""
+    script = Path(sys.executable).with_name("sam2")
+    sam2 = os.path.relpath(script) if script.exists() else f"{Path(sys.executable).name} -m sam2_hf"
+    trained = "facebook/sam2.1-hiera-tiny" if checkpoint == bundled_checkpoint() else checkpoint
+    print("\nNext, on an image and a clip of yours:")
+    print(f"  {sam2} segment photo.jpg --point 500,375 --checkpoint {trained}")
+    print(f"  {sam2} track clip.mp4 --point 210,350 --checkpoint {trained}")
+    print(f"  {sam2} --help")
 
 
 if __name__ == "__main__":

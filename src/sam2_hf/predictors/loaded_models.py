@@ -24,6 +24,7 @@ _DEFAULT_NOTICE = (
     "no checkpoint was named: using the bundled one, which knows a synthetic world and no photographs; "
     "name another with checkpoint='facebook/sam2.1-hiera-tiny'"
 )
+_BUNDLED_THRESHOLDS = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7}
 
 
 class LoadedModel(NamedTuple):
@@ -37,6 +38,14 @@ class LoadedModel(NamedTuple):
     def is_bundled(self) -> bool:
         """Whether it is the checkpoint that comes with the package."""
         return self.checkpoint == bundled_checkpoint()
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Settings of mask generation that suit the checkpoint, where they are not the pipeline's defaults.
+
+        Those are chosen for Meta's models. The bundled checkpoint predicts lower scores for its good masks.
+        """
+        return dict(_BUNDLED_THRESHOLDS) if self.is_bundled else {}
 
 
 _models: LruCache[tuple[Any, ...], LoadedModel] = LruCache(_MOST_MODELS)

@@ -20,8 +20,6 @@ from ..sizes import Size
 from .loaded_models import LoadedModel, load_model
 from .object_prompts import ObjectPrompt, read_object_prompt, read_object_prompts
 
-_BUNDLED_THRESHOLDS = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7}  # its good masks score lower than Meta's
-
 
 class Segmenter:
     """Segments images with one model, which stays loaded.
@@ -82,9 +80,10 @@ class Segmenter:
         if isinstance(image, (list, tuple)):
             return [self.segment_everything(one, **settings) for one in image]
         generator = Sam2MaskGenerationPipeline(model=self.model, image_processor=self.processor.image_processor)
-        defaults = _BUNDLED_THRESHOLDS if self.loaded.is_bundled else {}
         pixels = _as_bytes(_read(image))
-        records = generator(Image.fromarray(pixels), output_mode="uncompressed_rle", **{**defaults, **settings})
+        records = generator(
+            Image.fromarray(pixels), output_mode="uncompressed_rle", **{**self.loaded.thresholds, **settings}
+        )
         objects = [_everything_object(number, record) for number, record in enumerate(records, start=1)]
         return ImageResult(objects, pixels, pixels.shape[:2], _file_name(image))
 
