@@ -38,6 +38,36 @@ def copied_to(array: Array, device: Any) -> Array:
     return array.to(device, copy=True) if is_tensor(array) else array.copy()
 
 
+def index_beside(count: int, other: Array) -> Array:
+    """Number from 0 to `count` - 1, int64, on the device of another array."""
+    if is_tensor(other):
+        import torch
+
+        return torch.arange(count, device=other.device)
+    return np.arange(count)
+
+
+def is_on_accelerator(array: Array) -> bool:
+    """Whether reading an array's values waits for a device."""
+    return is_tensor(array) and array.device.type != "cpu"
+
+
+def lower_at(array: Array, index: Array, values: Array) -> Array:
+    """Copy an array (K,) with its values at indices (L,) lowered to others (L,); of several, the lowest counts."""
+    if is_tensor(array):
+        return array.scatter_reduce(0, index, values, "amin")
+    lowered = array.copy()
+    np.minimum.at(lowered, index, values)
+    return lowered
+
+
+def count_each(numbers: Array, length: int) -> Array:
+    """Count how often each number from 0 to `length` - 1 is there."""
+    if is_tensor(numbers):
+        return numbers.new_zeros(length).scatter_add_(0, numbers, numbers.new_ones(numbers.shape))
+    return np.bincount(numbers, minlength=length)
+
+
 def stack(arrays: Sequence[Array]) -> Array:
     """Lay arrays of one shape one behind the other, on a new axis in front."""
     if is_tensor(arrays[0]):

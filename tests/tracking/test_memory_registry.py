@@ -27,9 +27,9 @@ class EveryThird(MemoryPolicy):
     def new_state(self):
         return {"observed": 0, "scores": torch.zeros(0)}
 
-    def observe(self, state, frame, iou_score, object_score):
+    def observe(self, state, sighting):
         observed = state["observed"] + 1
-        scores = torch.cat((state["scores"], torch.tensor([iou_score])))[-2:]
+        scores = torch.cat((state["scores"], torch.tensor([sighting.iou_score])))[-2:]
         return Observation({"observed": observed, "scores": scores}, promotes=observed % 3 == 0)
 
     def recent_memories(self, history, frame, reverse):
@@ -156,9 +156,9 @@ class TestPolicyFromOutside:
         """The worst of three, and none is chosen where there is one alone."""
         asked = []
 
-        def worst(self, states, iou_scores, masks):
-            asked.append((len(states), tuple(iou_scores.shape), tuple(masks.shape)))
-            return iou_scores.argmin(dim=-1)
+        def worst(self, states, candidates):
+            asked.append((len(states), tuple(candidates.ious.shape), tuple(candidates.masks.shape)))
+            return candidates.ious.argmin(dim=-1)
 
         monkeypatch.setattr(EveryThird, "choose", worst)
         session, best = prompted((0, "a"), (0, "b")), prompted((0, "a"), (0, "b"))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sam2_hf.tracking.frame_result import FrameMemory, FrameResult
 from sam2_hf.tracking.memory.history import FrameRuns, FrameSets
+from sam2_hf.tracking.memory.dam4sam import DistractorAwareMemory
 from sam2_hf.tracking.memory.policy import MemoryPolicy
 from sam2_hf.tracking.memory.recent import RecentMemory
 from sam2_hf.tracking.memory.visible import VisibleMemory
@@ -159,7 +160,9 @@ class TestCost:
         return tracked, operations(lambda: policy.select(track.before_prompts(), newest, reverse))
 
     @pytest.mark.parametrize("reverse", [False, True])
-    @pytest.mark.parametrize("policy", [RecentMemory(), VisibleMemory(), RecentMemory(max_cond_frame_num=4)])
+    @pytest.mark.parametrize(
+        "policy", [RecentMemory(), VisibleMemory(), RecentMemory(max_cond_frame_num=4), DistractorAwareMemory()]
+    )
     def test_after_many_frames_it_is_what_it_was_after_few(self, policy, reverse) -> None:
         assert self.cost(policy, 10_000, reverse) == self.cost(policy, 100, reverse)
 

@@ -8,8 +8,9 @@ from typing import Any
 from ..arrays import Array
 from .stored_arrays import stored
 
-# The frames whose memories, and those whose pointers, went into a result, each with the version that was read.
-Provenance = tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]
+# The frames whose memories, and those whose pointers, went into a result, each with the version that was read; and the
+# frame whose policy state did, if the policy keeps one.
+Provenance = tuple[tuple[tuple[int, int], ...], ...]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class FrameResult:
         tracked_in_reverse: the direction in which tracking passed the frame; None before it did.
         provenance: what a tracked result was computed from; None for the result of a prompt.
         version: a number that no other result of the session has.
-        visible: whether the object score is above 0, where that was read from the device already.
+        visible: whether the object score is above 0, where that was read from the device already; or what the memory
+            policy says instead.
         policy_state: what the memory policy knows after this frame; None where it observed nothing.
     """
 

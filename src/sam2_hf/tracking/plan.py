@@ -127,7 +127,8 @@ def _tracking_task(
 ) -> Task | None:
     """The task of tracking an object here; None if its result was computed from what it would read now."""
     selection = policy.select(results, frame_idx, reverse)
-    provenance = provenance_of(results, selection, reverse)
+    state_of = _frame_before(frame_idx, reverse) if policy.overrides("observe") else None
+    provenance = provenance_of(results, selection, reverse, state_of)
     result = results.get(frame_idx)
     if result is not None and result.stands(reverse, provenance):
         return None
@@ -171,6 +172,16 @@ def _prompt_task(
 def _state_before(
     policy: MemoryPolicy, results: Mapping[int, FrameResult], frame_idx: int, reverse: bool
 ) -> PolicyState:
-    """What the policy knew of an object after the frame that tracking passed before this one."""
-    before = results.get(frame_idx + 1 if reverse else frame_idx - 1)
-    return policy.new_state() if before is None or before.policy_state is None else before.policy_state
+    """What the policy knew of an object after the frame that tracking passed before this one.
+
+    A frame that was tracked in the other direction was not passed before it.
+    """
+    before = results.get(_frame_before(frame_idx, reverse))
+    if before is None or before.policy_state is None or not policy.owns(before.policy_state):
+        return policy.new_state()
+    was_passed = before.provenance is None or before.tracked_in_reverse == reverse
+    return before.policy_state if was_passed else policy.new_state()
+
+
+def _frame_before(frame_idx: int, reverse: bool) -> int:
+    return frame_idx + 1 if reverse else frame_idx - 1

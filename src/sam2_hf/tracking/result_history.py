@@ -86,13 +86,17 @@ class ResultHistory(MutableMapping[int, FrameResult]):
         results = self._results
         return [results[frame] for frame in frames]
 
-    def visible_before(self, frame: int, count: int, reverse: bool) -> list[int]:
+    def visible_among(self, frames: Collection[int]) -> set[int]:
+        """Those of the frames that have a result and show the object."""
+        return {frame for frame in frames if frame in self and self[frame].is_visible}
+
+    def visible_before(self, frame: int, count: int, reverse: bool, step: int = 1) -> list[int]:
         """The last frames that show the object; see `memory.history.History`."""
         for other in self._unread:
             if self._results[other].is_visible:
                 self._runs.add(other)
         self._unread.clear()
-        return self._runs.before(frame, count, reverse)
+        return self._runs.before(frame, count, reverse, step)
 
 
 class SupersededHistory(Mapping[int, FrameResult]):
@@ -134,14 +138,18 @@ class SupersededHistory(Mapping[int, FrameResult]):
         """The results of some frames, all of which have one."""
         return [self[frame] for frame in frames]
 
-    def visible_before(self, frame: int, count: int, reverse: bool) -> list[int]:
+    def visible_among(self, frames: Collection[int]) -> set[int]:
+        """Those of the frames that have a result and show the object."""
+        return {frame for frame in frames if frame in self and self[frame].is_visible}
+
+    def visible_before(self, frame: int, count: int, reverse: bool, step: int = 1) -> list[int]:
         """The last frames that show the object; see `memory.history.History`."""
-        nearest = self._results.visible_before(frame, count + len(self._superseded), reverse)
+        nearest = self._results.visible_before(frame, count + len(self._superseded), reverse, step)
         visible = [other for other in nearest if other not in self._superseded]
         visible += [
             other
             for other, result in self._superseded.items()
-            if is_passed(other, frame, reverse) and result is not None and result.is_visible
+            if is_passed(other, frame, reverse) and other % step == 0 and result is not None and result.is_visible
         ]
         return sorted(visible, reverse=not reverse)[:count]
 
@@ -154,7 +162,9 @@ def is_passed(other: int, frame: int, reverse: bool) -> bool:
     return other > frame if reverse else other < frame
 
 
-def provenance_of(results: Results, selection: MemorySelection, reverse: bool) -> Provenance:
+def provenance_of(
+    results: Results, selection: MemorySelection, reverse: bool, state_of: int | None = None
+) -> Provenance:
     """The selection with the versions of what it names.
 
     Results that were tracked in the other direction are read where there are any, but left out here: propagating both
@@ -164,9 +174,13 @@ def provenance_of(results: Results, selection: MemorySelection, reverse: bool) -
         results: the object's results by frame.
         selection: what a frame reads of them.
         reverse: the direction in which that frame is tracked.
+        state_of: the frame whose policy state goes into the result as well.
     """
     memories, pointers = selection.frames()
-    return _versions(results, memories, reverse), _versions(results, pointers, reverse)
+    read = (_versions(results, memories, reverse), _versions(results, pointers, reverse))
+    if state_of is None:
+        return read
+    return (*read, _versions(results, [state_of] if state_of in results else [], reverse))
 
 
 def _versions(results: Results, frames: list[int], reverse: bool) -> tuple[tuple[int, int], ...]:

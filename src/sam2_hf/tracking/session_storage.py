@@ -129,14 +129,15 @@ def _describe_result(result: FrameResult, prefix: str, tensors: dict[str, Tensor
         "tracked_in_reverse": result.tracked_in_reverse,
         "provenance": result.provenance,
         "version": result.version,
-        **({} if result.policy_state is None else {"policy_state": _describe_state(result.policy_state)}),
+        **({} if result.policy_state is None else _describe_policy(result.policy_state, result.visible)),
     }
 
 
-def _describe_state(state: PolicyState) -> dict[str, Any]:
-    """The plain values of a policy's state, and the names of its tensors."""
+def _describe_policy(state: PolicyState, visible: bool | None) -> dict[str, Any]:
+    """The plain values of a policy's state, the names of its tensors, and whether it counts the frame as visible."""
     values = {name: value for name, value in state.items() if not isinstance(value, Tensor)}
-    return {"values": values, "tensors": [name for name in state if name not in values]}
+    names = [name for name in state if name not in values]
+    return {"policy_state": {"values": values, "tensors": names}, "visible": visible}
 
 
 def _encode_id(obj_id: Hashable) -> Any:
@@ -232,6 +233,7 @@ def _build_result(facts: dict[str, Any], prefix: str, tensors: dict[str, Tensor]
         tracked_in_reverse=facts["tracked_in_reverse"],
         provenance=_build_provenance(facts["provenance"]),
         version=_count(facts["version"]),
+        visible=facts.get("visible"),
         policy_state=_build_state(facts.get("policy_state"), f"{prefix}.policy", tensors),
     )
 
@@ -275,8 +277,7 @@ def _optional_tensor(tensors: dict[str, Tensor], name: str, axes: str) -> Tensor
 def _build_provenance(stored: list | None) -> Provenance | None:
     if stored is None:
         return None
-    memories, pointers = (tuple((frame, version) for frame, version in slots) for slots in stored)
-    return memories, pointers
+    return tuple(tuple((frame, version) for frame, version in slots) for slots in stored)
 
 
 def _decode_id(stored: Any) -> Hashable:

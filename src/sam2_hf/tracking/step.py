@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..arrays import Array, concatenate, stack, where
@@ -17,10 +16,12 @@ from ..masks.connected_components import fill_holes
 from ..network.features import FrameFeatures, ObjectMasks, StoredMemories
 from ..prompt_values import MASK_PROMPT_LIMIT, NO_OBJECT_LOGIT
 from .frame_result import FrameMemory, FrameResult
+from .memory.candidates import MaskCandidates
 from .memory.policy import MemoryPolicy
 from .memory.registry import build_memory_policy
 from .memory.selection import MemorySelection
 from .plan import Scope, StepPlan, Task, plan_step
+from .policy_calls import consult, observe
 from .prompts import MaskPrompt, PointPrompt
 from .result_history import Results
 
@@ -40,6 +41,13 @@ class ComputedStep(NamedTuple):
     features: FrameFeatures | None
     results: dict[Hashable, FrameResult]
     tracked: list[Hashable]
+
+
+class Segmented(NamedTuple):
+    """The masks of objects in a frame, and what the memory policy measured on them, (K,) for each."""
+
+    masks: dict[Hashable, ObjectMasks]
+    measured: dict[Hashable, Array]
 
 
 class FrameStep:
@@ -114,8 +122,10 @@ class FrameStep:
         features = self.session.feature_cache.get(frame_idx)
         if features is None:
             features = (encode or self._encode)(frame_idx)
-        masks = self._segment(features, tasks)
-        return ComputedStep(features, self._remember(frame_idx, features, tasks, masks, remember), tracked)
+        segmented = self._segment(features, tasks)
+        results = self._remember(features, tasks, segmented.masks, remember)
+        observed = observe(self.policy, frame_idx, tasks, results, segmented.measured)
+        return ComputedStep(features, observed, tracked)
 
     def keep(self, frame_idx: int, step: ComputedStep, reverse: bool = False, scope: Scope = "all") -> None:
         """Store what was computed, and forget what the session need not retain."""
@@ -182,19 +192,23 @@ class FrameStep:
     def _encode(self, frame_idx: int) -> FrameFeatures:
         return self.model.encode_frames(self.arrays.take(self.session.pixel_values(frame_idx)))[0]
 
-    def _segment(self, features: FrameFeatures, tasks: list[Task]) -> dict[Hashable, ObjectMasks]:
+    def _segment(self, features: FrameFeatures, tasks: list[Task]) -> Segmented:
         """First two phases: the masks of all objects."""
         from_masks = [task for task in tasks if isinstance(task.prompt, MaskPrompt)]
         from_decoder = [task for task in tasks if not isinstance(task.prompt, MaskPrompt)]
         masks: dict[Hashable, ObjectMasks] = {}
+        measured: dict[Hashable, Array] = {}
         if from_masks:
             given = [task.prompt.mask for task in from_masks if isinstance(task.prompt, MaskPrompt)]
             stacked = self.arrays.take(stack(given)[:, None])
             masks.update(_by_object(from_masks, self.model.segment_from_masks(features, stacked)))
         embeddings = self._condition(features, from_decoder)
         for group in grouped(from_decoder, _decoder_group):
-            masks.update(_by_object(group, self._decode(features, group, embeddings)))
-        return masks
+            found, numbers = self._decode(features, group, embeddings)
+            masks.update(_by_object(group, found))
+            if numbers is not None:
+                measured.update(zip((task.obj_id for task in group), numbers, strict=True))
+        return Segmented(masks, measured)
 
     def _condition(self, features: FrameFeatures, tasks: list[Task]) -> dict[Hashable, Array]:
         """First phase: the frame's features as each object's memories show them, (C, h, w) an object.
@@ -239,8 +253,10 @@ class FrameStep:
             distances=self.model.pointer_distances(self.arrays.take(distances), total) if has_pointers else None,
         )
 
-    def _decode(self, features: FrameFeatures, group: list[Task], embeddings: dict[Hashable, Array]) -> ObjectMasks:
-        """Second phase: masks of objects that go through the decoder alike."""
+    def _decode(
+        self, features: FrameFeatures, group: list[Task], embeddings: dict[Hashable, Array]
+    ) -> tuple[ObjectMasks, Array | None]:
+        """Second phase: masks of objects that go through the decoder alike, and what the policy measures on them."""
         first = group[0]
         if first.selection is None:
             embedding = self.model.without_memory(features)  # one map for all, (1, C, h, w)
@@ -258,15 +274,18 @@ class FrameStep:
             clamped = self.arrays.take(concatenate(previous)).clip(-MASK_PROMPT_LIMIT, MASK_PROMPT_LIMIT)
             logits = _laid_out(clamped, layout)
         multimask = self.model.uses_multimask(first.num_points, first.selection is not None)
-        if not (multimask and self.policy.overrides("choose")):
-            return self.model.segment(features, embedding, points, labels, logits, multimask)
+        if not (multimask and self.policy.overrides("choose")) and not self.policy.overrides("measure"):
+            return self.model.segment(features, embedding, points, labels, logits, multimask), None
         candidates = self.model.candidates(features, embedding, points, labels, logits, multimask)
-        chosen = self.policy.choose([task.policy_state for task in group], candidates.ious, candidates.masks)
-        return self.model.choose(candidates, chosen)
+        chosen, measured = consult(
+            self.policy,
+            [task.policy_state for task in group],
+            MaskCandidates(candidates.masks, candidates.ious, candidates.object_score[:, 0], self.arrays.take),
+        )
+        return self.model.choose(candidates, chosen), measured
 
     def _remember(
         self,
-        frame_idx: int,
         features: FrameFeatures,
         tasks: list[Task],
         masks: dict[Hashable, ObjectMasks],
@@ -282,7 +301,7 @@ class FrameStep:
         to_encode = where(prompted[:, None, None, None], filled, logits)
         binarize = prompted & model.config.binarize_prompted_memory
         memories = model.encode_memory(features, to_encode, scores, binarize) if remember else None
-        results = {
+        return {
             task.obj_id: FrameResult(
                 mask_logits=filled[row],
                 object_score=scores[row],
@@ -294,23 +313,6 @@ class FrameStep:
             )
             for row, task in enumerate(tasks)
         }
-        return self._observe(frame_idx, tasks, results)
-
-    def _observe(
-        self, frame_idx: int, tasks: list[Task], results: dict[Hashable, FrameResult]
-    ) -> dict[Hashable, FrameResult]:
-        """Let the policy take note of the results. The device is waited for once, and only if the policy asks."""
-        observes = self.policy.overrides("observe")
-        if not observes and not self.policy.reads_visibility:
-            return results
-        scores = stack([concatenate((result.iou, result.object_score)) for result in results.values()]).tolist()
-        for task, (iou, object_score) in zip(tasks, scores, strict=True):
-            result = replace(results[task.obj_id], visible=object_score > 0)
-            if observes:
-                state, promotes = self.policy.observe(task.policy_state, frame_idx, iou, object_score)
-                result = replace(result, policy_state=state, is_conditioning=result.is_conditioning or promotes)
-            results[task.obj_id] = result
-        return results
 
 
 def features_of(result: FrameResult) -> Array:

@@ -20,13 +20,17 @@ class History(Protocol):
     def tracked_among(self, frames: Collection[int]) -> set[int]:
         """Those of the frames that have a memory and are no conditioning frames."""
 
-    def visible_before(self, frame: int, count: int, reverse: bool) -> list[int]:
+    def visible_among(self, frames: Collection[int]) -> set[int]:
+        """Those of the frames that have a memory and show the object."""
+
+    def visible_before(self, frame: int, count: int, reverse: bool, step: int = 1) -> list[int]:
         """The last frames that show the object.
 
         Args:
             frame: the index of the frame that reads. Only frames that tracking passes before it count.
             count: how many frames are wanted.
             reverse: whether the clip is tracked backwards, so that frames after this one are passed before it.
+            step: only frames whose index is a multiple of it count.
 
         Returns:
             At most `count` indices, the nearest first.
@@ -78,21 +82,21 @@ class FrameRuns:
         self._starts[run : run + 1] = [start for start, _ in parts]
         self._stops[run : run + 1] = [stop for _, stop in parts]
 
-    def before(self, frame: int, count: int, reverse: bool = False) -> list[int]:
-        """The nearest indices below `frame` (above it in reverse), at most `count`, the nearest first."""
+    def before(self, frame: int, count: int, reverse: bool = False, step: int = 1) -> list[int]:
+        """The nearest multiples of `step` below `frame` (above it in reverse), at most `count`, the nearest first."""
         found: list[int] = []
         if reverse:
             for run in range(bisect_right(self._stops, frame + 1), len(self._starts)):
                 if len(found) == count:
                     break
-                first = max(self._starts[run], frame + 1)
-                found += range(first, min(self._stops[run], first + count - len(found)))
+                first = -(-max(self._starts[run], frame + 1) // step) * step
+                found += range(first, min(self._stops[run], first + (count - len(found)) * step), step)
             return found
         for run in range(bisect_left(self._starts, frame) - 1, -1, -1):
             if len(found) == count:
                 break
-            last = min(self._stops[run], frame) - 1
-            found += range(last, max(self._starts[run] - 1, last - (count - len(found))), -1)
+            last = (min(self._stops[run], frame) - 1) // step * step
+            found += range(last, max(self._starts[run] - 1, last - (count - len(found)) * step), -step)
         return found
 
 
@@ -118,11 +122,13 @@ class FrameSets:
         """Those of the frames that have a memory and are no conditioning frames."""
         return {frame for frame in frames if frame in self.tracked}
 
-    def visible_before(self, frame: int, count: int, reverse: bool) -> list[int]:
+    def visible_among(self, frames: Collection[int]) -> set[int]:
+        """Those of the frames that have a memory and show the object."""
+        there = {frame for frame in frames if frame in self.tracked or frame in self.conditioning}
+        return there if self.visible is None else {frame for frame in there if frame in self.visible}
+
+    def visible_before(self, frame: int, count: int, reverse: bool, step: int = 1) -> list[int]:
         """The last frames that show the object; see `History.visible_before`."""
-        passed = [
-            other
-            for other in (*self.conditioning, *self.tracked)
-            if (other > frame if reverse else other < frame) and (self.visible is None or other in self.visible)
-        ]
+        visible = self.visible_among((*self.conditioning, *self.tracked))
+        passed = [other for other in visible if (other > frame if reverse else other < frame) and other % step == 0]
         return sorted(passed, reverse=not reverse)[:count]

@@ -10,10 +10,12 @@ Source: Ravi et al., "SAM 2: Segment Anything in Images and Videos" (arXiv 2408.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
+from ...arrays import Array
+from .candidates import MaskCandidates
 from .policy_table import name_of
 from .selection import (
     ALL_CONDITIONING_FRAMES,
@@ -25,8 +27,6 @@ from .selection import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ...configuration_sam2 import Sam2VideoConfig
     from .history import History
 
@@ -34,11 +34,36 @@ PolicyT = TypeVar("PolicyT", bound="MemoryPolicy")
 PolicyState = dict[str, Any]
 
 
+class Sighting(NamedTuple):
+    """A result, as a policy takes note of it: plain values, read from the device once for all objects.
+
+    Attributes:
+        frame: the index of the frame.
+        iou_score: the estimated IoU of the mask.
+        object_score: above 0 where the object is visible.
+        is_prompted: whether a user prompted the object on the frame.
+        measured: what `MemoryPolicy.measure` gave for the object; empty where no mask was predicted.
+    """
+
+    frame: int
+    iou_score: float
+    object_score: float
+    is_prompted: bool = False
+    measured: tuple[float, ...] = ()
+
+
 class Observation(NamedTuple):
-    """What a policy makes of a result: the state that goes with the frame, and whether it conditions from now on."""
+    """What a policy makes of a result.
+
+    Attributes:
+        state: goes with the frame, and is what the next frame starts from.
+        promotes: whether the frame conditions the object from now on.
+        visible: whether `History.visible_before` counts the frame; None for those with an object score above 0.
+    """
 
     state: PolicyState
     promotes: bool = False
+    visible: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -98,35 +123,82 @@ class MemoryPolicy(ABC):
         """What an object starts with. Plain values and small tensors alone: they are saved with the session."""
         return {}
 
-    def choose(self, states: Sequence[PolicyState], iou_scores: Tensor, masks: Tensor) -> Tensor:
-        """Choose one of the candidate masks of every object.
+    def owns(self, state: PolicyState) -> bool:
+        """Whether a state is of this policy, and not of another that tracked the session before."""
+        return state.keys() == self.new_state().keys()
+
+    def choose(self, states: Sequence[PolicyState], candidates: MaskCandidates) -> Array:
+        """Choose one of several candidate masks of every object.
 
         Args:
             states: what each of the N objects left in the frame passed before, or `new_state()`.
-            iou_scores: the model's estimates of the candidates' IoU, (N, M).
-            masks: logits of the candidates, (N, M, h, w).
+            candidates: the masks, M for each object, with their scores and boxes.
 
         Returns:
-            Indices (N,) int64, on the device of the scores. By default the best score.
+            Indices (N,) int64, on the device of the candidates. By default the best score.
         """
-        return iou_scores.argmax(dim=-1)
+        return candidates.ious.argmax(-1)
 
-    def observe(self, state: PolicyState, frame: int, iou_score: float, object_score: float) -> Observation:
+    def measure(self, states: Sequence[PolicyState], candidates: MaskCandidates, chosen: Array) -> Array:
+        """Measure what `observe` is to know of the masks.
+
+        Called only for policies that override it, for masks that were predicted, and not for those that a user gave.
+
+        Args:
+            states: as for `choose`.
+            candidates: likewise.
+            chosen: the indices (N,) of the masks that were taken.
+
+        Returns:
+            As many numbers for each object, (N, K) float32, on the device of the candidates: they are read from it
+            together with the scores.
+        """
+        raise NotImplementedError
+
+    def observe(self, state: PolicyState, sighting: Sighting) -> Observation:
         """Take note of a result.
 
         Called only for policies that override it, since the scores are read from the device for it.
 
         Args:
             state: what the object left in the frame passed before; not changed.
-            frame: the index of the frame.
-            iou_score: the estimated IoU of the chosen mask.
-            object_score: above 0 where the object is visible.
+            sighting: the result.
         """
         return Observation(state)
 
     def overrides(self, method: str) -> bool:
         """Whether the policy has a method of its own in place of the default."""
         return getattr(type(self), method) is not getattr(MemoryPolicy, method)
+
+    def read_conditioning(self, conditioning: Collection[int], frame: int, reverse: bool) -> list[int]:
+        """Choose the conditioning frames that a frame reads as such.
+
+        Args:
+            conditioning: those that it may read, in the order in which they came to condition.
+            frame: the index of the frame that reads.
+            reverse: whether the clip is tracked backwards.
+
+        Returns:
+            Indices in order of time.
+        """
+        return closest_conditioning_frames(frame, conditioning, self.max_cond_frame_num)
+
+    def retained_conditioning(self, passed: Collection[int], reverse: bool) -> set[int]:
+        """Those of the conditioning frames passed that a later frame can still read.
+
+        With a limit these are the last of them, for among frames passed, later is closer.
+
+        Args:
+            passed: their indices.
+            reverse: whether the clip is tracked backwards.
+        """
+        if self.max_cond_frame_num == ALL_CONDITIONING_FRAMES:
+            return set(passed)
+        return set(sorted(passed, reverse=reverse)[-self.max_cond_frame_num :])
+
+    def readable_pointers(self, history: History, frames: Collection[int]) -> Collection[int]:
+        """Those of some frames in reach, conditioning or not, whose pointers are read; by default all."""
+        return frames
 
     @abstractmethod
     def recent_memories(self, history: History, frame: int, reverse: bool) -> Iterable[SpatialMemory]:
@@ -155,7 +227,7 @@ class MemoryPolicy(ABC):
         """
         direction = -1 if reverse else 1
         conditioning = history.conditioning_for(frame, reverse)
-        chosen = closest_conditioning_frames(frame, conditioning, self.max_cond_frame_num)
+        chosen = self.read_conditioning(conditioning, frame, reverse)
         window = list(self.recent_memories(history, frame, reverse))
         distances = range(self.max_object_pointers - 1, 0, -1)
         reach = [frame - distance * direction for distance in distances]
@@ -168,8 +240,11 @@ class MemoryPolicy(ABC):
         pointers = [PointerMemory(other, (frame - other) * direction) for other in chosen]
         if self.past_pointers_only:
             pointers = [pointer for pointer in pointers if pointer.distance >= 0]
+        in_reach = self.readable_pointers(history, recent.intersection(reach))
         pointers += [
-            PointerMemory(other, distance) for other, distance in zip(reach, distances, strict=True) if other in recent
+            PointerMemory(other, distance)
+            for other, distance in zip(reach, distances, strict=True)
+            if other in in_reach
         ]
         return MemorySelection(tuple(memories), tuple(pointers))
 
@@ -181,9 +256,9 @@ class MemoryPolicy(ABC):
         """Choose what must be kept of the frames passed, if tracking only ever goes on in its direction.
 
         Exact: dropping the rest changes no later selection, whatever prompts are still to come. Kept are the
-        conditioning frames (with a limit the last of them, for among frames passed, later is closer) and the windows
-        of the next frame, which contain those of every frame after it as far as they reach back. The count is bounded
-        as long as conditioning frames are. Frames ahead are not named; all of them are to be kept.
+        conditioning frames, of which a limit leaves some, and the windows of the next frame, which contain those of
+        every frame after it as far as they reach back. The count is bounded as long as conditioning frames are. Frames
+        ahead are not named; all of them are to be kept.
 
         Args:
             history: the object's frames.
@@ -194,9 +269,7 @@ class MemoryPolicy(ABC):
         following = frame + direction
         readable = history.conditioning_for(following, reverse)
         passed = {other for other in readable if (following - other) * direction > 0}
-        conditioning = passed
-        if self.max_cond_frame_num != ALL_CONDITIONING_FRAMES:
-            conditioning = set(sorted(passed, key=lambda other: other * direction)[-self.max_cond_frame_num :])
+        conditioning = self.retained_conditioning(passed, reverse)
         features = set(self.readable_memories(history, frame, reverse))
         pointers = {following - distance * direction for distance in range(1, self.max_object_pointers)}
         there = history.tracked_among(features | pointers) | passed

@@ -7,9 +7,11 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ...policy_setting import policy_setting
+from .dam4sam import DistractorAwareMemory
 from .policy import MemoryPolicy
 from .policy_table import MEMORY_POLICIES, add_policy
 from .recent import RecentMemory
+from .samurai import SamuraiMemory
 from .visible import VisibleMemory
 
 if TYPE_CHECKING:
@@ -18,7 +20,12 @@ if TYPE_CHECKING:
 # A name; a dict of the name and settings; or a policy.
 PolicySetting = str | Mapping[str, Any] | MemoryPolicy
 
-for _name, _policy in {"sam2": RecentMemory, "visible": VisibleMemory}.items():
+for _name, _policy in {
+    "sam2": RecentMemory,
+    "visible": VisibleMemory,
+    "samurai": SamuraiMemory,
+    "dam4sam": DistractorAwareMemory,
+}.items():
     add_policy(_name, _policy)
 
 

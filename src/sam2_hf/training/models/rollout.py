@@ -6,7 +6,7 @@ input, h and w its feature map, C channels, D the memory's width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,8 +20,11 @@ from ...network.mask_decoder import Candidates
 from ...network.memory_tokens import MemoryTokens, build_memory
 from ...network.video_network import ObjectMasks
 from ...prompt_values import MASK_PROMPT_LIMIT
+from ...tracking.memory.candidates import MaskCandidates
 from ...tracking.memory.history import FrameSets
+from ...tracking.memory.policy import Observation, PolicyState, Sighting
 from ...tracking.memory.selection import MemorySelection
+from ...tracking.policy_calls import consult
 from ...tracking.prompts import PointPrompt
 from ...tracking.step import grouped, shared_rows
 from ..prompting.clicks import correct, draw_box, first_click
@@ -72,6 +75,7 @@ class ClipRollout:
     results: dict[int, ObjectMasks] = field(default_factory=dict)
     _conditioning: dict[int, Memory] = field(default_factory=dict)
     _tracked: dict[int, Memory] = field(default_factory=dict)
+    _observations: dict[int, list[Observation]] = field(default_factory=dict)
 
     def frames_in_order(self) -> list[int]:
         """The prompted frames first, for the others read them; then the others, in order of time."""
@@ -82,8 +86,13 @@ class ClipRollout:
         """Segments one frame; `features` are those of the B clips there."""
         kind = self.plan.first_frames.get(frame)
         labels = self.labels[:, frame].flatten(0, 1)
-        result = self._take_masks(features, labels) if kind == "mask" else self._predict(frame, features, labels, kind)
+        measured = None
+        if kind == "mask":
+            result = self._take_masks(features, labels)
+        else:
+            result, measured = self._predict(frame, features, labels, kind)
         self.results[frame] = result
+        self._observe(frame, result, measured)
         if frame != self.frames_in_order()[-1]:  # what comes last is read by nobody
             keep = self._conditioning if self._is_conditioning(frame) else self._tracked
             keep[frame] = Memory(self.call(self._remember, features, result, kind is not None), result.pointer)
@@ -92,18 +101,47 @@ class ClipRollout:
         corrected = frame in self.plan.corrected and self.model.config.add_all_frames_to_correct_as_cond
         return frame in self.plan.first_frames or corrected
 
-    def _predict(self, frame: int, features: FrameFeatures, labels: Tensor, kind: PromptKind | None) -> ObjectMasks:
-        """Segments from clicks, a box or memories, and then from one correction after the other."""
+    def _observe(self, frame: int, result: ObjectMasks, measured: Tensor | None) -> None:
+        """Lets the memory policy take note of a frame, for every object. Waits for the device if the policy asks."""
+        policy = self.model.memory_policy
+        observes = policy.overrides("observe")
+        if not observes and not policy.reads_visibility:
+            return
+        parts = [result.iou, result.object_score, *([] if measured is None else [measured])]
+        rows = torch.cat([part.detach().float() for part in parts], dim=1).tolist()
+        prompted = frame in self.plan.first_frames or frame in self.plan.corrected
+        self._observations[frame] = []
+        for state, (iou, score, *numbers) in zip(self._states(frame), rows, strict=True):
+            seen = Observation(state)
+            if observes:
+                seen = policy.observe(state, Sighting(frame, iou, score, prompted, tuple(numbers)))
+            visible = score > 0 if seen.visible is None else seen.visible
+            self._observations[frame].append(seen._replace(visible=visible))
+
+    def _states(self, frame: int) -> list[PolicyState]:
+        """What the memory policy knows of the K objects when it comes to a frame."""
+        before = self._observations.get(frame - 1)
+        count = self.labels.shape[0] * self.labels.shape[2]
+        return [self.model.memory_policy.new_state() if before is None else before[row].state for row in range(count)]
+
+    def _predict(
+        self, frame: int, features: FrameFeatures, labels: Tensor, kind: PromptKind | None
+    ) -> tuple[ObjectMasks, Tensor | None]:
+        """Segments from clicks, a box or memories, and then from one correction after the other.
+
+        Also gives what the memory policy measured on the last masks.
+        """
         truth, known = labels > 0, labels != IGNORED_LABEL
         view = self._look(frame, features, labels, reads_memory=kind is None)
         clicks = self._first_prompt(kind, truth, known)
-        result = self._decode(view, clicks)
+        states = self._states(frame)
+        result, measured = self._decode(view, clicks, states)
         for blind in self.plan.corrected.get(frame, ()):
             predicted = torch.zeros_like(truth) if blind else _enlarge(result.logits, labels) > 0
             correction = correct(truth, predicted, known, self.plan.where)
             clicks = correction if clicks is None else clicks.followed_by(correction)
-            result = self._decode(view, clicks, result.logits)
-        return result
+            result, measured = self._decode(view, clicks, states, result.logits)
+        return result, measured
 
     def _look(self, frame: int, features: FrameFeatures, labels: Tensor, reads_memory: bool) -> _View:
         if not reads_memory:
@@ -118,21 +156,31 @@ class ClipRollout:
             return draw_box(truth) if self.plan.where == "uniform" else draw_box(truth, noise=0.0)
         return None
 
-    def _decode(self, view: _View, clicks: PointPrompt | None, previous_logits: Tensor | None = None) -> ObjectMasks:
-        """One prediction, whose loss is taken down."""
+    def _decode(
+        self,
+        view: _View,
+        clicks: PointPrompt | None,
+        states: Sequence[PolicyState],
+        previous_logits: Tensor | None = None,
+    ) -> tuple[ObjectMasks, Tensor | None]:
+        """One prediction, whose loss is taken down, and what the memory policy measured on it."""
         if previous_logits is not None:
             previous_logits = previous_logits.clamp(-MASK_PROMPT_LIMIT, MASK_PROMPT_LIMIT)
         candidates, loss = self.call(self._decode_and_judge, view, clicks, previous_logits)
         self.losses.append(loss)
-        return self.model.choose(candidates, self._choice(candidates))
+        chosen, measured = self._consult(candidates, states)
+        return self.model.choose(candidates, chosen), measured
 
-    def _choice(self, candidates: Candidates) -> Tensor | None:
-        """Which candidate the memory policy takes; None for the one with the best score. Its states are new ones."""
+    def _consult(self, candidates: Candidates, states: Sequence[PolicyState]) -> tuple[Tensor | None, Tensor | None]:
+        """Which candidates the memory policy takes, None for those with the best score, and what it measures."""
         policy = self.model.memory_policy
-        if candidates.ious.shape[1] == 1 or not policy.overrides("choose"):
-            return None
-        states = [policy.new_state() for _ in range(len(candidates.ious))]
-        return policy.choose(states, candidates.ious.detach(), candidates.masks.detach())
+        if not policy.overrides("choose") and not policy.overrides("measure"):
+            return None, None
+        masks, ious, score, _ = (part.detach() for part in candidates)
+        given = MaskCandidates(
+            masks, ious, score[:, 0], lambda values, dtype: torch.tensor(values, dtype=getattr(torch, dtype)).to(masks)
+        )
+        return consult(policy, states, given)
 
     def _decode_and_judge(
         self, view: _View, clicks: PointPrompt | None, previous_logits: Tensor | None
@@ -155,11 +203,19 @@ class ClipRollout:
         """What each of the K objects reads."""
         policy = replace(self.model.memory_policy, past_pointers_only=not self.model.training)
         count = self.labels.shape[0] * self.labels.shape[2]
-        if not policy.reads_visibility:
+        if not self._observations:
             return [policy.select(FrameSets(self._conditioning, self._tracked), frame)] * count
-        shown = {other: (result.object_score > 0).flatten().tolist() for other, result in self.results.items()}
-        visible = [{other for other in shown if shown[other][row]} for row in range(count)]
-        return [policy.select(FrameSets(self._conditioning, self._tracked, frames), frame) for frames in visible]
+        return [policy.select(self._history(row), frame) for row in range(count)]
+
+    def _history(self, row: int) -> FrameSets:
+        """The frames of one object, as the memory policy took note of them."""
+        seen = {other: observations[row] for other, observations in self._observations.items()}
+        promoted = [other for other in self._tracked if other in seen and seen[other].promotes]
+        return FrameSets(
+            [*self._conditioning, *promoted],
+            self._tracked.keys() - set(promoted),
+            {other for other in seen if seen[other].visible},
+        )
 
     def _condition(self, features: FrameFeatures, selections: list[MemorySelection]) -> Tensor:
         """The embedding (K, C, h, w) as memories show it; the rows of `features` are the K objects', or one for all.
