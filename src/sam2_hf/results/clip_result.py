@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..masks.drawing import Colour
 from ..video_io.open_video import VideoSource
 from ..video_io.write_video import write_video
 from .coco import to_coco
@@ -105,7 +106,7 @@ class ClipResult:
         """Tell in which of the tracked frames an object is in sight."""
         return [any(item.name == name and item.visible for item in self._objects[frame]) for frame in self.frames]
 
-    def renamed(self, names: Mapping[Hashable, Hashable]) -> ClipResult:
+    def renamed(self, names: Mapping[Any, Hashable]) -> ClipResult:
         """Give objects other names; those that are not among `names` are left out."""
         result = ClipResult(self.video, self.name)
         for frame in self.frames:
@@ -151,18 +152,21 @@ class ClipResult:
             raise ValueError(f"path must end in one of {known}, or be a folder, got '{path}'")
         return path
 
-    def overlays(self, style: str | OverlayStyle = "fill", **changes: Any) -> Iterator[np.ndarray]:
+    def overlays(
+        self, style: str | OverlayStyle = "fill", colours: Mapping[Hashable, Colour] | None = None, **changes: Any
+    ) -> Iterator[np.ndarray]:
         """Draw the objects over the frames, one frame after the other.
 
         Args:
             style: "fill", "contour", "spotlight", "legend", "plain" or an `OverlayStyle`.
+            colours: an RGB colour by name, 0 to 255.
             changes: settings of `OverlayStyle` that replace those of the style.
 
         Returns:
             uint8 (height, width, 3) of each tracked frame.
         """
         chosen = read_style(style, changes)
-        return overlaid_frames((self[frame] for frame in self.frames), chosen, self.names)
+        return overlaid_frames((self[frame] for frame in self.frames), chosen, self.names, colours)
 
     def to_coco(
         self, path: str | os.PathLike[str] | None = None, as_polygons: bool = False, tolerance: float = 1.0
@@ -197,7 +201,10 @@ class ClipResult:
 
 
 def overlaid_frames(
-    results: Iterable[ImageResult], style: OverlayStyle, names: list[Hashable] | None = None
+    results: Iterable[ImageResult],
+    style: OverlayStyle,
+    names: list[Hashable] | None = None,
+    colours: Mapping[Hashable, Colour] | None = None,
 ) -> Iterator[np.ndarray]:
     """Draw results over their frames, one at a time, in constant memory.
 
@@ -205,6 +212,7 @@ def overlaid_frames(
         results: frames of a clip or stream.
         style: how to draw.
         names: of all objects, which fix their colours; by default each has one by the order in which it came.
+        colours: an RGB colour by name instead, for all objects.
 
     Returns:
         uint8 (height, width, 3) of each.
@@ -212,4 +220,4 @@ def overlaid_frames(
     known = list(names or [])
     for result in results:
         known += [name for name in result.names if name not in known]
-        yield np.asarray(draw_overlay(result.image, result.objects, style, colours_of(known)))
+        yield np.asarray(draw_overlay(result.image, result.objects, style, colours or colours_of(known)))

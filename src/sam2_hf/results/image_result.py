@@ -126,7 +126,7 @@ class ImageResult:
                 return item
         raise KeyError(f"there is no object {name!r}, only {self.names}")
 
-    def renamed(self, names: Mapping[Hashable, Hashable]) -> ImageResult:
+    def renamed(self, names: Mapping[Any, Hashable]) -> ImageResult:
         """Give objects other names; those that are not among `names` are left out."""
         objects = [replace(item, name=names[item.name]) for item in self.objects if item.name in names]
         return ImageResult(objects, self._pixels, self.size, self.file_name, self.frame)

@@ -130,12 +130,12 @@ def _blend(
         if style.fill > 0:
             part[mask] = ((1 - style.fill) * part[mask] + style.fill * colour).round().astype(np.uint8)
         if width > 0:
-            part[mask & ~_shrunk(mask, width)] = colour.astype(np.uint8)
+            part[mask & ~shrunk(mask, width)] = colour.astype(np.uint8)
     return pixels
 
 
-def _shrunk(mask: np.ndarray, steps: int) -> np.ndarray:
-    """A mask without the pixels that are at most `steps` from its border, those at the edges of the array included."""
+def shrunk(mask: np.ndarray, steps: int) -> np.ndarray:
+    """Take the pixels from a mask that are at most `steps` from its border, those at the array's edges included."""
     padded = np.pad(mask, 1)
     for _ in range(steps):
         inner = padded.copy()

@@ -1,0 +1,1 @@
+"""The browser app: images, clips and a camera, segmented by clicks. `sam2 app` starts it."""
