@@ -10,8 +10,9 @@ from pages import PAGES, blocks, furnish
 
 from sam2_hf.cli.main import main
 
-ON_DATA = ("train", "evaluate")
-"""Commands whose examples name data sets: they run in tests/training, and tests/test_docs.py checks the options."""
+ELSEWHERE = ("train", "evaluate", "app")
+"""Commands whose examples run in tests/training and tests/app, as they need data sets and gradio; tests/test_docs.py
+checks the options."""
 
 
 def examples():
@@ -21,7 +22,7 @@ def examples():
         for block in blocks(page, "bash")
         for line in block.text.replace("\\\n", " ").splitlines()
     ]
-    return [line for line in lines if re.match(r"(\w.* \| )?sam2 ", line) and line.split()[1] not in ON_DATA]
+    return [line for line in lines if re.match(r"(\w.* \| )?sam2 ", line) and line.split()[1] not in ELSEWHERE]
 
 
 @pytest.fixture(scope="module")

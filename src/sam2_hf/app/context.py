@@ -31,6 +31,7 @@ class AppContext:
         checkpoint: a folder or a name on the Hub; None for the bundled one.
         device: where the model runs; None for a GPU where there is one.
         dtype: of its weights; None for that of the checkpoint.
+        image_size: of the model's input, (height, width); None for that of the checkpoint.
         limits: of uploads.
         people: who is at the page.
     """
@@ -38,18 +39,19 @@ class AppContext:
     checkpoint: str | None = None
     device: str | None = None
     dtype: str | None = None
+    image_size: tuple[int, int] | None = None
     limits: Limits = field(default_factory=Limits)
     people: PersonStore = field(default_factory=PersonStore)
 
     @cached_property
     def segmenter(self) -> Segmenter:
         """The model for images, loaded when it is first used."""
-        return Segmenter(self.checkpoint, self.device, self.dtype)
+        return Segmenter(self.checkpoint, self.device, self.dtype, self.image_size)
 
     @cached_property
     def tracker(self) -> Tracker:
         """The model for clips and cameras, loaded when it is first used."""
-        return Tracker(self.checkpoint, self.device, self.dtype)
+        return Tracker(self.checkpoint, self.device, self.dtype, self.image_size)
 
     @property
     def model_name(self) -> str:

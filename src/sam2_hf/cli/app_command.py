@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Checkpoint, Device, Dtype, Quiet, be_quiet
+from .arguments import Checkpoint, Device, Dtype, ImageSize, Quiet, be_quiet, loading_settings
 
 
 def app(
     checkpoint: Checkpoint = None,
     device: Device = None,
     dtype: Dtype = None,
+    image_size: ImageSize = None,
     host: Annotated[str, typer.Option(help="The address to listen on; by default this machine alone.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="By default the first free one from 7860.")] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
@@ -31,7 +32,8 @@ def app(
     from ..app.uploads import Limits
 
     be_quiet(quiet)
-    context = AppContext(checkpoint, device, dtype, Limits(clip_frames=max_frames), PersonStore(most_people))
+    loading = loading_settings(checkpoint, device, dtype, image_size)
+    context = AppContext(**loading, limits=Limits(clip_frames=max_frames), people=PersonStore(most_people))
     context.segmenter  # noqa: B018 - a checkpoint that cannot be loaded is told now, and not at the first click
     page, address = launch_app(context, host, port, open_browser, prevent_thread_lock=True)
     typer.echo(f"sam2_hf is at {address} (Ctrl-C ends it)")

@@ -27,6 +27,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "convert": CommandEntry("convert_command", "convert", "Convert an original checkpoint (.pt) to a folder."),
     "train": CommandEntry("train_command", "train", "Train a model as a recipe says."),
     "evaluate": CommandEntry("evaluate_command", "evaluate", "Measure a checkpoint on annotated data."),
+    "app": CommandEntry("app_command", "app", "Serve the browser app."),
     "checkpoints": CommandEntry("overview_commands", "checkpoints", "List the checkpoints."),
     "info": CommandEntry("overview_commands", "info", "Show versions, the device, and the speed of a click."),
 }
