@@ -52,7 +52,7 @@ def sam2(folder, monkeypatch, tmp_path, capsys):
 def test_a_point_on_an_image(sam2, tmp_path):
     status, output, errors = sam2("segment", "photos/photo2.png", "--point", "200,150", "--out", tmp_path)
     assert (status, errors) == (0, "")
-    assert output.startswith(f"photos/photo2.png: 1 objects -> {tmp_path / 'photo2.png'}")
+    assert output.startswith(f"photos/photo2.png: 1 object -> {tmp_path / 'photo2.png'}")
     with Image.open(tmp_path / "photo2.png") as image:
         assert image.size == (512, 512)
 

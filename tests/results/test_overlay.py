@@ -7,6 +7,7 @@ from PIL import Image
 
 from sam2_hf import ImageResult, OverlayStyle
 from sam2_hf.results.overlay import STYLES, colours_of
+from sam2_hf.results.records import ShownPrompt
 
 PLAIN = {"labels": False, "prompts": False}
 
@@ -60,6 +61,23 @@ def test_names_stay_within_the_image_and_do_not_hide_each_other():
     drawn = np.asarray(result.overlay(fill=0, contour=0, labels=True, prompts=False, colours=colours))
     areas = [(drawn == np.array(colour)).all(2).sum() for colour in colours.values()]
     assert min(areas) > 100
+
+
+def test_a_name_gives_way_to_another_object_and_to_a_point():
+    masks = np.zeros((2, *SIZE), bool)
+    masks[0, 40:60, 40:80] = masks[1, 10:40, 30:90] = True  # the second lies where the first one's name would stand
+    colours = {"one": (255, 0, 0), "two": (0, 255, 0)}
+    style = {"fill": 0, "contour": 0, "labels": True, "scores": False, "colours": colours}
+    result = ImageResult(objects_of(masks, ("one", "two")), pixels_of(), SIZE)
+    drawn = np.asarray(result.overlay(prompts=False, **style))
+    name = (drawn == np.array(colours["one"])).all(2)
+    assert name.any() and not name[masks[1]].any()
+    alone = ImageResult(result.objects[:1], pixels_of(), SIZE)
+    usual = (np.asarray(alone.overlay(prompts=False, **style)) == np.array(colours["one"])).all(2)
+    (x, y) = np.argwhere(usual)[usual.sum() // 2][::-1].tolist()
+    pointed = replace(result.objects[0], prompt=ShownPrompt(((x, y),), (1,)))
+    drawn = ImageResult([pointed], pixels_of(), SIZE).overlay(**style)
+    assert drawn.getpixel((x, y)) == (46, 204, 113)  # the point is on top of nothing and under nothing
 
 
 @pytest.mark.parametrize(("count", "named"), [(12, True), (13, False)])

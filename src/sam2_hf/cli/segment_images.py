@@ -153,7 +153,8 @@ def _tell(entry: dict[str, Any], job: SegmentJob) -> None:
     if job.as_json:
         return
     with tqdm.external_write_mode():
-        typer.echo(f"{entry['image']}: {len(entry['objects'])} objects -> {', '.join(entry['files']) or 'no files'}")
+        count = "1 object" if len(entry["objects"]) == 1 else f"{len(entry['objects'])} objects"
+        typer.echo(f"{entry['image']}: {count} -> {', '.join(entry['files']) or 'no files'}")
         for item in entry["objects"][:_SHOWN_OBJECTS]:
             score = "-" if item["score"] is None else f"{item['score']:.3f}"
             box = " ".join(map(str, item["box"]))

@@ -94,7 +94,7 @@ def draw_prompts(
     for (x, y), label in zip(points, labels, strict=True):
         if label not in (0, 1):
             continue
-        for radius, colour in ((2.5 * unit, (255, 255, 255)), (1.8 * unit, _POSITIVE if label else _NEGATIVE)):
+        for radius, colour in ((1.8 * unit, (255, 255, 255)), (1.3 * unit, _POSITIVE if label else _NEGATIVE)):
             draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=colour)
     return drawn
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..masks.drawing import Colour, draw_prompts, palette
+from .overlay_labels import Font, draw_labels
 from .records import ObjectMask, ShownPrompt
 
 _MANY_OBJECTS = 12  # above it, names would hide what they name
@@ -98,13 +99,14 @@ def draw_overlay(
             raise ValueError(f"the mask of {item.name!r} must be of the image's size {size}, got {item.size}")
     colours = colours or colours_of([item.name for item in objects])
     drawn = Image.fromarray(_blend(image, objects, style, colours))
-    if style.prompts:
-        for item in objects:
-            if item.prompt is not None:
-                drawn = _with_prompt(drawn, item.prompt, colours[item.name])
-    visible = [item for item in objects if item.visible]
+    prompts = [(item.prompt, colours[item.name]) for item in objects if item.prompt is not None and style.prompts]
+    for prompt, colour in prompts:
+        drawn = _with_prompt(drawn, prompt, colour)
     if style.labels or (style.labels is None and len(objects) <= _MANY_OBJECTS):
-        _draw_labels(drawn, visible, style, colours)
+        visible = [item for item in objects if item.visible]
+        captions = [_caption(item, style) for item in visible]
+        points = [point for prompt, _ in prompts for point in prompt.points]
+        draw_labels(drawn, visible, captions, colours, _font(image, style), _owners(visible, size), points)
     if style.legend:
         _draw_legend(drawn, objects, style, colours)
     return drawn
@@ -134,6 +136,14 @@ def _blend(
     return pixels
 
 
+def _owners(objects: Sequence[ObjectMask], size: tuple[int, int]) -> np.ndarray:
+    """Which object each pixel belongs to, by its position from 1, smaller ones above larger ones; 0 for none."""
+    owners = np.zeros(size, np.int32)
+    for number in sorted(range(len(objects)), key=lambda index: -objects[index].area):
+        owners[objects[number].mask] = number + 1
+    return owners
+
+
 def shrunk(mask: np.ndarray, steps: int) -> np.ndarray:
     """Take the pixels from a mask that are at most `steps` from its border, those at the array's edges included."""
     padded = np.pad(mask, 1)
@@ -150,40 +160,12 @@ def _with_prompt(image: Image.Image, prompt: ShownPrompt, colour: Colour) -> Ima
     return draw_prompts(image, prompt.points, prompt.labels)
 
 
-def _anchor(item: ObjectMask) -> tuple[float, float]:
-    """Where the name of an object goes: the left end of its uppermost part, (x, y)."""
-    x0, y0, x1, y1 = item.box
-    upper = item.mask[y0 : y0 + max(1, (y1 - y0) // 10), x0:x1]
-    return x0 + int(upper.any(0).argmax()), y0
-
-
-def _font(image: Image.Image, style: OverlayStyle) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _font(image: Image.Image, style: OverlayStyle) -> Font:
     return ImageFont.load_default(style.text_size or max(11, round(min(image.size) / 36)))
 
 
 def _caption(item: ObjectMask, style: OverlayStyle) -> str:
     return f"{item.name}: {item.score:.2f}" if style.scores and item.score is not None else str(item.name)
-
-
-def _draw_labels(
-    image: Image.Image, objects: Sequence[ObjectMask], style: OverlayStyle, colours: Mapping[Hashable, Colour]
-) -> None:
-    """Write the name of each object above its box, or within where there is no room, and not over another name."""
-    draw, font = ImageDraw.Draw(image), _font(image, style)
-    taken: list[tuple[float, float, float, float]] = []
-    for item in objects:
-        text, colour = _caption(item, style), colours[item.name]
-        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-        pad = max(2, round((bottom - top) / 4))
-        width, height = right - left + 2 * pad, bottom - top + 2 * pad
-        x, y = _anchor(item)
-        x = min(x, max(0, image.width - width))
-        y = min(y - height if y >= height else y, image.height - height)
-        while any(x < x1 and x0 < x + width and y < y1 and y0 < y + height for x0, y0, x1, y1 in taken):
-            y += height
-        taken.append((x, y, x + width, y + height))
-        draw.rectangle((x, y, x + width, y + height), fill=colour)
-        draw.text((x + pad - left, y + pad - top), text, fill=_readable_on(colour), font=font)
 
 
 def _draw_legend(
@@ -205,8 +187,3 @@ def _draw_legend(
         y = top + line * (row + 0.25)
         draw.rectangle((line, y + line * 0.15, line * 1.7, y + line * 0.85), fill=colours[item.name])
         draw.text((line * 2.1, y), text, fill=(255, 255, 255) if item.visible else (140, 140, 140), font=font)
-
-
-def _readable_on(colour: Colour) -> Colour:
-    red, green, blue = colour
-    return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (255, 255, 255)
