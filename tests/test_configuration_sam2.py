@@ -19,10 +19,10 @@ from sam2_hf.configuration_sam2 import (
     Sam2PromptEncoderConfig,
     Sam2VideoConfig,
     Sam2VisionConfig,
-    as_pair,
 )
 from sam2_hf.modeling_sam2 import Sam2Model
 from sam2_hf.modeling_sam2_video import Sam2VideoModel
+from sam2_hf.sizes import read_size
 
 # Parameters in millions: the video model's, published with one digit behind the point, and of these the image model's.
 PARAMETERS = {
@@ -105,10 +105,10 @@ class TestSizes:
     @pytest.mark.parametrize("size", [512, (512, 768)])
     def test_image_size_reaches_every_part(self, config_class, size):
         config = config_class.from_preset("sam2.1-hiera-tiny", image_size=size)
-        height, width = as_pair("size", size)
+        height, width = read_size(size, "size")
         assert config.vision_config.backbone_config.image_size == [height, width]
         assert config.vision_config.backbone_feature_sizes == [[height // s, width // s] for s in (4, 8, 16)]
-        assert as_pair("size", config.prompt_encoder_config.image_size) == (height, width)
+        assert read_size(config.prompt_encoder_config.image_size, "size") == (height, width)
         assert config.prompt_encoder_config.image_embedding_size == (height // 16, width // 16)
 
     def test_video_gets_the_rotary_grid_as_width_and_height(self):
@@ -135,7 +135,7 @@ class TestSizes:
     @pytest.mark.parametrize("size", [0, -64, 64.0, "64", (64,), (64, 64, 64), (64, 0), None])
     def test_what_is_no_size_is_refused(self, size):
         with pytest.raises(ValueError, match="image_size must be a positive int or a pair"):
-            as_pair("image_size", size)
+            read_size(size, "image_size")
 
 
 class TestSaving:
@@ -259,7 +259,7 @@ VISION_ERRORS = {
     ),
     "stages that shrink fourfold": (
         {"backbone_config": {"query_stride": 4, "window_size_per_stage": [8, 4, 16, 8]}},
-        r"query_stride \[4, 4\] .* must halve the map",
+        r"query_stride 4 .* must halve the map",
     ),
     "too few stages": (
         {
@@ -394,7 +394,7 @@ class TestFields:
     def test_the_trunks_image_size_stays_what_was_given(self, given, kept):
         config = Sam2HieraDetConfig(image_size=given, window_size_per_stage=[8, 4, 4, 2])
         assert config.image_size == kept and type(config.image_size) is type(kept)
-        assert Sam2VisionConfig(backbone_config=config).input_size == as_pair("size", kept)
+        assert Sam2VisionConfig(backbone_config=config).input_size == read_size(kept, "size")
 
     def test_a_trunk_of_one_number_makes_a_model_that_transformers_loads(self, tmp_path):
         config = tiny_config()
@@ -407,9 +407,20 @@ class TestFields:
             expected = Sam2Model(tiny_config()).state_dict()
             assert Sam2Model(config).state_dict().keys() == expected.keys()
 
+    def test_one_number_for_both_sides_stays_one(self, tmp_path):
+        numbers = {"patch_kernel_size": 7, "patch_stride": 4, "patch_padding": 3, "query_stride": 2}
+        config = Sam2HieraDetConfig(image_size=128, **numbers)
+        assert {name: getattr(config, name) for name in numbers} == numbers
+        assert config.image_size // config.patch_stride == 32
+        assert config.feature_sizes() == Sam2HieraDetConfig(image_size=128).feature_sizes()
+        assert config.both_sides("patch_stride") == (4, 4)
+        assert {name: getattr(reload(config, tmp_path), name) for name in numbers} == numbers
+        assert Sam2HieraDetConfig().patch_stride == [4, 4]
+
     def test_patches_without_padding_are_allowed(self):
         config = Sam2HieraDetConfig(patch_kernel_size=4, patch_stride=4, patch_padding=0)
-        assert config.patch_padding == [0, 0]
+        assert config.patch_padding == 0
+        assert config.both_sides("patch_padding") == (0, 0)
 
     def test_fields_that_became_wrong_are_refused_by_name(self):
         config = tiny_config()

@@ -18,6 +18,25 @@ def model():
     return tiny_image_model()
 
 
+class TestValuesOfPixels:
+    @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+    def test_what_is_not_finite_is_refused_by_every_call(self, model, value, dtype):
+        broken = pixels(2).to(dtype)
+        broken[1, 2, 5, 7] = value
+        for call in (
+            lambda: model(broken, **points_for(2, 1, 1)),
+            lambda: model.get_image_embeddings(broken),
+            lambda: model.get_image_features(broken),
+        ):
+            with pytest.raises(ValueError, match=r"pixel_values must be .*finite .*, got NaN"):
+                call()
+
+    @torch.no_grad()
+    def test_finite_values_are_taken_although_their_sum_is_not(self, model):
+        assert len(model.get_image_embeddings(torch.full((1, 3, 128, 128), 1e37))) == 3
+
+
 class TestForward:
     @pytest.mark.parametrize(("multimask", "count"), [(True, 3), (False, 1)])
     @torch.no_grad()

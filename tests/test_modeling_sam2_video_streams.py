@@ -126,6 +126,12 @@ class TestStreams:
         [
             ({"frame": torch.zeros(3, 64, 128)}, ValueError, r"pixel_values of the processor, \(3, 128, 128\), got"),
             (
+                {"frame": torch.zeros(3, 64, 128)},
+                ValueError,
+                r"; make it with processor\(images=image",
+            ),
+            ({"frame": torch.full((1, 3, 128, 128), torch.nan)}, ValueError, "got NaN or infinite values"),
+            (
                 {"frame": torch.zeros(3, 128, 128, dtype=torch.uint8)},
                 ValueError,
                 r"finite pixel_values .* torch\.uint8",

@@ -104,11 +104,25 @@ def pair(at_least: int = 1) -> Reader:
     return read
 
 
+def pair_as_given(at_least: int = 1) -> Reader:
+    """Make a reader of (height, width) that leaves the form: one number for both stays one number."""
+    read_pair = pair(at_least)
+
+    def read(name: str, value: Any) -> int | list[int]:
+        both = read_pair(name, value)
+        return both[0] if _is_one_number(value) else both
+
+    return read
+
+
 def size_as_given(name: str, value: Any) -> int | list[int]:
     """Read the size of an image and leave its form: one number for a square stays one number."""
     height, width = read_size(value, name)
-    is_one_number = not isinstance(value, (list, tuple, dict)) and getattr(value, "ndim", 0) == 0
-    return height if is_one_number else [height, width]
+    return height if _is_one_number(value) else [height, width]
+
+
+def _is_one_number(value: Any) -> bool:
+    return not isinstance(value, (list, tuple, dict)) and getattr(value, "ndim", 0) == 0
 
 
 def shortest_size(name: str, value: Any) -> int | list[int]:

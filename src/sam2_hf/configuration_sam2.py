@@ -47,17 +47,11 @@ __all__ = [
     "Sam2VideoMaskDecoderConfig",
     "Sam2VideoPromptEncoderConfig",
     "Sam2VisionConfig",
-    "as_pair",
     "register_trunk_config",
 ]
 
 Size = int | list[int] | tuple[int, int]
 ConfigT = TypeVar("ConfigT", bound="Sam2PromptableConfig")
-
-
-def as_pair(name: str, size: Any) -> tuple[int, int]:
-    """Read a size as (height, width); see `read_size`."""
-    return read_size(size, name)
 
 
 class Sam2PromptableConfig(SavesItsCode, CheckedConfig):
@@ -148,6 +142,15 @@ class Sam2PromptableConfig(SavesItsCode, CheckedConfig):
             values["memory_attention_rope_feat_sizes"] = None
         values.pop("model_type")
         return type(self)(**values)
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of the images, which the trunk's configuration holds."""
+        return self.vision_config.backbone_config.num_channels
+
+    @num_channels.setter
+    def num_channels(self, value: int) -> None:
+        self.vision_config.backbone_config.num_channels = whole()("num_channels", value)
 
     def _check_parts(self) -> None:
         vision, prompts, decoder = self.vision_config, self.prompt_encoder_config, self.mask_decoder_config

@@ -16,6 +16,7 @@ from .configuration_checks import (
     checked,
     number,
     pair,
+    pair_as_given,
     part_classes,
     require,
     size_as_given,
@@ -29,7 +30,8 @@ class Sam2HieraDetConfig(CheckedConfig):
     """The image trunk: Hiera with four stages, windowed attention and a few global blocks (arXiv 2306.00989).
 
     Lists hold one value a stage. `global_attention_blocks` counts blocks through all stages, from 0. Sizes of the
-    patch projection and `query_stride` are (height, width); `image_size` is in pixels.
+    patch projection and `query_stride` are (height, width), or one number for both, which stays one; `both_sides` reads
+    them. `image_size` is in pixels.
     """
 
     model_type = "sam2_hiera_det_model"
@@ -57,10 +59,10 @@ class Sam2HieraDetConfig(CheckedConfig):
 
     _with_defaults: ClassVar[dict[str, tuple[Reader, Any]]] = {
         "image_size": (size_as_given, [1024, 1024]),
-        "patch_kernel_size": (pair(), 7),
-        "patch_stride": (pair(), 4),
-        "patch_padding": (pair(at_least=0), 3),
-        "query_stride": (pair(), 2),
+        "patch_kernel_size": (pair_as_given(), [7, 7]),
+        "patch_stride": (pair_as_given(), [4, 4]),
+        "patch_padding": (pair_as_given(at_least=0), [3, 3]),
+        "query_stride": (pair_as_given(), [2, 2]),
         "window_positional_embedding_background_size": (pair(), 7),
         "blocks_per_stage": (wholes(at_most=MOST_LAYERS), [1, 2, 7, 2]),
         "embed_dim_per_stage": (wholes(), [96, 192, 384, 768]),
@@ -83,10 +85,10 @@ class Sam2HieraDetConfig(CheckedConfig):
 
     def feature_sizes(self) -> list[list[int]]:
         """(height, width) of every stage's output, from high to low resolution."""
-        sizes = [[side // stride for side, stride in zip(self._sides(), self.patch_stride, strict=True)]]
+        sizes = [[side // stride for side, stride in zip(self._sides(), self.both_sides("patch_stride"), strict=True)]]
         for stage in range(1, len(self.blocks_per_stage)):
             pooled = stage <= self.num_query_pool_stages
-            strides = self.query_stride if pooled else (1, 1)
+            strides = self.both_sides("query_stride") if pooled else (1, 1)
             sizes.append([side // stride for side, stride in zip(sizes[-1], strides, strict=True)])
         return sizes
 
@@ -110,6 +112,11 @@ class Sam2HieraDetConfig(CheckedConfig):
                 first = 0 if stage == 0 else ends[stage - 1] + 1
                 covering |= {*range(first, min(ends[stage] + 1, ends[-1]))}
         return {"image_size": list(image_size), "global_attention_blocks": sorted(covering)}
+
+    def both_sides(self, name: str) -> tuple[int, int]:
+        """(height, width) of a field that may be one number, such as `patch_stride`."""
+        value = getattr(self, name)
+        return (value, value) if isinstance(value, int) else (value[0], value[1])
 
     def _sides(self) -> Size:
         return read_size(self.image_size, "image_size")
@@ -149,13 +156,14 @@ class Sam2HieraDetConfig(CheckedConfig):
             window = self.window_size_per_stage[stage - 1]
             is_global = sum(self.blocks_per_stage[:stage]) in self.global_attention_blocks
             require(
-                is_global or all(window % stride == 0 for stride in self.query_stride),
+                is_global or all(window % stride == 0 for stride in self.both_sides("query_stride")),
                 f"window_size_per_stage[{stage - 1}] = {window} must be a multiple of query_stride "
                 f"{self.query_stride}, by which stage {stage} pools it",
             )
 
     def _check_patches(self) -> None:
-        sides = zip(self.patch_kernel_size, self.patch_stride, self.patch_padding, strict=True)
+        names = ("patch_kernel_size", "patch_stride", "patch_padding")
+        sides = zip(*map(self.both_sides, names), strict=True)
         for kernel, stride, padding in sides:
             require(
                 0 < kernel - 2 * padding <= stride,
@@ -166,7 +174,9 @@ class Sam2HieraDetConfig(CheckedConfig):
     def _check_image_size(self) -> None:
         # Every stage halves the map, the neck doubles it again, and the window embedding tiles the first map.
         pools = min(self.num_query_pool_stages, len(self.blocks_per_stage) - 1)
-        for side, patch, query in zip(self._sides(), self.patch_stride, self.query_stride, strict=True):
+        for side, patch, query in zip(
+            self._sides(), *map(self.both_sides, ("patch_stride", "query_stride")), strict=True
+        ):
             step = patch * query**pools
             require(side % step == 0, f"image_size {self.image_size} must be a multiple of {step} on both sides")
             window = self.window_size_per_stage[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -28,7 +27,7 @@ from .inputs.images import (
     resize_nearest,
     write_normalised,
 )
-from .inputs.value_range import ValueRange, Window, read_window
+from .inputs.value_range import ValueRange, Window, read_value_range
 from .mask_generation.filtering import filter_masks, prompts_of_crops, suppress_duplicates
 from .masks.postprocessing import MaskRestorer
 from .sizes import Size, read_size
@@ -354,26 +353,12 @@ def _complete(options: PixelOptions, overrides: dict[str, Any]) -> PixelOptions:
     for name in given.keys() & {"image_mean", "image_std"}:
         value = given[name]
         given[name] = tuple(map(float, value)) if isinstance(value, Iterable) else float(value)
-    if "input_range" in given:
-        given["input_range"] = read_window(given["input_range"], "input_range")
-    if "input_percentiles" in given:
-        given["input_percentiles"] = read_window(given["input_percentiles"], "input_percentiles", 0, 100)
-    if "nodata" in given:
-        given["nodata"] = _read_number(given["nodata"], "nodata")
     options = options._replace(**given)
-    if options.input_range is not None and options.input_percentiles is not None:
-        raise ValueError("give either input_range or input_percentiles, not both")
-    if options.nodata is not None and not options.value_range.is_set:
-        raise ValueError("nodata needs input_range or input_percentiles beside it")
+    limits, percentiles, nodata = read_value_range(options.input_range, options.input_percentiles, options.nodata)
+    options = options._replace(input_range=limits, input_percentiles=percentiles, nodata=nodata)
     if not np.all(options.image_std):
         raise ValueError(f"image_std must not be zero, got {options.image_std}")
     return options
-
-
-def _read_number(value: Any, name: str) -> float:
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise ValueError(f"{name} must be a number, got {value!r}")
-    return float(value)
 
 
 def _refuse(name: str, value: Any) -> None:

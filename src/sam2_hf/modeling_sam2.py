@@ -13,6 +13,7 @@ from .fast.compiled_parts import PresetCompilation
 from .fast.dispatch import FORMS, FORMS_ARE_WANTED
 from .hub.loading import LoadsWholeCheckpoints
 from .hub.remote_code import SavesItsCode
+from .inputs.plain_values import is_finite
 from .inputs.prompt_tensors import PromptTensors, read_prompt_tensors
 from .network.hiera import Hiera
 from .network.layers import enter_forms, is_exported, is_traced
@@ -68,6 +69,7 @@ class Sam2PromptableModel(Sam2PreTrainedModel, PresetCompilation, Sam2Promptable
         Returns:
             Three maps, from high to low resolution: (B, C/8, 4h, 4w), (B, C/4, 2h, 2w), (B, C, h, w).
         """
+        check_pixels(pixel_values)
         return self.add_no_memory(self.encode_maps(pixel_values))
 
     def get_image_features(
@@ -83,6 +85,7 @@ class Sam2PromptableModel(Sam2PreTrainedModel, PresetCompilation, Sam2Promptable
             return_dict: whether to return an output object and not a tuple, by default as the configuration says.
             options: those of `Sam2VisionModel.forward`.
         """
+        check_pixels(pixel_values)
         vision = self.vision_encoder(pixel_values, **{**options, "return_dict": True})
         maps = self.mask_decoder.project_high_resolution(vision.fpn_hidden_states)
         vision.fpn_hidden_states = tuple(level.flatten(2).permute(2, 0, 1) for level in maps)
@@ -254,7 +257,7 @@ class Sam2Model(Sam2PromptableModel):
             Masks and scores; a prompt that is padding alone gets scores of 0 and logits of -1024.
 
         Raises:
-            ValueError: that names the argument, for wrong shapes.
+            ValueError: that names the argument, for wrong shapes; for NaN and infinity in `pixel_values` on the CPU.
         """
         config = self.config
         output_attentions = config.output_attentions if output_attentions is None else output_attentions
@@ -264,6 +267,8 @@ class Sam2Model(Sam2PromptableModel):
             raise ValueError(f"expected exactly one of pixel_values and image_embeddings, got {given}")
 
         vision = None
+        if pixel_values is not None:
+            check_pixels(pixel_values)
         if pixel_values is not None and (output_hidden_states or output_attentions):
             vision = self.encode(pixel_values, output_hidden_states, output_attentions)
             image_embeddings = self.add_no_memory(vision.fpn_hidden_states)
@@ -326,6 +331,20 @@ class Sam2Model(Sam2PromptableModel):
         )
         logits, scores = (decoder.multimasks if multimask else decoder.single_mask)(decoded, image_embeddings)
         return MaskPrediction(logits, scores, decoded.object_score_logits, decoded.attentions)
+
+
+def check_pixels(pixel_values: torch.Tensor) -> None:
+    """Check the values of images. Their shape is checked by the vision encoder.
+
+    On an accelerator nothing is looked at, since that would wait for it; nor in a compiled program, which it would cut.
+
+    Raises:
+        ValueError: for NaN and infinity.
+    """
+    if not is_traced() and isinstance(pixel_values, torch.Tensor) and not is_finite(pixel_values):
+        raise ValueError(
+            "pixel_values must be normalised, finite numbers as the processor gives them, got NaN or infinite values"
+        )
 
 
 def _in_chunks(prompts: PromptTensors, embedding: torch.Tensor) -> list[PromptTensors]:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .configuration_sam2 import Sam2VideoConfig, as_pair
+from .configuration_sam2 import Sam2VideoConfig
 from .modeling_sam2 import Sam2PreTrainedModel, Sam2PromptableModel
 from .network.features import FrameFeatures
 from .network.video_network import Sam2VideoNetwork
 from .outputs import Sam2VideoSegmentationOutput
+from .sizes import read_size
 from .tracking.frame_result import FrameResult
 from .tracking.memory.registry import build_memory_policy
 from .tracking.propagation import Direction, FrameReader, Pass, frames_at_once, plan_passes
@@ -60,7 +61,8 @@ class Sam2VideoModel(Sam2VideoNetwork, Sam2VideoPreTrainedModel, Sam2PromptableM
         Args:
             inference_session: from `Sam2VideoProcessor.init_video_session`; takes up the results.
             frame_idx: which frame of the clip. For a stream, the next one if left out.
-            frame: the next frame of a stream, the processor's `pixel_values` of it, (3, H, W).
+            frame: the next frame of a stream, the processor's `pixel_values` of it, (3, H, W). Of any size: the
+                processor brings images to that of the model.
             reverse: track backwards, from memories of the frames after this one.
             run_mem_encoder: whether the frame is remembered. If not, its masks are computed and handed out, and the
                 session stays as it was; a frame of a stream is taken all the same.
@@ -194,7 +196,8 @@ class Sam2VideoModel(Sam2VideoNetwork, Sam2VideoPreTrainedModel, Sam2PromptableM
     ) -> tuple[int, dict[Hashable, FrameResult]]:
         """Bring a stream's newest frame up to date one last time, then segment the next one and take it."""
         session = step.session
-        frame_idx = session.check_next_frame(frame, frame_idx, as_pair("image_size", self.config.image_size))
+        size = read_size(self.config.image_size, "image_size")
+        frame_idx = session.check_next_frame(frame, frame_idx, size, self.config.num_channels)
         step.segment_prompts(session.waiting_frames(frame_idx))
         if session.newest_streamed is not None:
             step.run(session.newest_streamed)

@@ -43,25 +43,32 @@ class Sam2Inputs(BatchFeature):
         return self
 
 
-class Sam2Processor(SavesItsCode, ProcessorMixin):
+class _SavedProcessor(SavesItsCode, ProcessorMixin):
+    """One base class that has all of `ProcessorMixin`: transformers compares methods with those of the first base."""
+
+
+class Sam2Processor(_SavedProcessor):
     """Images and prompts to the inputs of `Sam2Model`, and its masks back to the images' size.
 
     Args:
-        image_processor: makes the pixels and restores the masks.
+        image_processor: makes the pixels and restores the masks; one of transformers is taken by its settings.
         target_size: the frame that coordinates are scaled to, one number or (height, width), where it is not what
             the image processor resizes to. Normally it is, and follows it.
         point_pad_value: -10 and no other value: it is what the model masks out.
         kwargs: those of transformers' `ProcessorMixin`.
+
+    Raises:
+        TypeError: an image processor of another kind.
     """
 
     def __init__(
         self,
-        image_processor: Sam2ImageProcessor,
+        image_processor: Any,
         target_size: int | Size | None = None,
         point_pad_value: int = PAD_VALUE,
         **kwargs: Any,
     ) -> None:
-        super().__init__(image_processor, **kwargs)
+        super().__init__(_our_image_processor(image_processor), **kwargs)
         self._set_frame(target_size, point_pad_value)
 
     @classmethod
@@ -256,6 +263,14 @@ class Sam2Processor(SavesItsCode, ProcessorMixin):
         checkpoint. The image processor's file is found in either layout by its own `from_pretrained`.
         """
         return [Sam2ImageProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs)]
+
+
+def _our_image_processor(given: Any) -> Sam2ImageProcessor:
+    if isinstance(given, Sam2ImageProcessor):
+        return given
+    if not hasattr(given, "to_dict"):
+        raise TypeError(f"image_processor must be a Sam2ImageProcessor, got {type(given).__name__}")
+    return Sam2ImageProcessor.from_dict(given.to_dict())
 
 
 def _check_names(given: dict[str, Any]) -> None:

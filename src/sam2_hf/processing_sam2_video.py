@@ -11,6 +11,7 @@ import torch
 from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor
 from .inputs.mask_prompts import GivenMask, read_masks
 from .inputs.prompts import Prompts, read_prompts, scale_prompts
+from .inputs.value_range import Window
 from .processing_sam2 import Sam2Processor
 from .prompt_values import BOX_CORNER_LABELS, FOREGROUND_LABEL, PAD_VALUE
 from .sizes import Size, read_size, read_sizes
@@ -18,7 +19,7 @@ from .tracking.memory.registry import PolicySetting
 from .tracking.prompts import MaskPrompt, PointPrompt, Prompt
 from .tracking.session import Sam2VideoInferenceSession
 from .tracking.session_state import Retention
-from .video_io.open_video import open_video
+from .video_io.open_video import VideoSource, open_video
 from .video_processing_sam2 import Sam2VideoVideoProcessor
 
 
@@ -39,7 +40,7 @@ class Sam2VideoProcessor(Sam2Processor):
 
     def __init__(
         self,
-        image_processor: Sam2ImageProcessor,
+        image_processor: Any,
         video_processor: Any = None,
         target_size: int | Size | None = None,
         point_pad_value: int = PAD_VALUE,
@@ -82,6 +83,9 @@ class Sam2VideoProcessor(Sam2Processor):
         torch_dtype: torch.dtype | str | None = None,
         retention: Retention | None = None,
         memory_policy: PolicySetting | None = None,
+        input_range: Window | None = None,
+        input_percentiles: Window | None = None,
+        nodata: float | None = None,
     ) -> Sam2VideoInferenceSession:
         """Open a session. Nothing is decoded but the first frame.
 
@@ -97,6 +101,10 @@ class Sam2VideoProcessor(Sam2Processor):
             torch_dtype: the former name of `dtype`.
             retention: "everything" or "readable", see `Sam2VideoInferenceSession`.
             memory_policy: which memories tracking reads: "sam2", "visible" or another policy, in place of the model's.
+            input_range: (black, white) in the values of the frames, for TIFF stacks, folders, arrays and lists of
+                16-bit, signed or floating data; see `open_video`. By default that of the image processor.
+            input_percentiles: the same as percentages, one window for the whole clip.
+            nodata: the value of pixels that were not measured.
 
         Returns:
             The session, without objects.
@@ -108,13 +116,17 @@ class Sam2VideoProcessor(Sam2Processor):
         processor = (
             self.image_processor if self._video_processor is None else self._video_processor.to_image_processor()
         )
-        if video is not None and processor.options().value_range.is_set:
+        source = None
+        if video is not None:
+            given = {"input_range": input_range, "input_percentiles": input_percentiles, "nodata": nodata}
+            source, processor = _open_with_window(video, processor, given), processor.for_bytes()
+        elif any(map(_is_given, (input_range, input_percentiles, nodata))):
             raise ValueError(
-                "input_range and input_percentiles are for images: the frames of a video have 8 bits. Give frames that "
-                "are mapped to 0 to 1 already, and a processor without them"
+                "input_range, input_percentiles and nodata need a video; frames that are handed over are brought to "
+                "their values by the processor that makes them: Sam2ImageProcessor(input_range=...)"
             )
         return Sam2VideoInferenceSession(
-            video=None if video is None else open_video(video),
+            video=source,
             inference_device=inference_device,
             inference_state_device=inference_state_device,
             processing_device=processing_device,
@@ -236,6 +248,25 @@ class Sam2VideoProcessor(Sam2Processor):
         if any(clips[name] != images[name] for name in names):
             fields["video_processor"] = Sam2VideoVideoProcessor.from_dict(clips, image_size=kwargs.get("image_size"))
         return super().from_args_and_dict(args, fields, **kwargs)
+
+
+def _open_with_window(video: Any, processor: Sam2ImageProcessor, given: dict[str, Any]) -> VideoSource:
+    """Open a video with the window of values that a call gives, else with the processor's.
+
+    A source that was opened with a window before keeps it.
+    """
+    if isinstance(video, VideoSource) and video.value_range.is_set and not any(map(_is_given, given.values())):
+        return video
+    options = processor.options()
+    if given["input_range"] is None and given["input_percentiles"] is None:
+        given = {**given, "input_range": options.input_range, "input_percentiles": options.input_percentiles}
+    if given["nodata"] is None:
+        given = {**given, "nodata": options.nodata}
+    return open_video(video, **given)
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None
 
 
 def _read_ids(obj_ids: Any) -> list[Hashable]:

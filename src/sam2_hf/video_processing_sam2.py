@@ -35,9 +35,12 @@ class Sam2VideoVideoProcessor(Sam2ImageProcessor):
             TypeError, ValueError: what cannot be read as a video, or a setting that means nothing.
         """
         clips, originals, resized = [], [], []
+        options = self.options(**overrides)
+        window = {name: getattr(options, name) for name in ("input_range", "input_percentiles", "nodata")}
+        of_frames = Sam2ImageProcessor(**options._asdict()).for_bytes()
         for video in self._videos(videos):
-            with open_video(video) as source:
-                frames = [super(Sam2VideoVideoProcessor, self).preprocess(frame, **overrides) for frame in source]
+            with open_video(video, **window) as source:
+                frames = [of_frames.preprocess(frame) for frame in source]
                 clips.append(torch.cat([frame["pixel_values"] for frame in frames]))
                 originals.append(source.size)
                 resized.append((clips[-1].shape[-2], clips[-1].shape[-1]))

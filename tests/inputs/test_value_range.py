@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sam2_hf import Sam2ImageProcessor, Sam2Processor, Sam2VideoProcessor
+from sam2_hf import Sam2ImageProcessor, Sam2Processor
 from sam2_hf.inputs.images import read_images
 from sam2_hf.inputs.value_range import ValueRange, read_window
 
@@ -128,10 +128,25 @@ def test_settings_that_do_not_go_together_are_refused():
     assert bands(np.zeros((4, 5, 4), np.uint16), return_tensors="pt").pixel_values.shape == (1, 4, 16, 16)
 
 
-def test_frames_of_videos_have_8_bits():
-    processor = Sam2VideoProcessor(Sam2ImageProcessor(input_range=(0, 9)))
-    with pytest.raises(ValueError, match="input_range and input_percentiles are for images"):
-        processor.init_video_session([np.zeros((4, 5, 3), np.uint16)])
+def test_one_window_for_several_images():
+    images = [torch.randn(1, 20, 30, generator=torch.Generator().manual_seed(seed)) * 50 for seed in range(4)]
+    window = ValueRange(percentiles=(2, 98)).settled(images)
+    assert window.percentiles is None
+    assert window.limits == pytest.approx(tuple(np.percentile(torch.cat(images).double().numpy(), [2, 98])))
+    assert window.settled(images) is window
+
+
+def test_what_was_not_measured_does_not_count_in_any_image():
+    measured = torch.arange(100.0).view(1, 10, 10)
+    broken = torch.cat([measured, torch.full((1, 5, 10), NAN)], dim=1)
+    window = ValueRange(percentiles=(0, 100), nodata=NAN).settled([broken, measured + 50])
+    assert window.limits == (0, 149)
+    assert ValueRange(percentiles=(0, 100), nodata=0).settled([broken, measured]).limits == (1, 99)
+
+
+def test_a_window_over_equal_values_can_be_given_again():
+    low, high = ValueRange(percentiles=(2, 98)).settled([torch.full((1, 4, 4), 7)]).limits
+    assert read_window((low, high), "input_range") == (low, high) and low == 7
 
 
 def test_windows_are_saved_and_files_without_them_stay_as_they_were(tmp_path):

@@ -6,6 +6,7 @@ is an error. An original checkpoint (`.pt`) is converted on the way.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import threading
@@ -15,15 +16,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from .conversion import convert_state_dict, read_checkpoint, recognise_variant
+from .input_channels import ChannelInit, check_channel_init, fit_input_channels, trunk_config
 from .model_card import saved_model_card
 
 logger = logging.getLogger(__name__)
 
 SECONDS_WITHOUT_BARS = 2.0
 _ORIGINAL_SUFFIXES = (".pt", ".pth")
+_HUB_ARGUMENTS = {"cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token"}
+PATCH_WEIGHTS = "image_encoder.trunk.patch_embed.proj.weight"
+"""What an original checkpoint calls the weights that pixels go through first, (width, channels, height, width)."""
 
 
 class LoadsWholeCheckpoints:
@@ -35,6 +41,8 @@ class LoadsWholeCheckpoints:
         pretrained_model_name_or_path: str | os.PathLike | None = None,
         *args: Any,
         output_loading_info: bool = False,
+        num_channels: int | None = None,
+        channel_init: ChannelInit | None = None,
         **kwargs: Any,
     ) -> Any:
         """Load a model as transformers does, from a folder, the Hub or an original checkpoint.
@@ -44,6 +52,10 @@ class LoadsWholeCheckpoints:
                 recognised from its weights unless there is a `config`.
             args: go to the model's constructor.
             output_loading_info: whether to return the keys that did not fit as well, instead of raising for them.
+            num_channels: of the images, where it is another number than the checkpoint's; by default that of `config`
+                if there is one, and the checkpoint's.
+            channel_init: what the weights of other channels than the checkpoint's start from: "mean", the mean over
+                its channels, or "zero"; see `fit_input_channels`.
             kwargs: as in transformers; fields of the configuration among them, and `image_size` (pixels, int or
                 (height, width)) for another input size than the checkpoint's, for which the processor is loaded too.
 
@@ -53,8 +65,12 @@ class LoadsWholeCheckpoints:
         Raises:
             ValueError: for a checkpoint of another kind of model, and for one that lacks weights of this one, unless
                 `output_loading_info` asks for their names or `ignore_mismatched_sizes` says that weights may be new.
+                For another number of channels than the checkpoint's without `channel_init`.
         """
         source, started = pretrained_model_name_or_path, time.perf_counter()
+        check_channel_init(channel_init)
+        if channel_init is not None and isinstance(kwargs.get("config"), PreTrainedConfig):
+            num_channels, kwargs = cls._channels_and_arguments(source, num_channels, kwargs)
         folder = source
         if source is not None and is_original_file(source):
             folder, kwargs = None, cls._arguments_of_original(Path(source), kwargs)
@@ -69,6 +85,8 @@ class LoadsWholeCheckpoints:
                     f"{source} lacks {len(missing)} weights of {cls.__name__}: {_some(missing)}; for random ones, make "
                     f"{cls.__name__}(config) and load the others with load_state_dict"
                 )
+            if num_channels is not None:
+                _fit_channels(model, num_channels, channel_init)
             release()
         count = sum(parameter.numel() for parameter in model.parameters())
         logger.info(
@@ -88,6 +106,22 @@ class LoadsWholeCheckpoints:
             kwargs["dtype"] = fields.pop("dtype", "auto")
             kwargs["config"] = config_class.from_preset(recognise_variant(original), **fields)
         return {**kwargs, "state_dict": convert_state_dict(original)}
+
+    @classmethod
+    def _channels_and_arguments(
+        cls, source: Any, num_channels: int | None, kwargs: dict[str, Any]
+    ) -> tuple[int, dict[str, Any]]:
+        """The number of channels that is wanted, and the arguments of `from_pretrained` with the checkpoint's."""
+        config = copy.deepcopy(kwargs["config"])
+        part = trunk_config(config)
+        wanted = part.num_channels if num_channels is None else num_channels
+        if is_original_file(source):
+            part.num_channels = read_checkpoint(Path(source))[PATCH_WEIGHTS].shape[1]
+        else:
+            of_hub = {name: kwargs[name] for name in _HUB_ARGUMENTS & kwargs.keys()}
+            saved = cls.config_class.from_pretrained(source, **of_hub)  # type: ignore[attr-defined]
+            part.num_channels = trunk_config(saved).num_channels
+        return wanted, {**kwargs, "config": config}
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
         """Save as transformers does, with a model card where the folder has none."""
@@ -113,6 +147,19 @@ def is_original_file(source: Any) -> bool:
     return (
         isinstance(source, (str, os.PathLike)) and Path(source).suffix in _ORIGINAL_SUFFIXES and Path(source).is_file()
     )
+
+
+def _fit_channels(model: Any, num_channels: int, channel_init: ChannelInit | None) -> None:
+    """Give a loaded model the number of channels that was asked for."""
+    found = trunk_config(model.config).num_channels
+    if num_channels == found:
+        return
+    if channel_init is None:
+        raise ValueError(
+            f"the checkpoint is for images of {found} channels and num_channels is {num_channels!r}: say what the "
+            'weights of the others start from, channel_init="mean" or channel_init="zero"'
+        )
+    fit_input_channels(model, num_channels, channel_init)
 
 
 def _some(names: list[str], at_most: int = 3) -> str:

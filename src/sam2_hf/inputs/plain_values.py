@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,21 @@ def check_plain_tensor(tensor: torch.Tensor, name: str) -> None:
         kind = "complex"
     if kind is not None:
         raise TypeError(f"{name} must be a dense tensor of real numbers, got a {kind} tensor")
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether a tensor holds neither NaN nor infinity, as far as that can be told without waiting.
+
+    On an accelerator nothing is looked at, since that would wait for all work that it still has to do: always True.
+
+    Args:
+        tensor: of any device and dtype.
+    """
+    if tensor.device.type != "cpu" or not tensor.is_floating_point():
+        return True
+    values = tensor.detach()
+    # One pass. A sum that is not finite may have overflowed, so only then each value is looked at.
+    return math.isfinite(values.sum().item()) or bool(values.isfinite().all())
 
 
 def plain_array(value: Any, name: str) -> np.ndarray:

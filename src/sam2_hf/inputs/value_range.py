@@ -16,6 +16,9 @@ import torch
 
 Window = tuple[float, float]
 
+_VALUES_OF_AN_IMAGE = 2**18
+"""How many values of each image tell percentiles over several, at least where it has them: those of 512 x 512."""
+
 
 class ValueRange(NamedTuple):
     """The window of an image's values.
@@ -53,9 +56,28 @@ class ValueRange(NamedTuple):
         measured = self._measured(values)
         if not bool(values[measured].isfinite().all()):
             raise ValueError(f"{name} must hold finite numbers or nodata={self.nodata}, got NaN or infinity")
-        low, high = self.limits or self._percentiles_of(values[measured])
+        low, high = self.limits if self.limits is not None else self._percentiles_of(values[measured])
         scaled = (values - low) / (high - low) if high > low else torch.zeros_like(values)
         return scaled.clamp_(0, 1).masked_fill_(~measured, 0).to(torch.float32)
+
+    def settled(self, images: Iterable[torch.Tensor]) -> ValueRange:
+        """Find the limits that percentiles mean over several images, so that all of them get the same window.
+
+        Args:
+            images: each (channels, height, width) of any real dtype. Of a large one, evenly spaced values are taken.
+
+        Returns:
+            The same window with `limits`; itself if it has no percentiles.
+        """
+        if self.percentiles is None:
+            return self
+        values = []
+        for pixels in images:
+            flat = pixels.reshape(-1)
+            flat = flat[:: max(1, len(flat) // _VALUES_OF_AN_IMAGE)].to("cpu", torch.float64)
+            values.append(flat[self._measured(flat) & flat.isfinite()])
+        low, high = self._percentiles_of(torch.cat(values))
+        return ValueRange((low, high if low < high else math.nextafter(low, math.inf)), None, self.nodata)
 
     def _measured(self, values: torch.Tensor) -> torch.Tensor:
         if self.nodata is None:
@@ -89,3 +111,28 @@ def read_window(window: Any, name: str, least: float = -math.inf, most: float = 
         bounds = "" if math.isinf(least) else f" from {least:g} to {most:g}"
         raise ValueError(f"{name} must be two finite numbers{bounds}, the smaller one first, got {window!r}")
     return float(pair[0]), float(pair[1])
+
+
+def read_value_range(input_range: Any, input_percentiles: Any, nodata: Any) -> ValueRange:
+    """Read the settings of a window, as processors and `open_video` take them.
+
+    Args:
+        input_range: (black, white), in the images' own values, or None.
+        input_percentiles: the same as percentages of the pixels, or None.
+        nodata: the value of pixels that were not measured, or None.
+
+    Raises:
+        ValueError: settings that mean nothing, or do not go together; names them.
+    """
+    if input_range is not None:
+        input_range = read_window(input_range, "input_range")
+    if input_percentiles is not None:
+        input_percentiles = read_window(input_percentiles, "input_percentiles", 0, 100)
+    if nodata is not None and (not isinstance(nodata, Real) or isinstance(nodata, bool)):
+        raise ValueError(f"nodata must be a number, got {nodata!r}")
+    value_range = ValueRange(input_range, input_percentiles, None if nodata is None else float(nodata))
+    if input_range is not None and input_percentiles is not None:
+        raise ValueError("give either input_range or input_percentiles, not both")
+    if nodata is not None and not value_range.is_set:
+        raise ValueError("nodata needs input_range or input_percentiles beside it")
+    return value_range

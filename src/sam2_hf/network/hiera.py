@@ -53,9 +53,9 @@ class PatchEmbedding(nn.Module):
         self.projection = nn.Conv2d(
             config.num_channels,
             config.hidden_size,
-            kernel_size=tuple(config.patch_kernel_size),
-            stride=tuple(config.patch_stride),
-            padding=tuple(config.patch_padding),
+            kernel_size=config.both_sides("patch_kernel_size"),
+            stride=config.both_sides("patch_stride"),
+            padding=config.both_sides("patch_padding"),
         )
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
@@ -237,7 +237,9 @@ def _build_blocks(config: Sam2HieraDetConfig) -> list[MultiScaleBlock]:
         for position in range(count):
             opens_stage = stage > 0 and position == 0
             # The block that opens a stage still sees the map, and the windows, of the stage before.
-            stride = tuple(config.query_stride) if opens_stage and stage <= config.num_query_pool_stages else None
+            stride = (
+                config.both_sides("query_stride") if opens_stage and stage <= config.num_query_pool_stages else None
+            )
             is_global = len(blocks) in config.global_attention_blocks
             dim_out = config.embed_dim_per_stage[stage]
             heads = config.num_attention_heads_per_stage[stage]

@@ -15,8 +15,9 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.utils.generic import maybe_autocast
 
-from ..configuration_sam2 import Sam2PromptEncoderConfig, as_pair
+from ..configuration_sam2 import Sam2PromptEncoderConfig
 from ..prompt_values import BOX_CORNER_LABELS, NOT_A_POINT_LABEL, PAD_VALUE
+from ..sizes import read_size
 from .layers import LayerNorm2d, is_traced
 
 
@@ -102,7 +103,7 @@ class PromptEncoder(nn.Module):
     def __init__(self, config: Sam2PromptEncoderConfig):
         super().__init__()
         self.hidden_size = config.hidden_size
-        self.image_size = as_pair("image_size", config.image_size)
+        self.image_size = read_size(config.image_size, "image_size")
         self.input_image_size = config.image_size
         self.image_embedding_size = config.image_embedding_size
         self.mask_input_size = tuple(4 * side for side in config.image_embedding_size)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import initialization as init
 
-from ..configuration_sam2 import Sam2VideoConfig, as_pair
+from ..configuration_sam2 import Sam2VideoConfig
 from ..prompt_values import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE
+from ..sizes import read_size
 from .features import FrameFeatures, ObjectMasks, StoredMemories, StoredShapes, pointer_distance_scale
 from .layers import FeedForward, sine_position_encoding
 from .mask_decoder import NO_OBJECT_LOGIT, Candidates, take
@@ -196,7 +197,7 @@ class Sam2VideoNetwork(Sam2PromptableNetwork):
 
         `binarize` (N,) tells whose mask is taken as certain, foreground or not, because a user prompted it.
         """
-        size = as_pair("image_size", self.config.image_size)
+        size = read_size(self.config.image_size, "image_size")
         logits = F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
         masks = torch.where(binarize[:, None, None, None], (logits > 0).float(), logits.sigmoid())
         masks = masks * self.config.sigmoid_scale_for_mem_enc + self.config.sigmoid_bias_for_mem_enc

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..configuration_sam2 import as_pair
 from ..outputs import Sam2VideoSegmentationOutput
 from ..processing_sam2_video import Sam2VideoProcessor
+from ..sizes import read_size
 from ..tracking.object_state import ObjectState
 from .inference_state import InferenceState
 from .loading import build
@@ -73,7 +73,7 @@ class VideoPredictorBase(SAM2Base):
 
     @property
     def _input_size(self) -> tuple[int, int]:
-        return as_pair("image_size", self.image_size)
+        return read_size(self.image_size, "image_size")
 
     def _frame_masks(self, state: InferenceState, output: Sam2VideoSegmentationOutput) -> FrameMasks:
         masks = self._get_orig_video_res_output(state, output.pred_masks)[1]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..inputs.plain_values import is_finite
 from ..inputs.transfer import ready_to_send, send
 from .frames import SessionFrames
 
@@ -65,16 +66,20 @@ class DeviceFrames(SessionFrames):
         """Number of frames of the clip; None for a stream or a source without a known end."""
         return super().total if self.processed is None else len(self.processed)
 
-    def check_pixels(self, pixel_values: Tensor, size: tuple[int, int]) -> None:
-        """Refuse what is not the pixels of a frame: another shape, or no finite floating-point numbers.
+    def check_pixels(self, pixel_values: Tensor, size: tuple[int, int], channels: int = 3) -> None:
+        """Refuse another shape than that of a frame, and what is no floating-point or, on the CPU, not finite numbers.
 
         Raises:
             ValueError: says what came.
         """
         given = tuple(pixel_values.shape) if isinstance(pixel_values, Tensor) else type(pixel_values).__name__
-        if given not in ((3, *size), (1, 3, *size)):
-            raise ValueError(f"frame must be one frame's pixel_values of the processor, {(3, *size)}, got {given}")
-        if not pixel_values.is_floating_point() or not bool(pixel_values.isfinite().all()):
+        shape = (channels, *size)
+        if given not in (shape, (1, *shape)):
+            raise ValueError(
+                f"frame must be one frame's pixel_values of the processor, {shape}, got {given}; make it with "
+                'processor(images=image, return_tensors="pt")["pixel_values"][0], which resizes images of every size'
+            )
+        if not pixel_values.is_floating_point() or not is_finite(pixel_values):
             what = "NaN or infinite values" if pixel_values.is_floating_point() else pixel_values.dtype
             raise ValueError(f"frame must be normalised, finite pixel_values as the processor gives them, got {what}")
 

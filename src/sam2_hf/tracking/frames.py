@@ -61,7 +61,7 @@ class SessionFrames(ABC):
         """Bring a stream's frame, (3, H, W) or (1, 3, H, W), to the model's input (1, 3, H, W)."""
 
     @abstractmethod
-    def check_pixels(self, pixel_values: Any, size: tuple[int, int]) -> None:
+    def check_pixels(self, pixel_values: Any, size: tuple[int, int], channels: int = 3) -> None:
         """Refuse what is not the pixels of a frame, see `check_next`."""
 
     @abstractmethod
@@ -103,24 +103,27 @@ class SessionFrames(ABC):
             raise IndexError(f"frame_idx must be {bounds}, got {index}")
         return index
 
-    def check_next(self, pixel_values: Any, frame_idx: SupportsIndex | None, size: tuple[int, int]) -> int:
+    def check_next(
+        self, pixel_values: Any, frame_idx: SupportsIndex | None, size: tuple[int, int], channels: int = 3
+    ) -> int:
         """Return the index that `add` will give to the next frame of a stream.
 
         Args:
             pixel_values: the frame, (3, H, W) or (1, 3, H, W), normalised.
             frame_idx: the index that the caller gives it; the next one if None.
             size: (H, W) of the model's input.
+            channels: of the model's input.
 
         Raises:
-            ValueError: if the session reads its frames from a video, or the pixels have another shape, or are not
-                finite floating-point numbers.
+            ValueError: if the session reads its frames from a video, or the pixels have another shape, are not
+                floating-point numbers or, on the CPU, not finite.
             IndexError: if the stream has gone past the index.
         """
         if not self.is_handed_over:
             raise ValueError(
                 "this session reads its frames from a video; call the model with frame_idx instead of frame"
             )
-        self.check_pixels(pixel_values, size)
+        self.check_pixels(pixel_values, size, channels)
         index = self.num_streamed if frame_idx is None else self.check_index(frame_idx)
         if index < self.num_streamed:
             raise IndexError(f"a stream only goes on: the next frame_idx is {self.num_streamed} or above, got {index}")

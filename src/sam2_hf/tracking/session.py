@@ -52,7 +52,8 @@ class Sam2VideoInferenceSession(TransformersNames):
         Args:
             directory: the folder.
             video: the clip that the session was opened on, in any of the forms of
-                `Sam2VideoProcessor.init_video_session`; None for a stream.
+                `Sam2VideoProcessor.init_video_session`; None for a stream. Its values are read as before: a window is
+                saved with the session.
             inference_device: where frames are computed; where the model is by default. It may be another than before,
                 like the next three.
             inference_state_device: where memories, masks and scores are kept.
@@ -63,13 +64,12 @@ class Sam2VideoInferenceSession(TransformersNames):
             FileNotFoundError: for a folder that holds no session.
             ValueError: for files that are damaged, or a video that is not the session's.
         """
-        from ..video_io.open_video import open_video
         from .session_storage import load_session
 
         return load_session(
             cls,
             directory,
-            None if video is None else open_video(video),
+            video,
             inference_device=inference_device,
             inference_state_device=inference_state_device,
             video_storage_device=video_storage_device,

@@ -92,14 +92,16 @@ class SessionState(FrameAttributes):
 
     # Frames
 
-    def check_next_frame(self, pixel_values: Array, frame_idx: SupportsIndex | None, size: tuple[int, int]) -> int:
+    def check_next_frame(
+        self, pixel_values: Array, frame_idx: SupportsIndex | None, size: tuple[int, int], channels: int = 3
+    ) -> int:
         """Return the index that `add_frame` will give; see `SessionFrames.check_next`.
 
         Raises:
             ValueError: for pixels that are none of the next frame.
             IndexError: for an index that the stream has passed, or that would pass over pending prompts.
         """
-        index = self.frames.check_next(pixel_values, frame_idx, size)
+        index = self.frames.check_next(pixel_values, frame_idx, size, channels)
         passed_over = [frame for frame in self.pending_frames() if self.frames.num_streamed <= frame < index]
         if passed_over:
             raise IndexError(f"frame_idx {index} would pass over frame {passed_over[0]}, on which prompts wait")

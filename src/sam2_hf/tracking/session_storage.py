@@ -22,6 +22,7 @@ from .prompts import MaskPrompt, PointPrompt, Prompt
 from .session_files import SESSION_FILE, naming_the_file, read_folder, write_folder
 
 if TYPE_CHECKING:
+    from ..inputs.value_range import ValueRange
     from ..video_io.source import VideoSource
 
 SessionT = TypeVar("SessionT", bound=DeviceState)
@@ -40,7 +41,7 @@ def save_session(session: DeviceState, directory: str | os.PathLike[str]) -> Non
 
 
 def load_session(
-    session_class: type[SessionT], directory: str | os.PathLike[str], video: VideoSource | None, **settings: Any
+    session_class: type[SessionT], directory: str | os.PathLike[str], video: Any, **settings: Any
 ) -> SessionT:
     """Read a session back; see `Sam2VideoInferenceSession.load`."""
     path = Path(directory) / SESSION_FILE
@@ -49,9 +50,11 @@ def load_session(
         if description["format"] != FORMAT:
             raise ValueError(f"its format is {description['format']!r}, expected {FORMAT}")
         stored_video = _read_video(description["video"])
-    _check_video(stored_video, video)
+        window = _read_window(description.get("value_range"))
+    source = None if video is None else _open(video, window)
+    _check_video(stored_video, source)
     with naming_the_file(path):
-        return _build_session(session_class, description, tensors, video, settings)
+        return _build_session(session_class, description, tensors, source, settings)
 
 
 # What is written
@@ -69,6 +72,7 @@ def _describe(session: DeviceState, tensors: dict[str, Tensor]) -> dict[str, Any
     return {
         "format": FORMAT,
         "video": None if session.video is None else _describe_video(session.video),
+        "value_range": None if session.video is None else _describe_window(session.video.value_range),
         "height": session.video_height,
         "width": session.video_width,
         "dtype": str(session.dtype).removeprefix("torch."),
@@ -92,6 +96,15 @@ def _describe_video(video: VideoSource) -> dict[str, Any]:
         with suppress(VideoDecodingError):  # a clip may be damaged where it begins
             levels = F.adaptive_avg_pool2d(video[0].float(), 4).round().int().flatten().tolist()
     return {"num_frames": video.num_frames, "size": [video.height, video.width], "first_frame": levels}
+
+
+def _describe_window(window: ValueRange) -> dict[str, Any] | None:
+    """A window of values, with text for numbers: JSON has no NaN."""
+    if not window.is_set:
+        return None
+    pairs = {"input_range": window.limits, "input_percentiles": window.percentiles}
+    texts: dict[str, Any] = {name: None if pair is None else [*map(repr, pair)] for name, pair in pairs.items()}
+    return {**texts, "nodata": None if window.nodata is None else repr(window.nodata)}
 
 
 def _describe_track(track: ObjectState, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -191,6 +204,24 @@ def _read_video(stored: Any) -> dict[str, Any] | None:
         "size": [_count(side) for side in stored["size"]],
         "first_frame": None if levels is None else [_count(level) for level in levels],
     }
+
+
+def _read_window(stored: Any) -> dict[str, Any]:
+    """The arguments of `open_video` that give the window of values that was saved."""
+    if stored is None:
+        return {}
+    pairs = {name: stored[name] for name in ("input_range", "input_percentiles")}
+    given: dict[str, Any] = {
+        name: None if pair is None else [float(limit) for limit in pair] for name, pair in pairs.items()
+    }
+    return {**given, "nodata": None if stored["nodata"] is None else float(stored["nodata"])}
+
+
+def _open(video: Any, window: dict[str, Any]) -> VideoSource:
+    """Open a video with a window of values; a source that is open keeps its own."""
+    from ..video_io.open_video import VideoSource, open_video
+
+    return video if isinstance(video, VideoSource) else open_video(video, **window)
 
 
 def _check_video(stored: dict[str, Any] | None, video: VideoSource | None) -> None:

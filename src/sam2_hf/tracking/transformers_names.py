@@ -112,7 +112,8 @@ class TransformersNames(DeviceState):
 
     def add_new_frame(self, pixel_values: Tensor, frame_idx: int | None = None) -> int:
         """Take the next frame of a stream, (3, H, W) or (1, 3, H, W); returns its index."""
-        index = self.check_next_frame(pixel_values, frame_idx, (pixel_values.shape[-2], pixel_values.shape[-1]))
+        channels, height, width = pixel_values.shape[-3:]
+        index = self.check_next_frame(pixel_values, frame_idx, (height, width), channels)
         self.add_frame(pixel_values, index)
         return index
 

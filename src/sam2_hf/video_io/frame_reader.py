@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..inputs.images import LoadedImage, read_images
+from ..inputs.images import LoadedImage, read_images, read_pixels
+from ..inputs.value_range import ValueRange
 from .source import VideoDecodingError
 
 CHANNEL_ORDERS = ("rgb", "bgr")
+_FRAMES_FOR_PERCENTILES = 16
+
+
+class IndexedImages(Protocol):
+    """Anything with a length and numbered images."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
 
 
 class FrameReader:
@@ -26,20 +36,40 @@ class FrameReader:
     Args:
         input_data_format: "channels_first" or "channels_last" for arrays of which it cannot be told.
         channel_order: "rgb" or "bgr", for arrays and tensors. Files and PIL images are known to be RGB.
+        value_range: which values are black and white, instead of the range that the first image's type says. The limits
+            that percentiles mean are settled once, for all frames.
     """
 
-    def __init__(self, input_data_format: str | None = None, channel_order: str = "rgb"):
+    def __init__(
+        self,
+        input_data_format: str | None = None,
+        channel_order: str = "rgb",
+        value_range: ValueRange = ValueRange(),  # noqa: B008  # it cannot change
+    ):
         if channel_order not in CHANNEL_ORDERS:
             raise ValueError(f"channel_order must be 'rgb' or 'bgr', got {channel_order!r}")
         self._data_format = input_data_format
         self._reverses_channels = channel_order == "bgr"
+        self.value_range = value_range
         self._size: tuple[int, int] | None = None
         self._white = {"floating": 0.0, "integer": 0.0}
         self._lock = threading.Lock()
 
-    def settle_scale(self, images: Any) -> None:
-        """Take the scale of wide integers from all frames at once, where one array holds them all."""
-        if isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim > 2 and _is_wide_integer(images):
+    def settle_scale(self, images: IndexedImages) -> None:
+        """Take the scale of values from all frames at once, as far as that is cheap.
+
+        The limits of percentiles are those of up to 16 frames, evenly spaced. The scale of wide integers is seen where
+        one array holds all frames.
+
+        Raises:
+            VideoDecodingError: a frame that tells the percentiles cannot be read.
+        """
+        if self.value_range.percentiles is not None:
+            chosen = np.linspace(0, len(images) - 1, min(len(images), _FRAMES_FOR_PERCENTILES)).round().astype(int)
+            self.value_range = self.value_range.settled(self._raw(index, images[index]) for index in chosen.tolist())
+        elif self.value_range.is_set:
+            return
+        elif isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim > 2 and _is_wide_integer(images):
             self._white["integer"] = 65535.0 if int(images.max()) > 255 else 255.0
 
     def read(self, index: int, image: Any) -> Tensor:
@@ -51,6 +81,8 @@ class FrameReader:
         Raises:
             VideoDecodingError: the image is broken, or unlike the first one.
         """
+        if self.value_range.percentiles is not None:  # a stream's first frame tells them
+            self.value_range = self.value_range.settled([self._raw(index, image)])
         try:
             loaded = self._load(image)
         except (TypeError, ValueError, OSError) as error:
@@ -72,13 +104,19 @@ class FrameReader:
     def _load(self, image: Any) -> LoadedImage:
         if isinstance(image, Image.Image):
             with self._lock:  # Pillow reads the file behind an image late, and not for two threads at once
-                return read_images(image, self._data_format)[0]
-        if callable(getattr(image, "asnumpy", None)):  # decord's arrays
-            image = image.asnumpy()
-        loaded = read_images(image, self._data_format)
+                return read_images(image, self._data_format, value_range=self.value_range)[0]
+        loaded = read_images(_plain(image), self._data_format, value_range=self.value_range)
         if len(loaded) != 1:
             raise ValueError(f"expected one image, got {len(loaded)}")
         return loaded[0]
+
+    def _raw(self, index: int, image: Any) -> Tensor:
+        """The values of a frame as they are, (channels, height, width)."""
+        try:
+            with self._lock:
+                return next(pixels for _, pixels in read_pixels(_plain(image), self._data_format))
+        except (TypeError, ValueError, OSError) as error:
+            raise VideoDecodingError(index, _reason(image, error)) from error
 
     def _as_bytes(self, index: int, image: LoadedImage, is_wide_integer: bool) -> Tensor:
         pixels = image.pixels
@@ -98,6 +136,11 @@ class FrameReader:
             reason = f"its values go up to {float(image.pixels.max()):g}, those of earlier frames stay within 0 to"
             raise VideoDecodingError(index, f"{reason} {white:g}; use one scale for all frames, or uint8")
         return white
+
+
+def _plain(image: Any) -> Any:
+    """An image, for decord's arrays that of NumPy."""
+    return image.asnumpy() if callable(getattr(image, "asnumpy", None)) else image
 
 
 def _is_wide_integer(image: Any) -> bool:

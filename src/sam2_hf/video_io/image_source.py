@@ -5,25 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
 from ..inputs.natural_order import natural_order
-from .frame_reader import FrameReader
+from ..inputs.value_range import ValueRange
+from .frame_reader import FrameReader, IndexedImages
 from .image_pages import ImagePages
 from .source import VideoSource
 
 IMAGE_SUFFIXES = frozenset((".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-
-
-class IndexedImages(Protocol):
-    """Anything with a length and numbered images."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Any: ...
 
 
 class ImageSource(VideoSource):
@@ -39,6 +32,7 @@ class ImageSource(VideoSource):
         fps: frames a second, where it is known.
         cache_size: number of frames to keep.
         prefetch: number of frames to read ahead; 0 for no thread.
+        value_range: which values are black and white, instead of the range that their type says.
 
     Raises:
         ValueError: no images.
@@ -55,6 +49,7 @@ class ImageSource(VideoSource):
         fps: float | None = None,
         cache_size: int = 8,
         prefetch: int = 0,
+        value_range: ValueRange = ValueRange(),  # noqa: B008  # it cannot change
     ):
         super().__init__(name, cache_size=cache_size, prefetch=prefetch)
         if len(images) == 0:
@@ -63,13 +58,18 @@ class ImageSource(VideoSource):
         self._count = len(images)
         self._images_lock = threading.Lock()
         self._fps = fps
-        self._reader = FrameReader(input_data_format, channel_order)
+        self._reader = FrameReader(input_data_format, channel_order, value_range)
         self._reader.settle_scale(images)
         first = self._load(0)
         self._cache.put(0, first)
         self._size = (first.shape[1], first.shape[2])
         if isinstance(self._images, list):
             self._check_shapes(self._images)
+
+    @property
+    def value_range(self) -> ValueRange:
+        """Which values are black and white, with limits also where percentiles were given."""
+        return self._reader.value_range
 
     @property
     def num_frames(self) -> int:

@@ -12,11 +12,12 @@ from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import url2pathname
 
+from ..inputs.value_range import ValueRange
 from .container import frame_rate, open_container, pick_stream
 from .file_end import explain_missing_index, find_missing_end
 from .file_source import FileSource
 from .image_pages import ImagePages, open_pages
-from .image_source import ImageSource, images_in_folder
+from .image_source import IMAGE_SUFFIXES, ImageSource, images_in_folder
 from .source import VideoSource
 from .stream_source import StreamSource, live_frames
 
@@ -36,6 +37,7 @@ class OpenSettings(NamedTuple):
     timeout: float | None
     stream: bool | None
     drop_frames: bool
+    value_range: ValueRange
 
     @property
     def read_ahead(self) -> int:
@@ -58,6 +60,18 @@ class OpenSettings(NamedTuple):
             unfit.append(f"stream={self.stream}")
         if unfit:
             raise ValueError(f"{name} cannot be opened with {', '.join(unfit)}")
+
+    def refuse_window(self, reason: str) -> None:
+        """Refuse a window of values.
+
+        Raises:
+            ValueError: with the reason, if one was given.
+        """
+        if self.value_range.is_set:
+            raise ValueError(f"input_range and input_percentiles cannot be applied to {reason}")
+
+
+_EIGHT_BITS = "its frames are decoded to 8 bits; give its frames as arrays or as a TIFF stack"
 
 
 def open_location(location: str, settings: OpenSettings) -> VideoSource:
@@ -125,6 +139,7 @@ def _open_folder(path: Path, settings: OpenSettings) -> ImageSource:
         input_data_format=settings.input_data_format,
         cache_size=settings.cache_size,
         prefetch=settings.read_ahead,
+        value_range=settings.value_range,
     )
 
 
@@ -137,6 +152,9 @@ def _open_file(path: Path, settings: OpenSettings) -> VideoSource:
         pages = open_pages(path)
         if pages is not None:
             return _open_pages(pages, name, settings)
+        if settings.value_range.is_set and path.suffix.lower() in IMAGE_SUFFIXES:
+            return _open_pages([path], name, settings)
+    settings.refuse_window(f"{name}: {_EIGHT_BITS}")
     location = f"file:{path}"  # so that no part of the path is taken for a protocol
     if settings.stream:
         return _open_live(location, name, settings._replace(timeout=None))
@@ -156,9 +174,11 @@ def _open_file(path: Path, settings: OpenSettings) -> VideoSource:
         raise
 
 
-def _open_pages(pages: ImagePages, name: str, settings: OpenSettings) -> ImageSource:
+def _open_pages(pages: ImagePages | list[Path], name: str, settings: OpenSettings) -> ImageSource:
     settings.refuse(name, "options", "drop_frames", live=True)
-    return ImageSource(pages, name, cache_size=settings.cache_size, prefetch=settings.read_ahead)
+    return ImageSource(
+        pages, name, cache_size=settings.cache_size, prefetch=settings.read_ahead, value_range=settings.value_range
+    )
 
 
 def _open_address(address: str, settings: OpenSettings) -> VideoSource:
@@ -167,6 +187,7 @@ def _open_address(address: str, settings: OpenSettings) -> VideoSource:
     host = parts.netloc.rpartition("@")[2]
     name = f"'{urlunsplit((parts.scheme, host, parts.path, '', ''))}'"  # passwords and tokens stay out of messages
     settings.refuse(name, "channel_order")
+    settings.refuse_window(f"{name}: {_EIGHT_BITS}")
     open_clip = partial(
         open_container, address, name, format=settings.format, options=settings.options, timeout=settings.timeout
     )
@@ -182,6 +203,7 @@ def _open_address(address: str, settings: OpenSettings) -> VideoSource:
 
 def _open_live(location: str, name: str, settings: OpenSettings) -> StreamSource:
     settings.refuse(name, "channel_order")
+    settings.refuse_window(f"{name}: {_EIGHT_BITS}")
     if settings.stream is False:
         raise ValueError(f"{name} is live: its frames come in their order, so stream=False cannot be met")
     if settings.prefetch == 0:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
+from ..inputs.value_range import read_value_range
+from .frame_reader import FrameReader
 from .image_pages import ImagePages
 from .image_source import ImageSource
 from .open_location import OpenSettings, open_camera, open_location
@@ -32,6 +34,9 @@ def open_video(
     timeout: float | None = 30.0,
     stream: bool | None = None,
     drop_frames: bool = False,
+    input_range: Any = None,
+    input_percentiles: Any = None,
+    nodata: float | None = None,
 ) -> VideoSource:
     """Open whatever can be taken for a video. Nothing is decoded but the first frame.
 
@@ -70,6 +75,12 @@ def open_video(
             cannot give them.
         drop_frames: for live sources: when frames come faster than they are taken, keep the newest only. Frames are
             then numbered as they are taken.
+        input_range: (black, white) in the images' own values, for scans of 12 bits in 16, signed or floating data: for
+            images, arrays, TIFF stacks and streams of these. Between the two, values are brought to 8 bits. By default
+            the range that the type of the first image says.
+        input_percentiles: the same as percentages of the pixels, such as (2, 98); one window for all frames, found in
+            up to 16 of them, in the first one of a stream.
+        nodata: the value of pixels that were not measured, with one of the two before; they are black.
 
     Returns:
         The open source of frames, each uint8 (3, height, width), RGB. It may be used in forked processes too.
@@ -81,10 +92,19 @@ def open_video(
         TypeError: not a video of any kind.
         ImportError: the video needs PyAV and it is missing.
     """
-    if isinstance(video, VideoSource):
+    if isinstance(video, VideoSource) and (input_range, input_percentiles, nodata) == (None, None, None):
         return video
     settings = OpenSettings(
-        input_data_format, channel_order, cache_size, prefetch, format, options, timeout, stream, drop_frames
+        input_data_format,
+        channel_order,
+        cache_size,
+        prefetch,
+        format,
+        options,
+        timeout,
+        stream,
+        drop_frames,
+        read_value_range(input_range, input_percentiles, nodata),
     )
     if isinstance(video, _PATHS):
         return open_location(os.fspath(video), settings)
@@ -97,6 +117,7 @@ def _open_in_memory(video: Any, settings: OpenSettings) -> VideoSource:
     while _is_batch_of_one(video):
         video = video[0]
     if isinstance(video, VideoSource):
+        settings.refuse_window(f"{video.name} is open already: open it with them")
         return video
     name = f"the {type(video).__name__}"
     if isinstance(video, (dict, bytes, io.IOBase)):
@@ -125,6 +146,7 @@ def _open_sequence(video: Any, name: str, settings: OpenSettings) -> ImageSource
         fps=_rate_of_decoder(video),
         cache_size=settings.cache_size,
         prefetch=settings.read_ahead if opens_files else settings.prefetch or 0,
+        value_range=settings.value_range,
     )
 
 
@@ -132,8 +154,15 @@ def _open_iterable(
     images: Iterable[Any], name: str, settings: OpenSettings, *, channel_order: str, fps: float | None
 ) -> StreamSource:
     settings.refuse(name, "format", "options", "drop_frames", live=False)
-    frames = frames_of(images, settings.input_data_format, settings.channel_order or channel_order)
-    return StreamSource(frames, name, fps=fps, cache_size=settings.cache_size, prefetch=settings.prefetch or 0)
+    reader = FrameReader(settings.input_data_format, settings.channel_order or channel_order, settings.value_range)
+    return StreamSource(
+        frames_of(images, reader),
+        name,
+        fps=fps,
+        cache_size=settings.cache_size,
+        prefetch=settings.prefetch or 0,
+        frame_reader=reader,
+    )
 
 
 def _is_batch_of_one(video: Any) -> bool:

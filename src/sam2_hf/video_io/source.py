@@ -18,6 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from ..inputs.lru_cache import LruCache
+from ..inputs.value_range import ValueRange
 from .forking import tell_after_fork
 from .prefetch import Prefetcher
 
@@ -109,6 +110,11 @@ class VideoSource(ABC):
     def has_passed(self, index: int) -> bool:
         """Whether the source has gone past a frame and cannot give it any more. Reads nothing."""
         return False
+
+    @property
+    def value_range(self) -> ValueRange:
+        """The window that brought the frames' values to 8 bits; not set where they were taken as their type says."""
+        return ValueRange()
 
     @property
     def fps(self) -> float | None:

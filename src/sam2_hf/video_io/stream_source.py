@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ..inputs.value_range import ValueRange
 from .container import FrameConverter
 from .forking import never_free
 from .frame_reader import FrameReader
@@ -55,9 +56,11 @@ class StreamSource(VideoSource):
         cache_size: int = 8,
         prefetch: int = 0,
         drop_frames: bool = False,
+        frame_reader: FrameReader | None = None,
     ):
         super().__init__(name, cache_size=cache_size, prefetch=prefetch)
         self._frames = frames
+        self._frame_reader = frame_reader
         self._fps = fps
         self._drop_frames = drop_frames
         self._reader: Prefetcher[TimedFrame] | None = None
@@ -67,6 +70,11 @@ class StreamSource(VideoSource):
         self._next_unused = 0  # one more than the last frame that was handed out
         self._failure: BaseException | None = None
         self._pull_lock = threading.Lock()
+
+    @property
+    def value_range(self) -> ValueRange:
+        """Which values are black and white; with limits from the first frame on, also where percentiles were given."""
+        return super().value_range if self._frame_reader is None else self._frame_reader.value_range
 
     @property
     def num_frames(self) -> None:
@@ -188,9 +196,8 @@ class StreamSource(VideoSource):
         return [f"stream at frame {self._position}", *size, *super()._facts()]
 
 
-def frames_of(images: Iterable[Any], input_data_format: str | None, channel_order: str) -> Iterator[TimedFrame]:
+def frames_of(images: Iterable[Any], reader: FrameReader) -> Iterator[TimedFrame]:
     """Read the images of any iterable as frames, without times. Each is converted when it is taken."""
-    reader = FrameReader(input_data_format, channel_order)
     for index, image in enumerate(images):
         yield reader.read(index, image), None
 

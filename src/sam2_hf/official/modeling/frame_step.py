@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...configuration_sam2 import as_pair
 from ...network.features import FrameFeatures
 from ...network.video_network import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE, ObjectMasks, StoredMemories
+from ...sizes import read_size
 from ...tracking.memory.history import FrameSets
 from ..engine import OfficialVideoModel
 
@@ -62,7 +62,7 @@ class TrackStep:
             else:
                 embedding = network.read_memories(features, self._stored_memories())
             masks = self._decode(features, embedding, point_inputs, previous_logits, reads_nothing)
-        size = as_pair("image_size", network.config.image_size)
+        size = read_size(network.config.image_size, "image_size")
         return {
             "pred_masks": masks.logits,
             "pred_masks_high_res": F.interpolate(masks.logits, size=size, mode="bilinear", align_corners=False),

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...configuration_sam2 import as_pair
 from ...hub.key_mapping import POINT_TABLE, PROMPT_MATRIX, original_name
 from ...modeling_sam2 import Sam2Model
 from ...modeling_sam2_video import Sam2VideoModel
 from ...network.mask_decoder import NO_OBJECT_LOGIT
+from ...sizes import read_size
 from ..engine import OfficialVideoModel, as_official, image_model_of
 from .frame_step import Outputs, TrackStep
 from .sam_heads import OfficialMaskDecoder, OfficialPromptEncoder
@@ -50,7 +50,7 @@ class SAM2Base(nn.Module):
     @property
     def image_size(self) -> int | tuple[int, int]:
         """Side of the model's square input in pixels; of any other input, (height, width)."""
-        height, width = as_pair("image_size", self.network.config.prompt_encoder_config.image_size)
+        height, width = read_size(self.network.config.prompt_encoder_config.image_size, "image_size")
         return height if height == width else (height, width)
 
     @property

@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...configuration_sam2 import as_pair
 from ...image_processing_sam2 import Sam2ImageProcessor
 from ...masks.connected_components import clean_logits
 from ...masks.postprocessing import MaskRestorer
+from ...sizes import read_size
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -65,7 +65,7 @@ class SAM2Transforms(nn.Module):
         self.max_hole_area = max_hole_area
         self.max_sprinkle_area = max_sprinkle_area
         self.mean, self.std = list(MEAN), list(STD)
-        height, width = as_pair("resolution", resolution)
+        height, width = read_size(resolution, "resolution")
         self.image_processor = ExactImageProcessor(
             size={"height": height, "width": width}, image_mean=list(MEAN), image_std=list(STD)
         )
@@ -96,7 +96,7 @@ class SAM2Transforms(nn.Module):
         """
         if normalize and orig_hw is None:
             raise ValueError("orig_hw (height, width) must be given where coords are in pixels, got None")
-        height, width = as_pair("resolution", self.resolution)
+        height, width = read_size(self.resolution, "resolution")
         size = coords.new_tensor([width, height])
         if normalize and orig_hw is not None:
             coords = coords / coords.new_tensor([orig_hw[1], orig_hw[0]])

@@ -136,7 +136,10 @@ def _resized_config(full: Sam2VideoConfig, size: int | None) -> Sam2VideoConfig:
         return full
     config = full.with_image_size(size)
     backbone = config.vision_config.backbone_config
-    sides = [min(config.vision_config.input_size) // min(backbone.patch_stride) // 2**stage for stage in range(4)]
+    sides = [
+        min(config.vision_config.input_size) // min(backbone.both_sides("patch_stride")) // 2**stage
+        for stage in range(4)
+    ]
     windows = zip(backbone.window_size_per_stage, sides, strict=True)
     backbone.window_size_per_stage = [min(window, side) for window, side in windows]
     return config
