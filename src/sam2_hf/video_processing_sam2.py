@@ -17,6 +17,11 @@ from .video_io.open_video import open_video
 class Sam2VideoVideoProcessor(Sam2ImageProcessor):
     """Turns the frames of videos into pixels for SAM 2, all at once; the settings are those of `Sam2ImageProcessor`."""
 
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str | type | None = None) -> None:
+        """Have what is saved carry its code, by default for `AutoVideoProcessor`; see `SavesItsCode`."""
+        super().register_for_auto_class("AutoVideoProcessor" if auto_class is None else auto_class)
+
     def preprocess(  # type: ignore[override]  # the argument is a video here, as in transformers
         self, videos: Any, return_tensors: str | None = None, **overrides: Any
     ) -> BatchFeature:
@@ -108,7 +113,7 @@ class Sam2VideoVideoProcessor(Sam2ImageProcessor):
         return [videos]
 
 
-_OF_IMAGES = ("image_processor_type", "mask_size", "processor_class", "auto_map")
+_OF_IMAGES = ("image_processor_type", "mask_size", "processor_class")
 
 
 def _is_clip(video: Any) -> bool:

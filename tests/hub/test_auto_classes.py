@@ -127,6 +127,15 @@ def test_processor_carries_the_checkpoints_settings(kind, request):
         assert dict(processor.size) == {"height": SIZE, "width": SIZE}
 
 
+def test_the_processor_of_clips_is_ours(video_folder, tmp_path):
+    from transformers.models.auto.video_processing_auto import AutoVideoProcessor
+
+    found = AutoVideoProcessor.from_pretrained(video_folder)
+    assert type(found) is sam2_hf.Sam2VideoVideoProcessor and found.size["height"] == SIZE
+    AutoProcessor.from_pretrained(video_folder).save_pretrained(tmp_path)
+    assert type(AutoVideoProcessor.from_pretrained(tmp_path)) is sam2_hf.Sam2VideoVideoProcessor
+
+
 def test_processor_saved_alone_is_known_by_its_name(image_folder, tmp_path):
     AutoProcessor.from_pretrained(image_folder).save_pretrained(tmp_path)
     assert type(AutoProcessor.from_pretrained(tmp_path)) is sam2_hf.Sam2Processor

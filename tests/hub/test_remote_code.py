@@ -317,3 +317,19 @@ class TestFlattening:
         root = self.write(tmp_path, a="from .b.c import x\nfrom .b_c import y\n", b__c="x = 1\n", b_c="y = 1\n")
         with pytest.raises(ValueError, match=r"'b_c' and 'b\.c'|'b\.c' and 'b_c'"):
             flatten(root, ["a"])
+
+
+def test_the_processor_of_clips_carries_its_code_too(tmp_path):
+    found = run_fresh(f"""
+        import json
+        from transformers.dynamic_module_utils import get_class_from_dynamic_module
+        from sam2_hf import Sam2VideoVideoProcessor
+        folder = {str(tmp_path / "saved")!r}
+        Sam2VideoVideoProcessor.register_for_auto_class()
+        Sam2VideoVideoProcessor(size=64).save_pretrained(folder)
+        (saved,) = [json.load(open(path)) for path in __import__("glob").glob(folder + "/*.json")]
+        reference = saved["auto_map"]["AutoVideoProcessor"]
+        loaded = get_class_from_dynamic_module(reference, folder).from_pretrained(folder)
+        print(json.dumps([reference, type(loaded).__module__.split(".")[0], loaded.size["height"]]))
+    """)
+    assert found == ["sam2_video.Sam2VideoVideoProcessor", "transformers_modules", 64]

@@ -64,12 +64,12 @@ def test_pillow_loads_one_image_at_a_time(monkeypatch):
 
     loading, most = [], []
 
-    def slowly(*args):
+    def slowly(*args, **kwargs):
         loading.append(None)
         most.append(len(loading))
         time.sleep(0.002)
         loading.pop()
-        return read(*args)
+        return read(*args, **kwargs)
 
     read = frame_reader.read_images
     with open_video([Image.fromarray(frame) for frame in FRAMES]) as video:

@@ -37,6 +37,7 @@ CLASSES = {
         "AutoModelForMaskGeneration": "Sam2Model",
         "AutoProcessor": "Sam2VideoProcessor",
         "AutoImageProcessor": "Sam2ImageProcessor",
+        "AutoVideoProcessor": "Sam2VideoVideoProcessor",
     },
 }
 """Which class an Auto class gives for a `model_type`, by the name under which the package exports it."""
@@ -199,6 +200,9 @@ def _processor_name(auto_class: str, source: Any, kwargs: dict[str, Any]) -> str
     saved |= _read_json(source, "processor_config.json", kwargs)
     if auto_class == "AutoProcessor":
         name = saved.get("processor_class")
+    elif auto_class == "AutoVideoProcessor":
+        saved |= _read_json(source, "video_preprocessor_config.json", kwargs)
+        name = (saved | saved.get("video_processor", {})).get("video_processor_type")
     else:
         name = (saved | saved.get("image_processor", {})).get("image_processor_type")
     name = str(name).removesuffix("Fast")
@@ -231,5 +235,6 @@ _STEPS: dict[str, Callable[[ModuleType], Undo]] = {
     "transformers.models.auto.modeling_auto": _enter_models,
     "transformers.models.auto.processing_auto": functools.partial(_route_processors, "AutoProcessor"),
     "transformers.models.auto.image_processing_auto": functools.partial(_route_processors, "AutoImageProcessor"),
+    "transformers.models.auto.video_processing_auto": functools.partial(_route_processors, "AutoVideoProcessor"),
     "transformers.pipelines": _enter_pipeline,
 }

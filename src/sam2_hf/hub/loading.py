@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import ModelCard
 from transformers import PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 SECONDS_WITHOUT_BARS = 2.0
 _ORIGINAL_SUFFIXES = (".pt", ".pth")
+_GENERATED = "This model card has been automatically generated"
+"""Stands in cards that transformers makes, and in no others."""
+
 _HUB_ARGUMENTS = {"cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token"}
 PATCH_WEIGHTS = "image_encoder.trunk.patch_embed.proj.weight"
 """What an original checkpoint calls the weights that pixels go through first, (width, channels, height, width)."""
@@ -131,15 +135,21 @@ class LoadsWholeCheckpoints:
         return result
 
     def _upload_modified_files(self, working_dir: str | os.PathLike, repo_id: str, *args: Any, **kwargs: Any) -> Any:
-        # Within `save_pretrained(push_to_hub=True)`, this comes between saving and uploading.
+        # This comes between saving and uploading. `push_to_hub` has put a card of transformers in place of the one that
+        # was saved, where the Hub has none.
         self._write_card(Path(working_dir), repo_id)
         return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)  # type: ignore[misc]
 
     def _write_card(self, folder: Path, repo_id: str | None) -> None:
+        """Write a card where there is none, or one that transformers has generated, of which the tags are kept."""
         path = folder / "README.md"
-        if folder.is_dir() and not path.exists():
-            is_video = self.config.model_type == "sam2_video"  # type: ignore[attr-defined]
-            path.write_text(saved_model_card(folder.resolve().name, repo_id, is_video), encoding="utf-8")
+        found = path.read_text(encoding="utf-8") if path.is_file() else None
+        if not folder.is_dir() or not (found is None or _GENERATED in found):
+            return
+        title = folder.resolve().name if repo_id is None else repo_id.rpartition("/")[2]
+        is_video = self.config.model_type == "sam2_video"  # type: ignore[attr-defined]
+        tags = [] if found is None else ModelCard(found).data.to_dict().get("tags") or []
+        path.write_text(saved_model_card(title, repo_id, is_video, tags), encoding="utf-8")
 
 
 def is_original_file(source: Any) -> bool:

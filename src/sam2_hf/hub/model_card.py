@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from string import Template
 
 _CARD = Template(
@@ -14,7 +16,7 @@ tags:
 - sam2
 - segmentation
 - video-segmentation
----
+$tags---
 
 # $title
 
@@ -104,21 +106,23 @@ def model_card(title: str, repo_id: str | None = None) -> str:
     return _card(title, repo_id, _CONVERTED, is_video=True)
 
 
-def saved_model_card(title: str, repo_id: str | None = None, is_video: bool = False) -> str:
+def saved_model_card(title: str, repo_id: str | None = None, is_video: bool = False, tags: Sequence[str] = ()) -> str:
     """Make the card of a model that `save_pretrained` writes.
 
     Args:
         title: the name of the model.
         repo_id: where the examples load from, `path/to/<title>` by default.
         is_video: whether it is a video model, which has one more example.
+        tags: further tags for the Hub.
 
     Returns:
         The text of `README.md`.
     """
-    return _card(title, repo_id, _SAVED, is_video)
+    return _card(title, repo_id, _SAVED, is_video, tags)
 
 
-def _card(title: str, repo_id: str | None, origin: str, is_video: bool) -> str:
+def _card(title: str, repo_id: str | None, origin: str, is_video: bool, tags: Sequence[str] = ()) -> str:
     repo = repo_id or f"path/to/{title}"
     video = _VIDEO.substitute(repo=repo) if is_video else ""
-    return _CARD.substitute(title=title, repo=repo, origin=origin, video=video)
+    more = "".join(f"- {json.dumps(tag, ensure_ascii=False)}\n" for tag in tags)  # as YAML, which JSON is too
+    return _CARD.substitute(title=title, repo=repo, origin=origin, video=video, tags=more)

@@ -30,6 +30,7 @@ ENTRY_MODULES = {
         "Sam2VideoConfig": "configuration_sam2",
         "Sam2VideoModel": "modeling_sam2_video",
         "Sam2VideoProcessor": "processing_sam2_video",
+        "Sam2VideoVideoProcessor": "video_processing_sam2",
         "Sam2ImageProcessor": "image_processing_sam2",
     },
 }
