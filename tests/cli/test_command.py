@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from clips import write_clip
 from fresh_python import SOURCE, run_fresh
+from goldens import make_command_goldens
 from PIL import Image
 from tiny_checkpoint import save_tiny_checkpoint
 
@@ -180,6 +181,31 @@ def test_json_for_scripts(sam2, tmp_path):
     assert entry["files"] == [str(tmp_path / "photo2.csv")]
 
 
+def leaves(value, path=()):
+    """All values in dictionaries and lists with where they are, in their order."""
+    if isinstance(value, (dict, list)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(item, (*path, key))
+    else:
+        yield path, value
+
+
+@pytest.mark.parametrize("name", make_command_goldens.COMMANDS)
+def test_json_is_that_of_the_golden(name, tmp_path, monkeypatch):
+    make_command_goldens.furnish(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    expected = json.loads(make_command_goldens.GOLDEN.read_text())[name]
+    for (path, value), (expected_path, golden) in zip(
+        leaves(make_command_goldens.run(name)), leaves(expected), strict=True
+    ):
+        assert path == expected_path and type(value) is type(golden)
+        if isinstance(golden, float):  # scores and areas are rounded differently by other processors
+            golden = pytest.approx(golden, abs=0.01)
+        elif path[-1] == "area" or "box" in path:
+            golden = pytest.approx(golden, rel=0.01, abs=1)
+        assert value == golden, path
+
+
 def test_a_clip_is_tracked_and_written(sam2, tmp_path):
     prompt = ("--id", "bar", "--frame", 1, "--point", "60,40")
     status, output, errors = sam2(
@@ -267,6 +293,10 @@ def test_a_stream_is_written_frame_by_frame(sam2, tmp_path, monkeypatch, folder)
         (["segment", "missing.png", "--point", "1,2"], 1, "error: there is no such image: 'missing.png'"),
         (["segment", "clip.mp4", "--point", "1,2"], 1, "error: images must be"),
         (["track", "clip.mp4", "--point", "1,2", "--memory-policy", "best"], 1, "memory_policy must be one of"),
+        (["segment", "photos", "--point", "1,2", "--device", "gpu"], 1, "device must be a torch device such as 'cpu'"),
+        (["segment", "photos", "--point", "1,2", "--dtype", "half-ish"], 1, "dtype must be a torch dtype or its name"),
+        (["segment", "photos", "--point", "1,2", "--style", "neon"], 1, "style must be one of fill"),
+        (["segment", "photos", "--point", "nan,2"], 1, "points of 1 must be finite"),
         (["track", "missing.mp4", "--point", "1,2"], 1, "there is no such video file or folder"),
         (["segment", "photos", "--point", "1"], 2, "expected x,y, got '1'"),
         (["segment", "photos", "--box", "1,2,3"], 2, "expected x0,y0,x1,y1, got '1,2,3'"),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Checkpoint, Device, Dtype, ImageSize, Quiet, be_quiet, loading_settings
+from .arguments import Checkpoint, Device, Dtype, ImageSize, Quiet, loading_settings, prepare_process
 
 
 def app(
@@ -31,7 +31,7 @@ def app(
     from ..app.people import PersonStore
     from ..app.uploads import Limits
 
-    be_quiet(quiet)
+    prepare_process(quiet)
     loading = loading_settings(checkpoint, device, dtype, image_size)
     context = AppContext(**loading, limits=Limits(clip_frames=max_frames), people=PersonStore(most_people))
     context.segmenter  # noqa: B018 - a checkpoint that cannot be loaded is told now, and not at the first click

@@ -128,9 +128,12 @@ def read_formats(text: str, known: Sequence[str]) -> list[str]:
     return formats
 
 
-def be_quiet(quiet: bool) -> None:
-    """Show neither progress of loading nor, where it is wanted, notices."""
+def prepare_process(quiet: bool) -> None:
+    """Set up what belongs to the whole process: its memory allocator, no bars while loading, and which notices show."""
     from transformers.utils import logging as transformers_logging
 
+    from ..fast.allocator import keep_freed_memory
+
+    keep_freed_memory()
     transformers_logging.disable_progress_bar()
     logging.getLogger("sam2_hf").setLevel(logging.ERROR if quiet else logging.WARNING)

@@ -39,7 +39,7 @@ def info(
     json_output: AsJson = False,
 ) -> None:
     """Show versions, the device, and how long a click takes."""
-    arguments.be_quiet(quiet=True)
+    arguments.prepare_process(quiet=True)
     import numpy as np
     import torch
     import transformers

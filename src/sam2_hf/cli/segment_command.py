@@ -59,7 +59,7 @@ def segment(
     formats = arguments.read_formats(format, FORMATS)
     given = {} if everything else _read_prompts(point, negative, box, prompts)
     loading = arguments.loading_settings(checkpoint, device, dtype, image_size)
-    arguments.be_quiet(quiet)
+    arguments.prepare_process(quiet)
     from .segment_images import SegmentJob, segment_images
 
     job = SegmentJob(given, everything, points_per_side, out, formats, style, json_output, quiet)

@@ -66,7 +66,7 @@ def track(
     formats = arguments.read_formats(format, FORMATS)
     given = _read_prompts(id, frame, point, negative, box, prompts)
     loading = arguments.loading_settings(checkpoint, device, dtype, image_size) | {"memory_policy": memory_policy}
-    arguments.be_quiet(quiet)
+    arguments.prepare_process(quiet)
     from .track_clips import TrackJob, track_clips
 
     job = TrackJob(given, frames, out, formats, style, json_output, quiet)

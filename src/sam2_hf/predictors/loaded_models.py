@@ -74,11 +74,11 @@ def load_model(
         The model in evaluation mode, and its processor.
 
     Raises:
-        OSError, ValueError: as `from_pretrained`.
+        OSError, ValueError: as `from_pretrained`; a device that is not there.
     """
     global _noticed
     name = bundled_checkpoint() if checkpoint is None else os.fspath(checkpoint)
-    where = torch.device(device or best_device())
+    where = _read_device(device)
     kind = dtype if isinstance(dtype, torch.dtype) or dtype is None else getattr(torch, dtype, None)
     if dtype is not None and not isinstance(kind, torch.dtype):
         raise ValueError(f"dtype must be a torch dtype or its name, such as 'bfloat16', got {dtype!r}")
@@ -105,6 +105,16 @@ def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _read_device(device: str | torch.device | None) -> torch.device:
+    try:
+        where = torch.device(device or best_device())
+    except RuntimeError as error:
+        raise ValueError(f"device must be a torch device such as 'cpu' or 'cuda:0', got {device!r}") from error
+    if where.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r}, and torch finds no CUDA device here")
+    return where
 
 
 def _load(name: str, device: torch.device, dtype: torch.dtype | None, size: Size | None, video: bool) -> LoadedModel:
