@@ -1,0 +1,1 @@
+"""Everything in a clip: objects found on a frame every so often, tracked, lost and found again."""
