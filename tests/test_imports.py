@@ -30,6 +30,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("convert", "training", "results"),
     ("predictors",),
+    ("everything",),
+    ("grounded",),
     ("official", "export", "app", "scale", "integrations", "demo"),
     ("as_sam2", "cli"),
 )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Sam2VideoPromptEncoderConfig,
         Sam2VisionConfig,
     )
+    from .everything.everything_tracker import EverythingTracker, segment_and_track_everything
     from .fast.allocator import keep_freed_memory
     from .hub.bundled import bundled_checkpoint
     from .image_processing_sam2 import Sam2ImageProcessor
@@ -59,6 +60,7 @@ _NAMES = {
         "Sam2VisionConfig",
     ),
     "fast.allocator": ("keep_freed_memory",),
+    "everything.everything_tracker": ("EverythingTracker", "segment_and_track_everything"),
     "image_processing_sam2": ("Sam2ImageProcessor",),
     "mask_generation.pipeline": ("Sam2MaskGenerationPipeline",),
     "modeling_sam2": ("Sam2HieraDetModel", "Sam2Model", "Sam2PreTrainedModel", "Sam2VisionModel"),

@@ -24,6 +24,7 @@ class CommandEntry(NamedTuple):
 COMMANDS: dict[str, CommandEntry] = {
     "segment": CommandEntry("segment_command", "segment", "Segment objects in images."),
     "track": CommandEntry("track_command", "track", "Track objects through clips, or from a camera."),
+    "everything": CommandEntry("everything_command", "everything", "Find and track everything in clips."),
     "convert": CommandEntry("convert_command", "convert", "Convert an original checkpoint (.pt) to a folder."),
     "train": CommandEntry("train_command", "train", "Train a model as a recipe says."),
     "evaluate": CommandEntry("evaluate_command", "evaluate", "Measure a checkpoint on annotated data."),

@@ -178,20 +178,19 @@ def duplicates(masks: Tensor, continuity: Sequence[float], rule: AdmissionRule) 
         rule: the thresholds.
 
     Returns:
-        Pairs (kept, dropped) of indices; each index is dropped once at most, and none that stays for another is
-        dropped.
+        Pairs (kept, dropped) of indices; each index is dropped once at most, and none that is kept is dropped.
     """
     ious = mask_ious(masks, masks).triu(diagonal=1)
     rows, columns = (ious >= rule.duplicate).nonzero(as_tuple=True)
-    pairs: list[tuple[int, int]] = []
-    dropped: set[int] = set()
+    kept_for: dict[int, int] = {}
     for first, second in zip(rows.tolist(), columns.tolist(), strict=True):
-        if first in dropped or second in dropped:
+        if first in kept_for or second in kept_for:
             continue
-        kept, lost = (second, first) if continuity[second] > continuity[first] + rule.same else (first, second)
-        pairs.append((kept, lost))
-        dropped.add(lost)
-    return [(kept, lost) for kept, lost in pairs if kept not in dropped]
+        is_late = continuity[second] > continuity[first] + rule.same
+        kept, lost = (second, first) if is_late else (first, second)
+        kept_for = {other: kept if one == lost else one for other, one in kept_for.items()}
+        kept_for[lost] = kept
+    return [(kept, lost) for lost, kept in kept_for.items()]
 
 
 def _union(masks: Tensor, groups: Sequence[Hashable], group: Hashable) -> Tensor:

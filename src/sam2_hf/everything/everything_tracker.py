@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,13 @@ import torch
 from tqdm.auto import tqdm
 
 from ..mask_generation.settings import MaskGenerationSettings, resolve_names
-from ..predictors.loaded_models import LoadedModel, load_model
+from ..predictors.tracker import Tracker
 from ..results.clip_result import ClipResult
 from ..results.image_result import ImageResult
+from ..results.records import frame_file_name
+from ..results.stream_writers import ResultStream
 from ..sizes import Size
+from ..tracking.memory.registry import PolicySetting
 from ..video_io.open_video import VideoSource, open_video
 from .admission import AdmissionRule
 from .backward_pass import follow_back
@@ -32,6 +35,7 @@ class EverythingTracker:
         device: where the model runs; a GPU where there is one, else the CPU.
         dtype: of its weights, such as "bfloat16"; that of the checkpoint by default.
         image_size: of its input in pixels, int or (height, width); that of the checkpoint by default.
+        memory_policy: which memories tracking reads, such as "visible"; that of the checkpoint by default.
         settings: those of `EverythingSettings`, of `AdmissionRule` and of mask generation, by their names.
 
     Raises:
@@ -46,23 +50,43 @@ class EverythingTracker:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         image_size: int | Size | None = None,
+        memory_policy: PolicySetting | None = None,
         **settings: Any,
     ):
         self.settings, self.generation = read_settings(settings)
-        self.loaded: LoadedModel = load_model(checkpoint, device, dtype, image_size, video=True)
-        self.finder: Finder = GridFinder(self.model, self._generation_settings())
+        self.tracker = Tracker(checkpoint, device, dtype, image_size, memory_policy)
+        defaults = self.tracker.loaded.mask_generation_defaults
+        self.finder: Finder = GridFinder(self.tracker.model, MaskGenerationSettings(**{**defaults, **self.generation}))
 
-    @property
-    def model(self) -> Any:
-        """The `Sam2VideoModel`."""
-        return self.loaded.model
+    @classmethod
+    def of(cls, tracker: Tracker, finder: Finder, **settings: Any) -> EverythingTracker:
+        """Make one with another way to find candidates.
 
-    @property
-    def processor(self) -> Any:
-        """The `Sam2VideoProcessor`."""
-        return self.loaded.processor
+        Args:
+            tracker: has the model.
+            finder: finds candidates for new objects.
+            settings: those of `EverythingSettings` and of `AdmissionRule`.
 
-    def track(self, clip: Any, backward: bool = False, frames: int | None = None, progress: bool = False) -> ClipResult:
+        Raises:
+            TypeError: a setting that does not exist.
+            ValueError: a setting out of range.
+        """
+        made = cls.__new__(cls)
+        made.tracker, made.finder = tracker, finder
+        made.settings, made.generation = read_settings(settings)
+        unfit = settings.keys() & MaskGenerationSettings.__dataclass_fields__.keys()
+        if unfit:
+            raise TypeError(f"{min(unfit)} is a setting of mask generation, which does not find these objects")
+        return made
+
+    def track(
+        self,
+        clip: Any,
+        backward: bool = False,
+        frames: int | None = None,
+        progress: bool = False,
+        is_interrupted: Callable[[], bool] = lambda: False,
+    ) -> ClipResult:
         """Find and track everything in a clip.
 
         Args:
@@ -70,6 +94,7 @@ class EverythingTracker:
             backward: whether objects that were found late are followed back to where they first were visible.
             frames: how many frames from the first one; all by default.
             progress: whether a bar shows how far it is.
+            is_interrupted: asked after each frame; where it is True, the frames so far are all.
 
         Returns:
             The objects of every frame. An object that was found again has one name in the whole clip.
@@ -80,39 +105,42 @@ class EverythingTracker:
         source = open_video(clip)
         if not source.seekable:
             raise ValueError("clip is a stream, of which not all can be kept: use EverythingTracker.stream")
-        name = Path(os.fspath(clip)).stem if isinstance(clip, (str, os.PathLike)) else "clip"
-        result, work = ClipResult(source, name), self._pass(source)
+        result, work = ClipResult(source, clip_name(clip)), self._pass(source)
         renamed: dict[Hashable, Hashable] = {}
         count = len(source) if frames is None else min(frames, len(source))
         for index, frame in tqdm(source.iterate(stop=count), total=count, disable=not progress, unit="frame"):
             result.put(index, work.step(index, frame))
             for old, new in work.take_renamed().items():
                 renamed = {first: new if last == old else last for first, last in renamed.items()} | {old: new}
+            if is_interrupted():
+                break
         _rename(result, renamed)
-        if backward:
+        if backward and not is_interrupted():
             follow_back(work, result, progress)
         return result
 
-    def stream(self, video: Any) -> Iterator[ImageResult]:
+    def stream(self, video: Any) -> ResultStream:
         """Find and track everything in a clip or stream of any length, in constant memory.
 
         Args:
             video: anything that `open_video` takes: a file, a camera, a generator, an address.
 
         Returns:
-            Each frame as it is tracked, with its visible objects and its image.
+            Each frame as it is tracked, with its visible objects and its image. `save("out.mp4", "out.csv")` writes
+            them. An object that was admitted anew before it was recognised has its old name from then on alone.
         """
-        source = open_video(video)
+        source, name = open_video(video), clip_name(video)
         work = self._pass(source)
-        for index, frame in source.iterate():
-            objects = work.step(index, frame)
-            yield ImageResult(objects, frame.permute(1, 2, 0).cpu().numpy(), source.size, frame=index)
+
+        def results() -> Iterator[ImageResult]:
+            for index, frame in source.iterate():
+                objects, pixels = work.step(index, frame), frame.permute(1, 2, 0).cpu().numpy()
+                yield ImageResult(objects, pixels, source.size, frame_file_name(name, index), index)
+
+        return ResultStream(results(), [], source.fps, name)
 
     def _pass(self, source: VideoSource) -> ForwardPass:
-        return ForwardPass(self.model, self.processor, source, self.finder, self.settings)
-
-    def _generation_settings(self) -> MaskGenerationSettings:
-        return MaskGenerationSettings(**{**self.loaded.mask_generation_defaults, **self.generation})
+        return ForwardPass(self.tracker, source, self.finder, self.settings)
 
 
 def segment_and_track_everything(
@@ -124,8 +152,9 @@ def segment_and_track_everything(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     image_size: int | Size | None = None,
+    memory_policy: PolicySetting | None = None,
     **settings: Any,
-) -> ClipResult | Iterator[ImageResult]:
+) -> ClipResult | ResultStream:
     """Find and track everything in a clip or stream.
 
     Masks are generated on a frame every so often, on the features that tracking has computed. What is tracked stays as
@@ -140,6 +169,7 @@ def segment_and_track_everything(
         device: where the model runs; a GPU where there is one, else the CPU.
         dtype: of the model's weights; that of the checkpoint by default.
         image_size: of the model's input in pixels, int or (height, width); that of the checkpoint by default.
+        memory_policy: which memories tracking reads, such as "visible"; that of the checkpoint by default.
         settings: `every` (10), `max_objects` (100) and the others of `EverythingSettings` and `AdmissionRule`, and
             those of mask generation, such as `points_per_crop` (16) or `pred_iou_thresh`.
 
@@ -152,10 +182,10 @@ def segment_and_track_everything(
         ValueError: a setting out of range, or `backward` for a stream.
         OSError: the clip or the checkpoint cannot be found.
     """
-    tracker = EverythingTracker(checkpoint, device, dtype, image_size, **settings)
+    tracker = EverythingTracker(checkpoint, device, dtype, image_size, memory_policy, **settings)
     source = open_video(clip)
     if source.seekable:
-        return tracker.track(clip if isinstance(clip, (str, os.PathLike)) else source, backward, progress=progress)
+        return tracker.track(clip, backward, progress=progress)
     if backward:
         raise ValueError("a stream can only be tracked forward: its frames are gone when they have passed")
     return tracker.stream(source)
@@ -184,6 +214,11 @@ def read_settings(given: dict[str, Any]) -> tuple[EverythingSettings, dict[str, 
     if unfit:
         raise TypeError(f"everything mode has no argument {unfit[0]!r}")
     return EverythingSettings(**own, rule=AdmissionRule(**rule)), generation
+
+
+def clip_name(clip: Any) -> str:
+    """Name a clip after its file; others are called "clip"."""
+    return Path(os.fspath(clip)).stem if isinstance(clip, (str, os.PathLike)) else "clip"
 
 
 def _rename(result: ClipResult, renamed: dict[Hashable, Hashable]) -> None:

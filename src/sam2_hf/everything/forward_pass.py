@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ..masks.rle import rle_to_mask
 from ..network.features import FrameFeatures
+from ..predictors.tracker import Tracker
 from ..results.records import ObjectMask, encode_masks
 from ..tracking.session import Sam2VideoInferenceSession
 from ..video_io.source import VideoSource
@@ -33,32 +34,29 @@ class ForwardPass:
     Invariant: every known object is in exactly one of `active` and `lost`.
 
     Args:
-        model: a `Sam2VideoModel`.
-        processor: of the model.
+        tracker: has the model and opens sessions.
         source: where the frames come from.
         finder: finds candidates for new objects.
         settings: see there.
     """
 
-    def __init__(self, model: Any, processor: Any, source: VideoSource, finder: Finder, settings: EverythingSettings):
-        self.model, self.processor, self.source = model, processor, source
+    def __init__(self, tracker: Tracker, source: VideoSource, finder: Finder, settings: EverythingSettings):
+        self.tracker, self.source = tracker, source
+        self.model, self.processor = tracker.model, tracker.processor
         self.finder, self.settings = finder, settings
         self.known: dict[Hashable, KnownObject] = {}
-        self.active = ObjectChunks(model, self.new_session, settings.objects_per_chunk)
-        self.lost = ObjectChunks(model, self.new_session, settings.objects_per_chunk)
+        self.active = ObjectChunks(self.model, self.new_session, settings.objects_per_chunk)
+        self.lost = ObjectChunks(self.model, self.new_session, settings.objects_per_chunk)
         self.renamed: dict[Hashable, Hashable] = {}
         """Names of objects that were recognised as older ones since `take_renamed`, with the names of those."""
         self._names = Names()
         self._reader = self.new_session()
-        self._reader.follow(model.device, model.dtype)
+        self._reader.follow(self.model.device, self.model.dtype)
         self._last_search = -1
 
     def new_session(self) -> Sam2VideoInferenceSession:
         """Open a session over the source that keeps what later frames can read."""
-        session: Sam2VideoInferenceSession = self.processor.init_video_session(
-            self.source, inference_device=self.model.device, retention="readable"
-        )
-        return session
+        return self.tracker.open_session(self.source, retention="readable")
 
     @torch.inference_mode()
     def step(self, frame_idx: int, frame: Tensor) -> list[ObjectMask]:

@@ -57,7 +57,7 @@ class LabelMapWriter:
 
     Args:
         folder: where the files go; made if it is not there.
-        names: of all objects; an object's label is its position in them, from 1.
+        names: of all objects; an object's label is its position in them, from 1. Others follow as they come.
     """
 
     def __init__(self, folder: str | os.PathLike[str], names: Sequence[Hashable]):
@@ -70,6 +70,7 @@ class LabelMapWriter:
         """Write a frame."""
         number = self._count if record.frame is None else record.frame
         self._count += 1
+        self._names += [item.name for item in record.objects if item.name not in self._names]
         write_label_map(self._folder / f"{number:05d}.png", label_map(record.objects, record.size, self._names))
 
     def close(self) -> None:
