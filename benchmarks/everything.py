@@ -81,7 +81,7 @@ def _everything(tracker: EverythingTracker, video: SyntheticVideo, backward: boo
 def _loop(tracker: EverythingTracker, video: SyntheticVideo) -> Found:
     frames, model, processor = _frames(video), tracker.tracker.model, tracker.tracker.processor
     generator = Sam2MaskGenerationPipeline(model=model, image_processor=processor.image_processor)
-    options = {**tracker.tracker.loaded.mask_generation_defaults, **tracker.generation}
+    options = {**tracker.tracker.loaded.thresholds, **tracker.generation}
     tracked: list[tuple[Hashable, np.ndarray]] = []
     count = 0
     for start in range(0, len(frames), tracker.settings.every):

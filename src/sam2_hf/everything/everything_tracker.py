@@ -55,7 +55,7 @@ class EverythingTracker:
     ):
         self.settings, self.generation = read_settings(settings)
         self.tracker = Tracker(checkpoint, device, dtype, image_size, memory_policy)
-        defaults = self.tracker.loaded.mask_generation_defaults
+        defaults = self.tracker.loaded.thresholds
         self.finder: Finder = GridFinder(self.tracker.model, MaskGenerationSettings(**{**defaults, **self.generation}))
 
     @classmethod
