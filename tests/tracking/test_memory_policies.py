@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from sam2_hf.network.features import pointer_distance_scale
 from sam2_hf.network.memory_tokens import build_memory
+from sam2_hf.tracking.memory.dam4sam import DistractorAwareMemory
 from sam2_hf.tracking.memory.history import FrameSets
 from sam2_hf.tracking.memory.recent import RecentMemory
+from sam2_hf.tracking.memory.resolving import ResolvingMemory
 from sam2_hf.tracking.memory.selection import RetainedFrames, closest_conditioning_frames
 from sam2_hf.tracking.memory.visible import VisibleMemory
 
@@ -27,6 +29,9 @@ numbers = {
 }
 rules = st.builds(RecentMemory, stride=st.integers(1, 4), **numbers)
 visible_rules = st.builds(VisibleMemory, **numbers)
+distractor_rules = st.one_of(
+    st.builds(policy, stride=st.integers(1, 4), **numbers) for policy in (DistractorAwareMemory, ResolvingMemory)
+)
 frame_sets = st.sets(st.integers(0, LAST_FRAME - 1))
 # What becomes of a frame, and whether it shows the object.
 events = st.tuples(st.sampled_from(["tracked", "prompted", "skipped"]), st.booleans())
@@ -185,7 +190,13 @@ class TestClosestConditioningFrames:
 
 class TestRetention:
     @settings(max_examples=200)
-    @given(st.one_of(rules, visible_rules), histories(12), frame_sets, st.lists(events, max_size=30), st.data())
+    @given(
+        st.one_of(rules, visible_rules, distractor_rules),
+        histories(12),
+        frame_sets,
+        st.lists(events, max_size=30),
+        st.data(),
+    )
     def test_pruning_after_every_frame_changes_no_later_selection(self, rule, history, visible, events, data):
         """A stream that starts in the middle of any history; frames are tracked, prompted or skipped."""
         reverse = data.draw(st.booleans())

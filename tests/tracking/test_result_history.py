@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam2_hf.tracking.frame_result import FrameMemory, FrameResult
-from sam2_hf.tracking.memory.history import FrameRuns, FrameSets
 from sam2_hf.tracking.memory.dam4sam import DistractorAwareMemory
+from sam2_hf.tracking.memory.history import FrameRuns, FrameSets
 from sam2_hf.tracking.memory.policy import MemoryPolicy
 from sam2_hf.tracking.memory.recent import RecentMemory
 from sam2_hf.tracking.memory.visible import VisibleMemory

@@ -19,6 +19,7 @@ class Task(str, Enum):
 
     clicks = "clicks"
     tracking = "tracking"
+    policies = "policies"
 
 
 class Prompt(str, Enum):
@@ -34,7 +35,7 @@ _CLICKS = "1,3,5"
 
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="A folder or a name on the Hub.")],
-    task: Annotated[Task, typer.Argument(help="IoU after clicks and for a box, or J&F of tracking.")],
+    task: Annotated[Task, typer.Argument(help="IoU after clicks, J&F of tracking, or of memory policies.")],
     data: Annotated[str, typer.Argument(help="The kind of data, see docs/training.md: coco, palette, ...")],
     options: Annotated[
         list[str] | None, typer.Argument(metavar="NAME=VALUE", help="What the data set takes, values in YAML.")
@@ -44,7 +45,10 @@ def evaluate(
     memory_policy: Annotated[
         str | None,
         typer.Option(
-            "--memory-policy", "--memory-selection", help="For tracking: sam2, visible or another; else the model's."
+            "--memory-policy",
+            "--memory-selection",
+            help="For tracking: sam2, visible or another; else the model's. For policies: those to compare, with "
+            "commas; else all.",
         ),
     ] = None,
     image_size: ImageSize = None,
@@ -55,8 +59,16 @@ def evaluate(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a checkpoint: IoU after clicks and for a box, or J&F of tracking."""
+    """Measure a checkpoint: IoU after clicks and for a box, J&F of tracking, or memory policies side by side."""
     counts = read_counts(clicks)
+    if task is Task.policies:
+        size = read_image_size(image_size)
+        found = measure_policies(
+            checkpoint, data, read_options(options or []), prompt, memory_policy, size, device, json_file, quiet
+        )
+        if json_file != Path("-"):
+            typer.echo(found)
+        return
     changes: dict[str, Any] = {"memory_policy": memory_policy} if memory_policy else {}
     size = read_image_size(image_size)
     given = read_options(options or [])
@@ -124,6 +136,57 @@ def measure(
         return prompt_evaluation.evaluate_prompts(model, processor, videos, clicks), []
     scores = list(tracking_evaluation.evaluate_tracking(model, processor, videos, prompt.value))
     return metrics.summarise(scores), [asdict(score) for score in scores]
+
+
+def measure_policies(
+    checkpoint: str,
+    data: str,
+    options: dict[str, Any],
+    prompt: Prompt,
+    policies: str | None,
+    image_size: tuple[int, int] | None,
+    device: str | None,
+    json_file: Path | None,
+    quiet: bool,
+) -> str:
+    """Track the same videos with several memory policies.
+
+    Args:
+        checkpoint: a folder or a name on the Hub.
+        data: the kind of data.
+        options: what the data set takes.
+        prompt: of every object.
+        policies: their names, with commas between them; all that are registered by default.
+        image_size: of the model's input, (height, width); the model's by default.
+        device: where the model runs; a GPU where there is one, by default.
+        json_file: where averages, objects and seconds are written; - for the output.
+        quiet: whether no progress is shown.
+
+    Returns:
+        A table in Markdown.
+
+    Raises:
+        ValueError, OSError: data, a checkpoint or a policy that cannot be had.
+    """
+    from tqdm import tqdm
+
+    from ..modeling_sam2_video import Sam2VideoModel
+    from ..predictors.loaded_models import best_device
+    from ..processing_sam2_video import Sam2VideoProcessor
+    from ..tracking.memory.registry import MEMORY_POLICIES
+    from ..training.data.data_sets import open_data
+    from ..training.evaluation.policy_evaluation import as_table, evaluate_policies
+
+    names = policies.split(",") if policies else list(MEMORY_POLICIES)
+    videos = tqdm(open_data(data, options), unit="video", disable=quiet)
+    size: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
+    model = Sam2VideoModel.from_pretrained(checkpoint, **size).to(device or best_device()).eval()
+    processor = Sam2VideoProcessor.from_pretrained(checkpoint, **size)
+    found = evaluate_policies(model, processor, videos, {name: name for name in names}, prompt.value)
+    if json_file is not None:
+        content = json.dumps({name: asdict(scores) | {"averages": scores.averages()} for name, scores in found.items()})
+        typer.echo(content) if json_file == Path("-") else json_file.write_text(content, encoding="utf-8")
+    return as_table(found)
 
 
 def read_counts(text: str) -> list[int]:

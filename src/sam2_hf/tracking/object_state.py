@@ -130,7 +130,7 @@ class ObjectState:
         """
         direction = -1 if reverse else 1
         keep = policy.retained(self.results, frame_idx - direction, reverse)
-        conditioning = set(self.results.conditioning)
+        conditioning = {frame for frame in self.results.conditioning if not self.results[frame].is_promoted}
 
         def stays_whole(frame: int) -> bool:
             return (frame - frame_idx) * direction >= 0 or (keep_prompted and frame in conditioning)

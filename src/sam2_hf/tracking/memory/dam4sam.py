@@ -107,7 +107,7 @@ class DistractorAwareMemory(MemoryPolicy):
         newest = self._visible(history, conditioning, following, 1, reverse, step=1)
         return newest + self._visible(history, conditioning, following, self.num_maskmem, reverse, self.stride)
 
-    def readable_pointers(self, history: History, frames: Collection[int]) -> set[int]:
+    def readable_pointers(self, history: History, frames: Collection[int]) -> Collection[int]:
         """Those of frames that show the object."""
         return history.visible_among(frames)
 

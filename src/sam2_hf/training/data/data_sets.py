@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..synthetic.challenges import ChallengeVideos
 from ..synthetic.world import SyntheticVideos
 from .annotated_video import AnnotatedVideo
 from .coco import CocoImages
@@ -17,6 +18,7 @@ KINDS: dict[str, Callable[..., Sequence[AnnotatedVideo]]] = {
     "synthetic": SyntheticVideos,
     "image_folder": ImageFolder,
     "coco": CocoImages,
+    "challenges": ChallengeVideos,
     "palette": PaletteFolder,
     "sa_v_training": SaVTraining,
     "sa_v_evaluation": SaVEvaluation,

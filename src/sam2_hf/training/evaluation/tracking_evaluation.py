@@ -19,6 +19,7 @@ from .metrics import ObjectFrames, ObjectScore
 if TYPE_CHECKING:
     from ...modeling_sam2_video import Sam2VideoModel
     from ...processing_sam2_video import Sam2VideoProcessor
+    from ...tracking.session import Sam2VideoInferenceSession
 
 
 def evaluate_tracking(
@@ -53,7 +54,18 @@ def evaluate_tracking(
 def _track(
     model: Sam2VideoModel, processor: Sam2VideoProcessor, video: AnnotatedVideo, prompt: PromptKind
 ) -> dict[Hashable, ObjectFrames]:
-    session = processor.init_video_session(_Frames(video), inference_device=model.device, retention="readable")
+    session = processor.init_video_session(VideoFrames(video), inference_device=model.device, retention="readable")
+    return track_objects(model, processor, session, video, prompt)
+
+
+def track_objects(
+    model: Sam2VideoModel,
+    processor: Sam2VideoProcessor,
+    session: Sam2VideoInferenceSession,
+    video: AnnotatedVideo,
+    prompt: PromptKind,
+) -> dict[Hashable, ObjectFrames]:
+    """Track every object of a video in a new session and measure it frame by frame; see `evaluate_tracking`."""
     first_visible: dict[Hashable, int] = {}
     for frame in video.annotated:
         for obj_id, mask in video.masks(frame).items():
@@ -92,7 +104,7 @@ def _prompt(kind: PromptKind, mask: np.ndarray) -> dict[str, Any]:
     return {"input_boxes": [draw_box(truth, noise=0.0).points.flatten(1).tolist()]}
 
 
-class _Frames(Sequence[np.ndarray]):
+class VideoFrames(Sequence[np.ndarray]):
     """Frames of a video, read when a session needs them."""
 
     def __init__(self, video: AnnotatedVideo):

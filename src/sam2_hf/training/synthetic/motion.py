@@ -16,8 +16,9 @@ import numpy as np
 from .draws import Draws
 
 # Kinds of motion: moving about; leaving the image and returning; entering late; hiding behind the wall for a while;
-# standing still.
-Plot = Literal["wander", "leave", "enter", "hide", "still"]
+# standing still; moving about fast.
+Plot = Literal["wander", "leave", "enter", "hide", "still", "dash"]
+DASH_STOPS = 10
 Size = tuple[int, int]
 
 
@@ -50,10 +51,29 @@ class Wall:
     half: float
 
 
-def draw_motion(draws: Draws, plot: Plot, size: Size, length: int, radius: float, wall: Wall | None = None) -> Motion:
-    """Draw the motion of an object of some radius in an image (height, width); `wall` is for the plot "hide"."""
+def draw_motion(
+    draws: Draws,
+    plot: Plot,
+    size: Size,
+    length: int,
+    radius: float,
+    wall: Wall | None = None,
+    hidden: int | None = None,
+) -> Motion:
+    """Draw the motion of an object of some radius in an image (height, width).
+
+    Args:
+        draws: random numbers.
+        plot: the kind of motion.
+        size: of the image.
+        length: in frames.
+        radius: of the object.
+        wall: for the plot "hide".
+        hidden: for how many frames an object hides or is outside; drawn by default.
+    """
     time = _timeline(length)
-    stops, positions = _route(draws, plot, size, radius, wall)
+    away = None if hidden is None else hidden / 2 / max(length - 1, 1)
+    stops, positions = _route(draws, plot, size, radius, wall, away)
     centre = np.stack([_smooth(time, stops, [position[axis] for position in positions]) for axis in range(2)], axis=1)
     turn, scale, squeeze, bend, change = draws.uniforms(-1, 1, 5) * (plot != "still")
     return Motion(
@@ -88,18 +108,21 @@ def camera_reach(size: Size) -> int:
 
 
 def _route(
-    draws: Draws, plot: Plot, size: Size, radius: float, wall: Wall | None
+    draws: Draws, plot: Plot, size: Size, radius: float, wall: Wall | None, away: float | None
 ) -> tuple[list[float], list[np.ndarray]]:
-    """Draw times from 0 to 1, and positions (x, y) of the object then."""
+    """Draw times from 0 to 1, and positions (x, y) of the object then; it hides or is outside for twice `away`."""
     height, width = size
     if plot == "hide" and wall is not None:
-        return _behind_the_wall(draws, size, radius, wall)
+        return _behind_the_wall(draws, size, radius, wall, away)
+    if plot == "dash":
+        return np.linspace(0, 1, DASH_STOPS).tolist(), [_inside(draws, size, radius) for _ in range(DASH_STOPS)]
     inside = [_inside(draws, size, radius) for _ in range(4)]
     if plot == "still":
         return [0, 1], [inside[0], inside[0]]
     if plot == "leave":
         gone = draws.uniform(0.35, 0.6)
-        return [0, gone - 0.08, gone + 0.08, 1], [inside[0], *[_outside(draws, size, radius)] * 2, inside[1]]
+        away = 0.08 if away is None else away
+        return [0, gone - away, gone + away, 1], [inside[0], *[_outside(draws, size, radius)] * 2, inside[1]]
     if plot == "enter":
         return [0, 0.15, 0.6, 1], [*[_outside(draws, size, radius)] * 2, inside[1], inside[2]]
     # At most half an image between two stops.
@@ -109,10 +132,15 @@ def _route(
     return [0, 0.3, 0.7, 1], inside
 
 
-def _behind_the_wall(draws: Draws, size: Size, radius: float, wall: Wall) -> tuple[list[float], list[np.ndarray]]:
+def _behind_the_wall(
+    draws: Draws, size: Size, radius: float, wall: Wall, away: float | None
+) -> tuple[list[float], list[np.ndarray]]:
     """Draw a path from one side of the wall to its middle, a while there, and out on either side."""
     height, width = size
     hidden, stay = draws.uniform(0.4, 0.55), draws.uniform(0.05, 0.12)
+    if away is not None:
+        stay = away
+        hidden = min(max(hidden, stay + 0.15), 0.85 - stay)
     beside = 1.3 * (wall.half + radius)
     sides = [wall.middle - beside, wall.middle + beside]
     # Where the wall is close to the image's edge, only the other side is visible.

@@ -24,6 +24,8 @@ class SceneSettings:
         objects: least and most objects. Where they move, one may be a wall to hide behind.
         moving: whether objects and camera move.
         distractors: probability that a moving object has exactly the appearance of the one before.
+        plot: how objects move; drawn for each by default.
+        hidden: for how many frames an object hides or is outside; drawn for each by default.
     """
 
     size: Size
@@ -31,6 +33,8 @@ class SceneSettings:
     objects: Size
     moving: bool
     distractors: float
+    plot: Plot | None = None
+    hidden: int | None = None
 
 
 @dataclass(frozen=True)
@@ -114,16 +118,16 @@ def _draw_moving(draws: Draws, settings: SceneSettings, count: int, backdrop: Co
     size, length = settings.size, settings.length
     walls: list[Actor] = []
     wall = None
-    if count >= 2 and draws.chance(0.5):
+    if settings.plot == "hide" or (settings.plot is None and count >= 2 and draws.chance(0.5)):
         actor, wall = _draw_wall(draws, size, length, backdrop)
         walls = [actor]
     actors: list[Actor] = []
     for _ in range(count - len(walls)):
-        plot = _draw_plot(draws, wall is not None)
+        plot = settings.plot or _draw_plot(draws, wall is not None)
         radius = _draw_radius(draws, size)
         if plot == "hide" and wall is not None:
             radius = min(radius, 0.75 * wall.half)
-        motion = draw_motion(draws, plot, size, length, radius, wall)
+        motion = draw_motion(draws, plot, size, length, radius, wall, settings.hidden)
         actor = _draw_actor(draws, radius, motion, backdrop)
         if actors and draws.chance(settings.distractors):
             actor = replace(actor, sprite=actors[-1].sprite, bend=actors[-1].bend)

@@ -15,7 +15,7 @@ from .rendering import RenderedClip, render
 from .scene import Scene, SceneSettings, draw_scene
 
 Split = Literal["train", "validation", "test"]
-_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _SCENE, _NOISE = 0, 1
 
 
@@ -74,8 +74,8 @@ class SyntheticVideos(Sequence[AnnotatedVideo]):
         moving: bool = True,
         distractors: float = 0.2,
     ):
-        if split not in _SPLITS:
-            raise ValueError(f"split must be one of {_SPLITS}, got {split!r}")
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
         if count < 1 or length < 1 or min(size) < 32:
             raise ValueError(
                 f"expected a count and a length of at least 1 and sides of at least 32 pixels, got {count}, {length} "
@@ -86,7 +86,7 @@ class SyntheticVideos(Sequence[AnnotatedVideo]):
         if not 0 <= distractors <= 1:
             raise ValueError(f"distractors must be a probability, got {distractors}")
         self._count, self.split = count, split
-        self._key = (seed, _SPLITS.index(split), int(moving))
+        self._key = (seed, SPLITS.index(split), int(moving))
         self._settings = SceneSettings(size, length if moving else 1, objects, moving, distractors)
 
     def __len__(self) -> int:
