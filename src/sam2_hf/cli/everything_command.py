@@ -46,7 +46,7 @@ def everything(
     loading = arguments.loading_settings(checkpoint, device, dtype, image_size)
     if backward and stream:
         raise typer.BadParameter("needs the whole clip: leave out --stream", param_hint="--backward")
-    arguments.be_quiet(quiet)
+    arguments.prepare_process(quiet)
     from .everything_clips import EverythingJob, find_everything
 
     settings = {"every": every, "max_objects": max_objects, "points_per_crop": points_per_side}
