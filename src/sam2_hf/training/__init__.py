@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .collage.collages import Collages
     from .data.annotated_video import AnnotatedVideo, Clip
     from .data.augmentation import standard_augmentation
     from .data.coco import CocoImages
@@ -47,6 +48,7 @@ _NAMES = {
     "models.freezing": ("freeze",),
     "models.lora": ("add_lora",),
     "prompting.interaction": ("Interaction",),
+    "collage.collages": ("Collages",),
     "synthetic.world": ("SyntheticVideos",),
 }
 """What each module gives to the package: at run time what the imports above are for type checkers."""

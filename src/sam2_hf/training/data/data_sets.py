@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..collage.collages import Collages
 from ..synthetic.challenges import ChallengeVideos
 from ..synthetic.world import SyntheticVideos
 from .annotated_video import AnnotatedVideo
@@ -16,6 +17,7 @@ from .sa_v import SaVEvaluation, SaVTraining
 
 KINDS: dict[str, Callable[..., Sequence[AnnotatedVideo]]] = {
     "synthetic": SyntheticVideos,
+    "collage": Collages,
     "image_folder": ImageFolder,
     "coco": CocoImages,
     "challenges": ChallengeVideos,
