@@ -223,7 +223,10 @@ class MaskDecoder(nn.Module):
 
         Outside training, a mask that is not stable gives way to the best of the multimask outputs.
         """
-        masks, scores = self.masks(decoded, high_resolution), decoded.iou_scores
+        return self.single_of(self.masks(decoded, high_resolution), decoded.iou_scores)
+
+    def single_of(self, masks: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`single_mask` from all four masks (B, P, 4, 4h, 4w) and their scores (B, P, 4)."""
         single, single_score = masks[:, :, :1], scores[:, :, :1]
         if self.training or not self.config.dynamic_multimask_via_stability:
             return single, single_score

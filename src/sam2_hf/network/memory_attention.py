@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .layers import attend, replaceable
+from .layers import attend, is_exported, replaceable
 
 if TYPE_CHECKING:
     from ..configuration_sam2 import Sam2VideoConfig
@@ -254,7 +254,8 @@ class MemoryAttention(nn.Module):
         Raises:
             ValueError: if the map or the memory does not have the size that the config names.
         """
-        self._check_lengths(current, memory, num_pointer_tokens)
+        if not is_exported():
+            self._check_lengths(current, memory, num_pointer_tokens)
         hidden = current + POSITION_WEIGHT * current_position
         mask = None if memory_mask is None else memory_mask[:, None, None, :]
         key_source = memory + memory_position

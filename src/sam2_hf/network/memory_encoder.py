@@ -19,7 +19,7 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .layers import LayerNorm2d, sine_position_encoding
+from .layers import LayerNorm2d, is_exported, sine_position_encoding
 
 if TYPE_CHECKING:
     from ..configuration_sam2 import Sam2VideoConfig
@@ -164,7 +164,7 @@ class MemoryEncoder(nn.Module):
         """
         frames = projected.shape[0]
         downsampled = self.mask_downsampler(masks.contiguous(memory_format=torch.channels_last))
-        if downsampled.shape[-2:] != projected.shape[-2:] or masks.shape[0] % frames:
+        if not is_exported() and (downsampled.shape[-2:] != projected.shape[-2:] or masks.shape[0] % frames):
             raise ValueError(
                 f"masks of shape {tuple(masks.shape)} shrink to {tuple(downsampled.shape[-2:])}; they must fit "
                 f"features of {frames} frame(s), each {tuple(projected.shape[-2:])}"

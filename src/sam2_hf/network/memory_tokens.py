@@ -65,7 +65,8 @@ def build_memory(
 def scale_keys(memory: MemoryTokens, factors: Tensor) -> MemoryTokens:
     """Multiplies the keys of spatial memories, and leaves their values as they are.
 
-    Keys are projected from tokens plus positions, values from tokens alone. So the factors go into the positions.
+    Keys are projected from tokens plus positions, values from tokens alone. So the factors go into the positions: what
+    they add to a key is added there. A factor of 1 adds nothing, exactly.
 
     Args:
         memory: the tokens of N objects.
@@ -74,9 +75,10 @@ def scale_keys(memory: MemoryTokens, factors: Tensor) -> MemoryTokens:
     num_spatial = memory.tokens.shape[1] - memory.num_pointer_tokens
     spatial = memory.tokens[:, :num_spatial]
     keys = spatial + memory.position[:, :num_spatial]
-    scaled = keys * factors.to(keys).repeat_interleave(num_spatial // factors.shape[1], dim=1).unsqueeze(-1)
-    pointers = memory.position[:, num_spatial:].expand(len(scaled), -1, -1)
-    return memory._replace(position=torch.cat((scaled - spatial, pointers), dim=1))
+    excess = (factors.to(keys) - 1).repeat_interleave(num_spatial // factors.shape[1], dim=1).unsqueeze(-1)
+    position = memory.position[:, :num_spatial] + keys * excess
+    pointers = memory.position[:, num_spatial:].expand(position.shape[0], -1, -1)
+    return memory._replace(position=torch.cat((position, pointers), dim=1))
 
 
 def memory_mask(

@@ -91,7 +91,7 @@ class Sam2PromptableNetwork(PreTrainedNetwork):
 
         Prompts as in `PromptEncoder.encode`, guidance as in `MaskDecoder.decode`.
         """
-        prompts = self.prompt_encoder.encode(points, labels, boxes, masks, len(embedding))
+        prompts = self.prompt_encoder.encode(points, labels, boxes, masks, embedding.shape[0])
         positions = self.get_image_wide_positional_embeddings()
         return self.mask_decoder.decode(
             embedding, positions, prompts, attention_similarity, target_embedding, need_weights

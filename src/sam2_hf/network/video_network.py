@@ -112,11 +112,16 @@ class Sam2VideoNetwork(Sam2PromptableNetwork):
             spatial_position=self.memory_position_encoding(),
             temporal_encoding=self.memory_temporal_positional_encoding[temporal_indices, 0, 0],
             pointers=pointers,
-            pointer_encoding=None if distances is None else self._time_encoding(distances),
+            pointer_encoding=None if distances is None else self.time_encoding(distances),
         )
 
-    def condition_on_memory(self, features: FrameFeatures, memory: MemoryTokens) -> Tensor:
-        """The frame's embedding as N objects' memories show it, (N, C, h, w)."""
+    def condition_on_memory(
+        self, features: FrameFeatures, memory: MemoryTokens, memory_mask: Tensor | None = None
+    ) -> Tensor:
+        """The frame's embedding as N objects' memories show it, (N, C, h, w).
+
+        `memory_mask` (N, tokens) is False for tokens that are padding.
+        """
         coarsest = features.coarsest
         size = (coarsest.shape[-2], coarsest.shape[-1])
         position = sine_position_encoding(size, coarsest.shape[1], coarsest.device, coarsest.dtype)
@@ -126,6 +131,7 @@ class Sam2VideoNetwork(Sam2PromptableNetwork):
             memory.tokens,
             memory.position,
             memory.num_pointer_tokens,
+            memory_mask,
         )
         return conditioned.transpose(1, 2).unflatten(2, size)
 
@@ -216,7 +222,7 @@ class Sam2VideoNetwork(Sam2PromptableNetwork):
 
         Arguments as those of `pointer_distances`.
         """
-        return self._time_encoding(self.pointer_distances(distances, num_frames))
+        return self.time_encoding(self.pointer_distances(distances, num_frames))
 
     def pointer_distances(self, distances: Tensor, num_frames: int | None) -> Tensor:
         """Numbers of frames (rows, pointers) as parts of the largest distance in reach, float32.
@@ -225,7 +231,7 @@ class Sam2VideoNetwork(Sam2PromptableNetwork):
         """
         return distances.float() / pointer_distance_scale(self.config.max_object_pointers_in_encoder, num_frames)
 
-    def _time_encoding(self, distances: Tensor) -> Tensor | None:
+    def time_encoding(self, distances: Tensor) -> Tensor | None:
         """The encoding (rows, pointers, D) of what `pointer_distances` gave."""
         projection = self.temporal_positional_encoding_projection_layer
         if projection is None:
