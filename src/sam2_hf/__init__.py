@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Sam2VisionConfig,
     )
     from .everything.everything_tracker import EverythingTracker, segment_and_track_everything
+    from .exporters.folder import ExportedFolder, export
     from .fast.allocator import keep_freed_memory
     from .hub.bundled import bundled_checkpoint
     from .image_processing_sam2 import Sam2ImageProcessor
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .video_processing_sam2 import Sam2VideoVideoProcessor
 
 _NAMES = {
+    "exporters.folder": ("ExportedFolder", "export"),
     "hub.bundled": ("bundled_checkpoint",),
     "configuration_sam2": (
         "Sam2Config",

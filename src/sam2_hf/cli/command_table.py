@@ -26,6 +26,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "track": CommandEntry("track_command", "track", "Track objects through clips, or from a camera."),
     "everything": CommandEntry("everything_command", "everything", "Find and track everything in clips."),
     "convert": CommandEntry("convert_command", "convert", "Convert an original checkpoint (.pt) to a folder."),
+    "export": CommandEntry("export_command", "export", "Export a checkpoint as ONNX, torch.export or OpenVINO graphs."),
     "train": CommandEntry("train_command", "train", "Train a model as a recipe says."),
     "evaluate": CommandEntry("evaluate_command", "evaluate", "Measure a checkpoint on annotated data."),
     "app": CommandEntry("app_command", "app", "Serve the browser app."),

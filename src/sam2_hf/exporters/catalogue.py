@@ -53,7 +53,7 @@ def graphs_of(
     if not is_video(model):
         return images
     memories, pointers = fixed_lengths(model.config, fixed_memories, fixed_pointers)
-    return [*images, *_video_graphs(model, memories, pointers)]  # type: ignore[arg-type]  # `is_video` has asked
+    return [*images, *_video_graphs(model, memories, pointers)]
 
 
 def fixed_lengths(config: Sam2VideoConfig, memories: int | None = None, pointers: int | None = None) -> tuple[int, int]:

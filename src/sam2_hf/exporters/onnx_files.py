@@ -109,6 +109,7 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning)
             warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", "# The axis name", category=UserWarning)  # named as they are twice
             yield
     finally:
         logger.setLevel(level)

@@ -5,36 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..configuration_sam2 import as_pair
-from ..network.mask_decoder import NO_OBJECT_LOGIT
-from ..prompt_values import BOX_CORNER_LABELS, MASK_PROMPT_LIMIT, NOT_A_POINT_LABEL, PAD_VALUE
+from ..prompt_values import BOX_CORNER_LABELS, MASK_PROMPT_LIMIT, NO_OBJECT_LOGIT, NOT_A_POINT_LABEL, PAD_VALUE
 from ..version import __version__
 from .catalogue import is_video
 
 if TYPE_CHECKING:
+    from ..configuration_sam2 import Sam2VideoConfig
     from ..image_processing_sam2 import Sam2ImageProcessor
     from ..network.promptable_network import Sam2PromptableNetwork
     from ..network.video_network import Sam2VideoNetwork
 
 FORMAT, FORMAT_VERSION = "sam2_hf.export", 1
-
-TRACKING_FIELDS = (
-    "num_maskmem",
-    "max_object_pointers_in_encoder",
-    "max_cond_frame_num",
-    "memory_selection",
-    "multimask_output_in_sam",
-    "multimask_min_pt_num",
-    "multimask_max_pt_num",
-    "multimask_output_for_tracking",
-    "add_all_frames_to_correct_as_cond",
-    "track_before_first_prompt",
-    "fill_hole_area",
-    "sigmoid_scale_for_mem_enc",
-    "sigmoid_bias_for_mem_enc",
-    "enable_occlusion_spatial_embedding",
-    "enable_temporal_pos_encoding_for_object_pointers",
-)
-"""Fields of the video configuration that whoever tracks reads."""
 
 
 def parameters_of(model: Sam2PromptableNetwork, image_processor: Sam2ImageProcessor) -> dict[str, Any]:
@@ -73,20 +54,26 @@ def parameters_of(model: Sam2PromptableNetwork, image_processor: Sam2ImageProces
     }
     if is_video(model):
         parameters["memory_size"] = model.mem_dim
-        parameters["video"] = _video_parameters(model)  # type: ignore[arg-type]  # `is_video` has asked
+        parameters["video"] = _video_parameters(model)
     return parameters
 
 
 def _video_parameters(model: Sam2VideoNetwork) -> dict[str, Any]:
     occlusion = model.occlusion_spatial_embedding_parameter
     return {
-        "config": {name: getattr(model.config, name) for name in TRACKING_FIELDS},
+        "config": _plain_fields(model.config),
         "no_object_pointer": _floats(model.no_object_pointer.flatten().tolist()),
         "occlusion_spatial_embedding": None if occlusion is None else _floats(occlusion.flatten().tolist()),
         "memory_temporal_encoding": [
             _floats(row) for row in model.memory_temporal_positional_encoding.flatten(1).tolist()
         ],
     }
+
+
+def _plain_fields(config: Sam2VideoConfig) -> dict[str, Any]:
+    """The fields that are plain values: whoever tracks reads them by name. Those of the parts are left out."""
+    fields = {name: value for name, value in config.to_dict().items() if name not in config.sub_configs}
+    return {name: value for name, value in fields.items() if not name.startswith("_")}
 
 
 def _floats(values: Any) -> list[float]:
