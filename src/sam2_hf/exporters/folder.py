@@ -140,16 +140,17 @@ def _write(graph: Graph, path: Path, dtype: str, format: str, scratch: Path, tit
     if format == "torch-export":
         write_program(graph, path)
         return
-    metadata = {"exported_by": f"sam2_hf {__version__}", "checkpoint": title, "graph": graph.name, "dtype": dtype}
-    last = path if format == "onnx" else scratch / f"{graph.name}_{dtype}.onnx"
+    recorded = scratch / f"{graph.name}{'_fp16' if dtype == 'fp16' else ''}.onnx"
+    if not recorded.exists():  # eight bits are made of float32
+        metadata = {"exported_by": f"sam2_hf {__version__}", "checkpoint": title, "graph": graph.name}
+        write_onnx(graph, recorded, metadata)
     if dtype == "int8":
-        full = scratch / f"{graph.name}.onnx"
-        write_onnx(graph, full, metadata)
-        quantise(full, last)
-    else:
-        write_onnx(graph, last, metadata)
+        quantise(recorded, scratch / "quantised.onnx")
+        recorded = scratch / "quantised.onnx"
     if format == "openvino":
-        write_openvino(last, path)
+        write_openvino(recorded, path)
+    else:
+        shutil.copyfile(recorded, path)
 
 
 def _write_texts(

@@ -68,12 +68,14 @@ class Graph:
         module: takes `inputs` in their order, and gives `outputs` in theirs.
         inputs: what goes in.
         outputs: what comes out.
+        is_variadic: whether the module is written for any number of inputs.
     """
 
     name: str
     module: nn.Module
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
+    is_variadic: bool = False
 
     def example(self, seed: int = 0, **sizes: int) -> tuple[Tensor, ...]:
         """Random inputs.
@@ -86,17 +88,22 @@ class Graph:
         lengths = {**EXAMPLE_SIZES, **sizes}
         return tuple(value.example(lengths, generator) for value in self.inputs)
 
-    def varying_axes(self) -> tuple[dict[int, str], ...]:
-        """The axes that vary, of every input, by name."""
-        return tuple(
-            {index: axis for index, axis in enumerate(value.axes) if isinstance(axis, str)} for value in self.inputs
-        )
+    def varying_axes(self) -> tuple[Any, ...]:
+        """The axes that vary, of every input, by name, as `torch.onnx.export` wants them."""
+        return self._of_arguments({})
 
-    def dynamic_shapes(self) -> tuple[dict[int, Any], ...]:
+    def dynamic_shapes(self) -> tuple[Any, ...]:
         """The axes that vary, of every input, as `torch.export` wants them."""
-        axes = self.varying_axes()
-        dims = {name: Dim(name) for name in sorted({name for names in axes for name in names.values()})}
-        return tuple({index: dims[name] for index, name in names.items()} for names in axes)
+        names = sorted({axis for value in self.inputs for axis in value.axes if isinstance(axis, str)})
+        return self._of_arguments({name: Dim(name) for name in names})
+
+    def _of_arguments(self, dims: Mapping[str, Any]) -> tuple[Any, ...]:
+        """For every argument of the module its axes that vary, by the names of axes or by what stands for them."""
+        axes = tuple(
+            {index: dims.get(axis, axis) for index, axis in enumerate(value.axes) if isinstance(axis, str)}
+            for value in self.inputs
+        )
+        return (axes,) if self.is_variadic else axes
 
     def described(self) -> dict[str, Any]:
         """Plain values for a JSON file."""

@@ -29,4 +29,4 @@ class InHalfPrecision(nn.Module):
 
 def in_half_precision(graph: Graph) -> Graph:
     """The graph of a model that was brought to float16, with the same inputs and outputs."""
-    return replace(graph, module=InHalfPrecision(graph))
+    return replace(graph, module=InHalfPrecision(graph), is_variadic=True)

@@ -87,9 +87,14 @@ class MaskPromptDecoderGraph(PromptDecoderGraph):
 
 
 def share_axis(axis: int, *tensors: Tensor) -> None:
-    """Tell whoever records that an axis has the same length in all tensors, so that it is one variable from here on."""
+    """Compare the lengths of an axis, so that it is one variable from here on to whoever records.
+
+    Raises:
+        ValueError: if they differ.
+    """
     for tensor in tensors[1:]:
-        torch._check(tensor.shape[axis] == tensors[0].shape[axis])
+        if tensor.shape[axis] != tensors[0].shape[axis]:
+            raise ValueError(f"axis {axis} must be equally long, got {[tuple(each.shape) for each in tensors]}")
 
 
 def rows_of_prompts(given: Tensor, count: int, value: int = PAD_VALUE) -> Tensor:

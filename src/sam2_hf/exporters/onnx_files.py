@@ -29,7 +29,7 @@ def write_onnx(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
         onnx.checker.ValidationError: if the file is not valid; it is a defect of the exporter then.
     """
     onnx = import_onnx()
-    with _quiet():
+    with _quiet("torch.onnx"):
         program = torch.onnx.export(
             export_program(graph),
             (),
@@ -61,14 +61,15 @@ def quantise(source: Path, target: Path) -> None:
     """
     import_onnx()
     quantization = _import("onnxruntime.quantization")
-    quantization.quantize_dynamic(
-        source,
-        target,
-        op_types_to_quantize=["MatMul", "Gemm"],
-        per_channel=True,
-        weight_type=quantization.QuantType.QInt8,
-        extra_options={"MatMulConstBOnly": True},
-    )
+    with _quiet(""):  # the root logger, on which it recommends what makes no difference here
+        quantization.quantize_dynamic(
+            source,
+            target,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            weight_type=quantization.QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )
 
 
 def import_onnx() -> Any:
@@ -100,9 +101,9 @@ def _remove_traces(model: Any) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without notices of the recorder about itself and about libraries that are not needed."""
-    logger = logging.getLogger("torch.onnx")
+def _quiet(name: str) -> Iterator[None]:
+    """Without notices of the recorder or the quantiser about themselves and about libraries that are not needed."""
+    logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
