@@ -9,7 +9,7 @@ import typer
 
 from ..exporters.folder import export as write_graphs
 from ..exporters.options import DTYPES, FORMATS, NAMES
-from .arguments import be_quiet, read_formats
+from .arguments import Quiet, prepare_process, read_formats
 
 
 def export(
@@ -22,10 +22,10 @@ def export(
     fixed_memories: Annotated[int | None, typer.Option(help="Memories of the fixed-length memory attention.")] = None,
     fixed_pointers: Annotated[int | None, typer.Option(help="Pointers of the fixed-length memory attention.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is there.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Name no files while they are written.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Export a checkpoint as graphs: image encoder, mask decoder, and for video memory attention and memory encoder."""
-    be_quiet(quiet)
+    prepare_process(quiet)
     settings: dict[str, Any] = {"format": format, "dtype": read_formats(dtype, list(DTYPES)), "names": names}
     settings |= {"fixed_memories": fixed_memories, "fixed_pointers": fixed_pointers}
     report = None if quiet else lambda line: typer.echo(line, err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..configuration_sam2 import Sam2VideoConfig, as_pair
+from ..configuration_sam2 import Sam2VideoConfig
 from ..prompt_values import BOX_CORNER_LABELS
 from .graph import Graph, Value
 from .image_graphs import MaskPromptDecoderGraph, PromptDecoderGraph, VisionEncoderGraph
@@ -89,7 +89,7 @@ def _features(model: Sam2PromptableNetwork, name: str, rows: int | str) -> Value
 def _image_graphs(model: Sam2PromptableNetwork) -> list[Graph]:
     for_video, maps = is_video(model), _maps(model, "images")
     size = model.prompt_encoder.mask_input_size
-    pixels = Value("pixel_values", ("images", 3, *as_pair("image_size", model.prompt_encoder.image_size)), is_map=True)
+    pixels = Value("pixel_values", ("images", 3, *model.prompt_encoder.image_size), is_map=True)
     encoded = (*maps, _features(model, "vision_features", "images")) if for_video else maps
     prompts = (
         Value("input_points", ("images", "point_rows", "points", 2)),
@@ -173,7 +173,7 @@ def _decoder_graphs(model: Sam2VideoNetwork, conditioned: Value) -> list[Graph]:
         Value("object_score_logits", ("objects", 1)),
         Value("object_pointers", ("objects", 1, model.hidden_dim)),
     )
-    full = Value("input_masks", ("objects", *as_pair("image_size", model.prompt_encoder.image_size)))
+    full = Value("input_masks", ("objects", *model.prompt_encoder.image_size))
     inputs, features = (*fine, conditioned, *points), _features(model, "vision_features", 1)
     return [
         Graph("tracked_mask_decoder", TrackedDecoderGraph(model), inputs, outputs),

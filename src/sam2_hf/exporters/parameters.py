@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..configuration_sam2 import as_pair
 from ..prompt_values import BOX_CORNER_LABELS, MASK_PROMPT_LIMIT, NO_OBJECT_LOGIT, NOT_A_POINT_LABEL, PAD_VALUE
 from ..version import __version__
 from .catalogue import is_video
@@ -31,7 +30,7 @@ def parameters_of(model: Sam2PromptableNetwork, image_processor: Sam2ImageProces
         "format_version": FORMAT_VERSION,
         "sam2_hf_version": __version__,
         "model_type": model.config.model_type,
-        "image_size": list(as_pair("image_size", encoder.image_size)),
+        "image_size": list(encoder.image_size),
         "image_mean": _floats(image_processor.image_mean),
         "image_std": _floats(image_processor.image_std),
         "rescale_factor": float(image_processor.rescale_factor),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ..configuration_sam2 import as_pair
 from ..prompt_values import BOX_CORNER_LABELS, MASK_PROMPT_LIMIT
 from .graph import Graph, Value
 from .image_graphs import VisionEncoderGraph, share_axis
@@ -62,7 +61,7 @@ def samexporter_graphs(model: Sam2PromptableNetwork) -> list[Graph]:
     """
     channels, (height, width) = model.hidden_dim, model.prompt_encoder.image_embedding_size
     size = model.prompt_encoder.mask_input_size
-    image = Value("image", (1, 3, *as_pair("image_size", model.prompt_encoder.image_size)), is_map=True)
+    image = Value("image", (1, 3, *model.prompt_encoder.image_size), is_map=True)
     finest = Value("high_res_feats_0", (1, channels // 8, 4 * height, 4 * width), is_map=True)
     middle = Value("high_res_feats_1", (1, channels // 4, 2 * height, 2 * width), is_map=True)
     coarsest = Value("image_embed", (1, channels, height, width), is_map=True)
