@@ -10,9 +10,9 @@ from pages import PAGES, blocks, furnish
 
 from sam2_hf.cli.main import main
 
-ELSEWHERE = ("train", "evaluate", "app")
-"""Commands whose examples run in tests/training and tests/app, as they need data sets and gradio; tests/test_docs.py
-checks the options."""
+ELSEWHERE = ("train", "evaluate", "app", "export")
+"""Commands whose examples run in tests/training, tests/app and tests/exporters: they need data sets, gradio or
+onnx; tests/test_docs.py checks the options."""
 
 
 def examples():
