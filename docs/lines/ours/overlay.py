@@ -1,0 +1,4 @@
+import sam2_hf
+
+result = sam2_hf.segment("photo.jpg", points=(500, 375), checkpoint="facebook/sam2.1-hiera-tiny")
+result.save("overlay.png")
