@@ -370,3 +370,9 @@ class TestPresets:
         assert list(masks) == [0, 1, 2]
         for frame in masks.values():
             assert all(mask.isfinite().all() and not is_empty(mask) for mask in frame.values())
+
+
+@pytest.mark.parametrize("session", [None, {}, "folder"])
+def test_a_propagation_without_a_session_is_refused_at_once(session):
+    with pytest.raises(TypeError, match="inference_session must be a Sam2VideoInferenceSession, got"):
+        tiny_model().propagate_in_video_iterator(session)

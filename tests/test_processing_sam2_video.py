@@ -428,3 +428,18 @@ def test_it_is_saved_and_loaded(tmp_path) -> None:
 
 def add_with(processor: Sam2VideoProcessor, session: Sam2VideoInferenceSession) -> Sam2VideoInferenceSession:
     return processor.add_inputs_to_inference_session(session, 0, 1, **CLICK)
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [{"input_points": [[[[1, 1]], [[2, 2]]]]}, {"input_masks": [np.ones((8, 8), bool), np.ones((8, 8), bool)]}],
+)
+def test_a_tuple_of_ids_is_one_id_and_the_error_says_so(prompts):
+    with pytest.raises(ValueError, match=r"a tuple is one id, .* give a list: obj_ids=\[1, 2\]"):
+        PROCESSOR.add_inputs_to_inference_session(open_session(1), 0, (1, 2), **prompts)
+
+
+@pytest.mark.parametrize("obj_id", [float("nan"), ("a", float("nan")), (1, (float("nan"),)), frozenset([float("nan")])])
+def test_ids_that_are_not_equal_to_themselves_are_refused(obj_id):
+    with pytest.raises(ValueError, match="obj_ids must be equal to themselves"):
+        PROCESSOR.add_inputs_to_inference_session(open_session(1), 0, obj_id, **PROMPTS["click"])

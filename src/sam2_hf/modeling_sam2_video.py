@@ -154,6 +154,7 @@ class Sam2VideoModel(Sam2VideoNetwork, Sam2VideoPreTrainedModel, Sam2PromptableM
         Raises a `ValueError` if there are no prompts, an `IndexError` for a frame outside the clip. If the video
         cannot be read further, the error is raised after the frames before the damage; their results are kept.
         """
+        _session(inference_session, {})
         if reverse and direction not in (None, "backward"):
             raise ValueError(f'reverse=True means direction="backward", got direction={direction!r}')
         passes = plan_passes(

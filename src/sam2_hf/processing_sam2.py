@@ -11,7 +11,7 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
 from .configuration_sam2 import Sam2Config, Sam2VideoConfig
-from .hub.loading import is_original_file
+from .hub.loading import is_missing_file, is_original_file
 from .hub.remote_code import SavesItsCode
 from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor
 from .inputs.mask_prompts import mask_prompts, read_batch_of_masks
@@ -81,6 +81,8 @@ class Sam2Processor(_SavedProcessor):
             kwargs: as in transformers; settings of the image processor among them, and `image_size` (pixels, int or
                 (height, width)) for a model that is loaded with that `image_size`.
         """
+        if is_missing_file(pretrained_model_name_or_path):
+            raise FileNotFoundError(f"there is no checkpoint at {pretrained_model_name_or_path}")
         if is_original_file(pretrained_model_name_or_path):
             config = Sam2Config()
             image_size = kwargs.get("image_size")

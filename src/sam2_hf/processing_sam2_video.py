@@ -180,7 +180,7 @@ class Sam2VideoProcessor(Sam2Processor):
         if has_points == (input_masks is not None):
             given = "both" if has_points else "neither"
             raise ValueError(f"expected either points and boxes, or input_masks; got {given}")
-        masks = None if input_masks is None else _read_masks(input_masks, len(ids))
+        masks = None if input_masks is None else _read_masks(input_masks, ids)
         size = _agree_on_size(session, original_size) or (None if masks is None else masks[0].size)
         if size is None:
             raise ValueError("original_size (height, width) must be given with the first prompts of a stream")
@@ -280,11 +280,17 @@ def _read_ids(obj_ids: Any) -> list[Hashable]:
             hash(obj_id)
         except TypeError:
             raise TypeError(f"obj_ids must be hashable, got {obj_id!r}") from None
-        if obj_id != obj_id:
+        if _holds_nan(obj_id):
             raise ValueError(f"obj_ids must be equal to themselves, got {obj_id!r}")
     if not ids or len(set(ids)) != len(ids):
         raise ValueError(f"obj_ids must name at least one object, and each once, got {ids}")
     return ids
+
+
+def _holds_nan(obj_id: Any) -> bool:
+    """Whether an id is not equal to itself, or has a part that is not."""
+    parts = obj_id if isinstance(obj_id, (tuple, frozenset)) else ()
+    return bool(obj_id != obj_id) or any(map(_holds_nan, parts))
 
 
 def _agree_on_size(session: Sam2VideoInferenceSession, original_size: Any) -> Size | None:
@@ -304,7 +310,9 @@ def _point_prompts(prompts: Prompts, ids: list[Hashable]) -> list[PointPrompt]:
     """Every object's box corners and points, without padding."""
     name, count = next((name, tensor.shape[1]) for name, tensor in prompts.named().items())
     if count != len(ids):
-        raise ValueError(f"{name} must hold prompts for the {len(ids)} obj_ids {ids}, got {count} objects")
+        raise ValueError(
+            f"{name} must hold prompts for the {len(ids)} obj_ids {ids}, got {count} objects{_about_tuples(ids)}"
+        )
     result = []
     for row, obj_id in enumerate(ids):
         points = torch.zeros(0, 2, dtype=torch.float32, device="cpu")
@@ -337,9 +345,18 @@ def _check_boxes_come_first(
             )
 
 
-def _read_masks(input_masks: Any, count: int) -> list[GivenMask]:
-    """One mask for each of `count` objects."""
+def _read_masks(input_masks: Any, ids: list[Hashable]) -> list[GivenMask]:
+    """One mask for each object."""
     masks = read_masks(input_masks)
-    if len(masks) != count:
-        raise ValueError(f"input_masks must hold a mask for each of the {count} obj_ids, got {len(masks)}")
+    if len(masks) != len(ids):
+        raise ValueError(
+            f"input_masks must hold a mask for each of the {len(ids)} obj_ids, got {len(masks)}{_about_tuples(ids)}"
+        )
     return masks
+
+
+def _about_tuples(ids: list[Hashable]) -> str:
+    """What an error adds where one id is a tuple and prompts are for several objects."""
+    if len(ids) == 1 and isinstance(ids[0], tuple):
+        return f"; a tuple is one id, for several objects give a list: obj_ids={list(ids[0])}"
+    return ""

@@ -97,6 +97,11 @@ class TestWholeCheckpoints:
 
 
 class TestOriginalFiles:
+    @pytest.mark.parametrize("loading_class", [Sam2Model, Sam2VideoModel, Sam2Processor, Sam2VideoProcessor])
+    def test_a_file_that_does_not_exist_is_not_looked_for_on_the_hub(self, loading_class, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"there is no checkpoint at .*sam2.1_hiera_tiny.pt"):
+            loading_class.from_pretrained(tmp_path / "sam2.1_hiera_tiny.pt")
+
     @pytest.fixture
     def original(self, tmp_path):
         path = tmp_path / "sam2.1_hiera_small.pt"

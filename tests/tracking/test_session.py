@@ -103,7 +103,9 @@ class TestFrameNumbers:
         checked = clip().check_frame_idx(frame_idx)
         assert checked == 3 and type(checked) is int
 
-    @pytest.mark.parametrize("frame_idx", [True, 1.0, "1", None, torch.tensor(1.0), np.array([1, 2])])
+    @pytest.mark.parametrize(
+        "frame_idx", [True, 1.0, "1", None, torch.tensor(1.0), np.array([1, 2]), torch.tensor(True)]
+    )
     def test_anything_else_is_refused(self, frame_idx) -> None:
         with pytest.raises(TypeError, match="frame_idx must be an int, got "):
             clip().check_frame_idx(frame_idx)

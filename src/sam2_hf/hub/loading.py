@@ -67,6 +67,7 @@ class LoadsWholeCheckpoints:
             The model in evaluation mode; with `output_loading_info` a pair of it and a dict of keys.
 
         Raises:
+            FileNotFoundError: for an original `.pt` file that does not exist.
             ValueError: for a checkpoint of another kind of model, and for one that lacks weights of this one, unless
                 `output_loading_info` asks for their names or `ignore_mismatched_sizes` says that weights may be new.
                 For another number of channels than the checkpoint's without `channel_init`.
@@ -75,6 +76,8 @@ class LoadsWholeCheckpoints:
         check_channel_init(channel_init)
         if channel_init is not None and isinstance(kwargs.get("config"), PreTrainedConfig):
             num_channels, kwargs = cls._channels_and_arguments(source, num_channels, kwargs)
+        if is_missing_file(source):
+            raise FileNotFoundError(f"there is no checkpoint at {source}")
         folder = source
         if source is not None and is_original_file(source):
             folder, kwargs = None, cls._arguments_of_original(Path(source), kwargs)
@@ -156,6 +159,15 @@ def is_original_file(source: Any) -> bool:
     """Whether `from_pretrained` is given an original checkpoint and no folder or name on the Hub."""
     return (
         isinstance(source, (str, os.PathLike)) and Path(source).suffix in _ORIGINAL_SUFFIXES and Path(source).is_file()
+    )
+
+
+def is_missing_file(source: Any) -> bool:
+    """Whether `from_pretrained` is given the name of an original checkpoint that does not exist."""
+    return (
+        isinstance(source, (str, os.PathLike))
+        and Path(source).suffix in _ORIGINAL_SUFFIXES
+        and not Path(source).exists()
     )
 
 

@@ -96,7 +96,7 @@ class SessionFrames(ABC):
             index = operator.index(frame_idx)
         except TypeError:
             index = None
-        if index is None or isinstance(frame_idx, bool):
+        if index is None or isinstance(frame_idx, bool) or str(getattr(frame_idx, "dtype", "")).endswith("bool"):
             raise TypeError(f"frame_idx must be an int, got {frame_idx!r}")
         if index < 0 or (self.total is not None and index >= self.total):
             bounds = f"in 0..{self.total - 1}" if self.total is not None else "0 or above"
