@@ -30,7 +30,12 @@ def to_numpy(array: Array) -> np.ndarray:
 
 def beside(array: Array, other: Array) -> Array:
     """Bring an array to the device of another one."""
-    return array.to(other.device) if is_tensor(array) else array
+    return moved_to(array, other.device) if is_tensor(array) else array
+
+
+def moved_to(array: Array, device: Any) -> Array:
+    """Bring an array to a device; NumPy has but one."""
+    return array.to(device) if is_tensor(array) else array
 
 
 def copied_to(array: Array, device: Any) -> Array:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from clips import write_images
 from fresh_python import run_fresh
@@ -257,7 +258,7 @@ class TestOnDisk:
                 Path(args[1]).write_bytes(b"half a file")
             raise error
 
-        owner = Path if step in ("replace", "write_text") else session_files
+        owner = {"replace": Path, "write_text": Path, "save_file": safetensors.torch}.get(step, session_files)
         with monkeypatch.context() as patch, pytest.raises(type(error)):
             patch.setattr(owner, step, fail)
             later.save(tmp_path)
@@ -402,7 +403,7 @@ class TestFilesThatAreNoSession:
     @pytest.mark.parametrize("change", [lambda tensor: tensor[None], lambda tensor: tensor.to(torch.int32)])
     def test_tensors_of_another_shape_or_kind_are_refused(self, saved: Path, change) -> None:
         """As of a file from elsewhere, whose checksum is right."""
-        description, tensors = session_files.read_folder(saved)
+        description, tensors = session_files.read_folder(saved, as_tensors=True)
         for name in tensors:
             changed = change(tensors[name])
             if name.endswith((".labels", ".mask")) and changed.shape == tensors[name].shape:
@@ -422,7 +423,7 @@ class TestFilesThatAreNoSession:
         def fail(*args, **kwargs):
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-        monkeypatch.setattr(session_files, "save_file", fail)
+        monkeypatch.setattr(safetensors.torch, "save_file", fail)
         with pytest.raises(OSError, match="No space left on device"):
             tracked_once.save(tmp_path)
 

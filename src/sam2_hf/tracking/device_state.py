@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -135,3 +136,34 @@ class DeviceState(SessionState):
             self.inference_state_device = device
             for track in self.tracks.values():
                 track.move_to(device)
+
+    # For files
+
+    def describe_settings(self) -> dict[str, Any]:
+        """How frames become the model's input; see `SessionState.describe_settings`."""
+        if self.frames.processed is not None:
+            raise TypeError(
+                "a session over pixel values cannot be saved: open the video with Sam2VideoProcessor.init_video_session"
+            )
+        processor = self.image_processor
+        return {
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "image_processor": None if processor is None else processor.to_dict(),
+        }
+
+    @classmethod
+    def from_settings(cls, description: Mapping[str, Any], **settings: Any) -> Any:
+        """Open a session without objects; see `SessionState.from_settings`."""
+        from ..image_processing_sam2 import Sam2ImageProcessor
+
+        processor = description["image_processor"]
+        return cls(
+            dtype=getattr(torch, description["dtype"]),
+            image_processor=None if processor is None else Sam2ImageProcessor.from_dict(processor),
+            **settings,
+        )
+
+    def restore_stream(self, num_streamed: int, newest: Tensor | None, next_version: int) -> None:
+        """For loading: take up what `stream_state` gave."""
+        stored = None if newest is None else newest.to(self.video_storage_device)
+        super().restore_stream(num_streamed, stored, next_version)

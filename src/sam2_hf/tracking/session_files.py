@@ -19,21 +19,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
-from torch import Tensor
+from safetensors import SafetensorError, deserialize
+
+from ..arrays import Array, is_tensor
 
 SESSION_FILE = "session.json"
 LOCK_FILE = ".session.lock"
 PARTIAL = ".saving-"
 FORMER_PARTIAL = "session.partial"  # of version 0.1
 TENSORS_NAME = re.compile(r"tensors-[0-9a-f]{16}\.safetensors")
+# Of the tensors of a session, as safetensors names them and NumPy has them.
+_DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": np.uint16,
+    "U16": np.uint16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
 # How long a saver waits for another one, in seconds.
 LOCK_TIMEOUT = 600
 
 
-def write_folder(folder: Path, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def write_folder(folder: Path, description: dict[str, Any], tensors: dict[str, Array]) -> None:
     """Write a description and its tensors, in place of those in the folder.
 
     Args:
@@ -67,8 +82,13 @@ def write_folder(folder: Path, description: dict[str, Any], tensors: dict[str, T
         _remove_leftovers(folder, keep=path)
 
 
-def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_folder(folder: Path, as_tensors: bool) -> tuple[dict[str, Any], dict[str, Array]]:
     """Read a description and its tensors, which share no memory with the file.
+
+    Args:
+        folder: as `write_folder` left it.
+        as_tensors: give tensors of torch, on the CPU; else NumPy arrays. NumPy has no bfloat16: where a file has it,
+            the array is of its bits, uint16.
 
     Raises:
         FileNotFoundError: if there is no `session.json`.
@@ -79,11 +99,11 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise FileNotFoundError(f"no session in {folder}: there is no {SESSION_FILE}")
     with naming_the_file(path):
         try:
-            return _read_once(path)
+            return _read_once(path, as_tensors)
         except FileNotFoundError:
             # Somebody saved in between and removed what the description named. Now nobody can.
             with FileLock(folder / LOCK_FILE, timeout=LOCK_TIMEOUT):
-                return _read_once(path)
+                return _read_once(path, as_tensors)
 
 
 @contextmanager
@@ -95,7 +115,7 @@ def naming_the_file(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} does not describe a session: {error!r}") from error
 
 
-def _read_once(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read_once(path: Path, as_tensors: bool) -> tuple[dict[str, Any], dict[str, Array]]:
     description = json.loads(path.read_text(encoding="utf-8"))
     name = description["tensors"]
     if Path(name).name != name:
@@ -105,7 +125,7 @@ def _read_once(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     expected = description.get("sha256")  # earlier versions wrote none
     if expected is not None and hashlib.sha256(content).hexdigest() != expected:
         raise ValueError(f"the checksum of {name} is not {expected}: the file was changed or damaged")
-    return description, load(content)
+    return description, _read_tensors(content) if as_tensors else _read_arrays(content)
 
 
 def _remove_leftovers(folder: Path, keep: Path) -> None:
@@ -120,11 +140,36 @@ def _remove_leftovers(folder: Path, keep: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def _write_tensors(path: Path, tensors: dict[str, Array]) -> None:
     try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        if any(map(is_tensor, tensors.values())):
+            from safetensors.torch import save_file
+
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        else:
+            from safetensors.numpy import save_file as save_arrays
+
+            save_arrays({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path)
     except SafetensorError as error:
         raise OSError(errno.EIO, f"the tensors cannot be written: {error}", str(path)) from error
+
+
+def _read_tensors(content: bytes) -> dict[str, Array]:
+    import torch
+    from safetensors.torch import load
+
+    # Arrays of uint16 are bits of bfloat16, see `stored_arrays`.
+    return {
+        name: tensor.view(torch.bfloat16) if tensor.dtype == torch.uint16 else tensor
+        for name, tensor in load(content).items()
+    }
+
+
+def _read_arrays(content: bytes) -> dict[str, Array]:
+    return {
+        name: np.frombuffer(stored["data"], _DTYPES[stored["dtype"]]).reshape(stored["shape"]).copy()
+        for name, stored in deserialize(content)
+    }
 
 
 def _checksum(path: Path) -> str:

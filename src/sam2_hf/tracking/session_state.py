@@ -8,10 +8,11 @@ state and hands back results; only the session changes it. Pixels are the matter
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal, SupportsIndex
+from typing import Any, ClassVar, Literal, SupportsIndex
 
 from ..arrays import Array
 from ..inputs.lru_cache import LruCache
@@ -27,13 +28,16 @@ from .prompts import Prompt
 Retention = Literal["everything", "readable"]
 
 
-class SessionState(FrameAttributes):
+class SessionState(FrameAttributes, ABC):
     """Everything that is known while one clip or stream is tracked.
 
     Invariants: `tracks` holds the objects in the order in which their ids were first given. Every pending frame has a
     prompt. Every tensor of an object lies on `inference_state_device`, shares its memory with nothing else, and
     memory features are bfloat16. Pixels are held by `frames` alone.
     """
+
+    holds_tensors: ClassVar[bool] = True
+    """Whether its arrays are tensors of torch."""
 
     def __init__(
         self,
@@ -246,6 +250,27 @@ class SessionState(FrameAttributes):
             results = self.tracks[obj_id].results
             if results[frame_idx].tracked_in_reverse != reverse:
                 results[frame_idx] = replace(results[frame_idx], tracked_in_reverse=reverse)
+
+    # For files
+
+    @abstractmethod
+    def describe_settings(self) -> dict[str, Any]:
+        """How frames become the model's input, as JSON can hold it: "dtype" and "image_processor".
+
+        Raises:
+            TypeError: for a session that cannot be saved.
+        """
+
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, description: Mapping[str, Any], **settings: Any) -> Any:
+        """Open a session without objects, for loading.
+
+        Args:
+            description: has what `describe_settings` gave.
+            settings: video, video_height, video_width, max_vision_features_cache_size, retention, and what a caller
+                gave beside.
+        """
 
     def stream_state(self) -> tuple[int, Array | None, int]:
         """For saving: the number of frames streamed, the newest one's pixels, and the version to be given next."""

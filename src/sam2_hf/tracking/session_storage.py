@@ -8,33 +8,31 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+import numpy as np
 
-from ..image_processing_sam2 import Sam2ImageProcessor
+from ..arrays import Array, is_tensor, moved_to, to_numpy
 from ..video_io.source import VideoDecodingError
-from .device_state import DeviceState
 from .frame_result import FrameMemory, FrameResult, Provenance
 from .memory.policy import PolicyState
 from .object_state import ObjectState
 from .prompts import MaskPrompt, PointPrompt, Prompt
 from .session_files import SESSION_FILE, naming_the_file, read_folder, write_folder
+from .session_state import SessionState
 
 if TYPE_CHECKING:
     from ..inputs.value_range import ValueRange
     from ..video_io.source import VideoSource
 
-SessionT = TypeVar("SessionT", bound=DeviceState)
+SessionT = TypeVar("SessionT", bound=SessionState)
 
 FORMAT = 1
 # First frames whose grey levels, averaged over a sixteenth of the image, are further apart belong to two clips.
 LEVELS_APART = 16
 
 
-def save_session(session: DeviceState, directory: str | os.PathLike[str]) -> None:
+def save_session(session: SessionState, directory: str | os.PathLike[str]) -> None:
     """Write a session into a folder, made if need be; see `Sam2VideoInferenceSession.save`."""
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Array] = {}
     # Described before anything is written: an id that cannot be written must not cost the earlier save.
     description = _describe(session, tensors)
     write_folder(Path(directory), description, tensors)
@@ -45,7 +43,7 @@ def load_session(
 ) -> SessionT:
     """Read a session back; see `Sam2VideoInferenceSession.load`."""
     path = Path(directory) / SESSION_FILE
-    description, tensors = read_folder(Path(directory))
+    description, tensors = read_folder(Path(directory), session_class.holds_tensors)
     with naming_the_file(path):
         if description["format"] != FORMAT:
             raise ValueError(f"its format is {description['format']!r}, expected {FORMAT}")
@@ -60,12 +58,9 @@ def load_session(
 # What is written
 
 
-def _describe(session: DeviceState, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _describe(session: SessionState, tensors: dict[str, Array]) -> dict[str, Any]:
     """What goes into the JSON file; the tensors go into `tensors`."""
-    if session.frames.processed is not None:
-        raise TypeError(
-            "a session over pixel values cannot be saved: open the video with Sam2VideoProcessor.init_video_session"
-        )
+    settings = session.describe_settings()
     num_streamed, newest, next_version = session.stream_state()
     if newest is not None:
         tensors["newest_streamed"] = newest
@@ -75,11 +70,10 @@ def _describe(session: DeviceState, tensors: dict[str, Tensor]) -> dict[str, Any
         "value_range": None if session.video is None else _describe_window(session.video.value_range),
         "height": session.video_height,
         "width": session.video_width,
-        "dtype": str(session.dtype).removeprefix("torch."),
         "retention": session.retention,
         **({} if session.memory_policy is None else {"memory_policy": session.memory_policy}),
         "feature_cache_size": session.feature_cache.size,
-        "image_processor": None if session.image_processor is None else session.image_processor.to_dict(),
+        **settings,
         "num_streamed": num_streamed,
         "next_version": next_version,
         "objects": [
@@ -94,7 +88,7 @@ def _describe_video(video: VideoSource) -> dict[str, Any]:
     levels = None
     if video.seekable:
         with suppress(VideoDecodingError):  # a clip may be damaged where it begins
-            levels = F.adaptive_avg_pool2d(video[0].float(), 4).round().int().flatten().tolist()
+            levels = _levels(to_numpy(video[0]))
     return {"num_frames": video.num_frames, "size": [video.height, video.width], "first_frame": levels}
 
 
@@ -107,7 +101,16 @@ def _describe_window(window: ValueRange) -> dict[str, Any] | None:
     return {**texts, "nodata": None if window.nodata is None else repr(window.nodata)}
 
 
-def _describe_track(track: ObjectState, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _levels(frame: np.ndarray) -> list[int]:
+    """The mean grey levels of a frame (3, height, width) in 4 rows of 4 parts, channel by channel."""
+    height, width = frame.shape[1:]
+    rows = [(step * height // 4, -(-(step + 1) * height // 4)) for step in range(4)]
+    columns = [(step * width // 4, -(-(step + 1) * width // 4)) for step in range(4)]
+    parts = [frame[:, top:bottom, left:right].mean((1, 2)) for top, bottom in rows for left, right in columns]
+    return np.stack(parts, axis=1).round().astype(int).flatten().tolist()
+
+
+def _describe_track(track: ObjectState, prefix: str, tensors: dict[str, Array]) -> dict[str, Any]:
     for frame, prompt in track.prompts.items():
         tensors.update({f"{prefix}.prompts.{frame}.{name}": tensor for name, tensor in vars(prompt).items()})
     results = {
@@ -126,7 +129,7 @@ def _describe_track(track: ObjectState, prefix: str, tensors: dict[str, Tensor])
     }
 
 
-def _describe_result(result: FrameResult, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _describe_result(result: FrameResult, prefix: str, tensors: dict[str, Array]) -> dict[str, Any]:
     named = {
         "mask_logits": result.mask_logits,
         "object_score": result.object_score,
@@ -136,7 +139,7 @@ def _describe_result(result: FrameResult, prefix: str, tensors: dict[str, Tensor
     }
     tensors.update({f"{prefix}.{name}": tensor for name, tensor in named.items() if tensor is not None})
     state = result.policy_state or {}
-    tensors.update({f"{prefix}.policy.{name}": value for name, value in state.items() if isinstance(value, Tensor)})
+    tensors.update({f"{prefix}.policy.{name}": value for name, value in state.items() if _is_array(value)})
     return {
         "is_conditioning": result.is_conditioning,
         "tracked_in_reverse": result.tracked_in_reverse,
@@ -148,7 +151,7 @@ def _describe_result(result: FrameResult, prefix: str, tensors: dict[str, Tensor
 
 def _describe_policy(state: PolicyState, visible: bool | None) -> dict[str, Any]:
     """The plain values of a policy's state, the names of its tensors, and whether it counts the frame as visible."""
-    values = {name: value for name, value in state.items() if not isinstance(value, Tensor)}
+    values = {name: value for name, value in state.items() if not _is_array(value)}
     names = [name for name in state if name not in values]
     return {"policy_state": {"values": values, "tensors": names}, "visible": visible}
 
@@ -167,29 +170,27 @@ def _encode_id(obj_id: Hashable) -> Any:
 def _build_session(
     session_class: type[SessionT],
     description: dict[str, Any],
-    tensors: dict[str, Tensor],
+    tensors: dict[str, Array],
     video: VideoSource | None,
     settings: dict[str, Any],
 ) -> SessionT:
-    processor = description["image_processor"]
-    session = session_class(
+    session = session_class.from_settings(
+        description,
         video=video,
         video_height=_optional_count(description["height"]),
         video_width=_optional_count(description["width"]),
-        dtype=getattr(torch, description["dtype"]),
         max_vision_features_cache_size=_count(description["feature_cache_size"]),
-        image_processor=None if processor is None else Sam2ImageProcessor.from_dict(processor),
         retention=description["retention"],
         memory_policy=description.get("memory_policy"),
         **settings,
     )
     newest = tensors.pop("newest_streamed", None)
-    tensors = {name: tensor.to(session.inference_state_device) for name, tensor in tensors.items()}
+    tensors = {name: moved_to(tensor, session.inference_state_device) for name, tensor in tensors.items()}
     for index, entry in enumerate(description["objects"]):
         session.tracks[_decode_id(entry["id"])] = _build_track(entry, f"objects.{index}", tensors)
     session.restore_stream(
         _count(description["num_streamed"]),
-        None if newest is None else newest.to(session.video_storage_device),
+        newest,
         _count(description["next_version"]),
     )
     return session
@@ -240,7 +241,7 @@ def _check_video(stored: dict[str, Any] | None, video: VideoSource | None) -> No
             raise ValueError("video must be the clip of the session, but its first frame is another one")
 
 
-def _build_track(entry: dict[str, Any], prefix: str, tensors: dict[str, Tensor]) -> ObjectState:
+def _build_track(entry: dict[str, Any], prefix: str, tensors: dict[str, Array]) -> ObjectState:
     track = ObjectState(pending={_count(frame) for frame in entry["pending"]})
     for frame in entry["prompts"]:
         track.prompts[_count(frame)] = _build_prompt(f"{prefix}.prompts.{frame}", tensors)
@@ -252,7 +253,7 @@ def _build_track(entry: dict[str, Any], prefix: str, tensors: dict[str, Tensor])
     return track
 
 
-def _build_result(facts: dict[str, Any], prefix: str, tensors: dict[str, Tensor]) -> FrameResult:
+def _build_result(facts: dict[str, Any], prefix: str, tensors: dict[str, Array]) -> FrameResult:
     return FrameResult(
         mask_logits=_optional_tensor(tensors, f"{prefix}.mask_logits", "1hw"),
         object_score=_tensor(tensors, f"{prefix}.object_score", "1"),
@@ -269,13 +270,13 @@ def _build_result(facts: dict[str, Any], prefix: str, tensors: dict[str, Tensor]
     )
 
 
-def _build_state(stored: dict[str, Any] | None, prefix: str, tensors: dict[str, Tensor]) -> PolicyState | None:
+def _build_state(stored: dict[str, Any] | None, prefix: str, tensors: dict[str, Array]) -> PolicyState | None:
     if stored is None:
         return None
     return {**stored["values"], **{name: tensors[f"{prefix}.{name}"] for name in stored["tensors"]}}
 
 
-def _build_prompt(prefix: str, tensors: dict[str, Tensor]) -> Prompt:
+def _build_prompt(prefix: str, tensors: dict[str, Array]) -> Prompt:
     if f"{prefix}.mask" in tensors:
         return MaskPrompt(_tensor(tensors, f"{prefix}.mask", "hw", floating=False))
     points, labels = (
@@ -287,13 +288,13 @@ def _build_prompt(prefix: str, tensors: dict[str, Tensor]) -> Prompt:
     return PointPrompt(points, labels)
 
 
-def _tensor(tensors: dict[str, Tensor], name: str, axes: str, floating: bool = True) -> Tensor:
+def _tensor(tensors: dict[str, Array], name: str, axes: str, floating: bool = True) -> Array:
     """A tensor that was stored, with as many axes as there are letters; a digit is the length of its axis."""
     tensor = tensors[name]
     fits = tensor.ndim == len(axes) and all(
         not axis.isdigit() or int(axis) == length for axis, length in zip(axes, tensor.shape, strict=True)
     )
-    if not fits or tensor.is_floating_point() != floating:
+    if not fits or _is_floating(tensor) != floating:
         kind = "floating-point" if floating else "integer or bool"
         raise ValueError(
             f"{name} must be {kind} with the axes ({', '.join(axes)}), got {tensor.dtype} {tuple(tensor.shape)}"
@@ -301,7 +302,7 @@ def _tensor(tensors: dict[str, Tensor], name: str, axes: str, floating: bool = T
     return tensor
 
 
-def _optional_tensor(tensors: dict[str, Tensor], name: str, axes: str) -> Tensor | None:
+def _optional_tensor(tensors: dict[str, Array], name: str, axes: str) -> Array | None:
     return _tensor(tensors, name, axes) if name in tensors else None
 
 
@@ -323,3 +324,12 @@ def _count(stored: Any) -> int:
 
 def _optional_count(stored: Any) -> int | None:
     return None if stored is None else _count(stored)
+
+
+def _is_array(value: Any) -> bool:
+    return is_tensor(value) or isinstance(value, np.ndarray)
+
+
+def _is_floating(array: Array) -> bool:
+    """Whether an array holds floating-point numbers, bits of bfloat16 included."""
+    return bool(array.is_floating_point()) if is_tensor(array) else array.dtype.kind == "f" or array.dtype == np.uint16
