@@ -98,3 +98,51 @@ def where(condition: Array, yes: Array, no: Array) -> Array:
 
         return torch.where(condition, yes, no)
     return np.where(condition, yes, no)
+
+
+def dtype_name(array: Array) -> str:
+    """Name the type of an array's numbers, such as "uint8" or "bool"."""
+    return str(array.dtype).removeprefix("torch.")
+
+
+def is_floating(array: Array) -> bool:
+    """Whether an array holds floating-point numbers."""
+    return bool(array.is_floating_point()) if is_tensor(array) else array.dtype.kind == "f"
+
+
+def cast(array: Array, dtype: str) -> Array:
+    """Convert an array's numbers to the type of that name; an array of the type already stays."""
+    if is_tensor(array):
+        import torch
+
+        return array.to(getattr(torch, dtype))
+    return array.astype(dtype, copy=False)
+
+
+def limits(array: Array) -> tuple[Any, Any]:
+    """Find the least and the greatest number of an array, NaN if there is one."""
+    if is_tensor(array):
+        least, greatest = array.detach().aminmax()
+        return least.item(), greatest.item()
+    return array.min().item(), array.max().item()
+
+
+def like(values: Any, array: Array, dtype: str | None = None) -> Array:
+    """Make an array of numbers, of the kind and on the device of another array; its dtype unless one is named."""
+    if is_tensor(array):
+        import torch
+
+        # On the CPU first, whatever default device a program sets; then there, without waiting for the work under way.
+        there = torch.as_tensor(values, dtype=array.dtype if dtype is None else getattr(torch, dtype), device="cpu")
+        from_cpu = array.device.type == "cuda"
+        return (there.pin_memory() if from_cpu else there).to(array.device, non_blocking=from_cpu)
+    return np.asarray(values, array.dtype if dtype is None else dtype)
+
+
+def mix(start: Array, end: Array, weight: Array) -> Array:
+    """Mix arrays by a weight of `end` from 0 to 1, at both ends of which the result is exact."""
+    if is_tensor(end):
+        import torch
+
+        return torch.lerp(start.expand_as(end), end, weight)
+    return np.where(weight < 0.5, start + weight * (end - start), end - (end - start) * (1 - weight))

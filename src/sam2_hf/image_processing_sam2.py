@@ -23,10 +23,9 @@ from .inputs.images import (
     read_images,
     read_label_maps,
     read_pixels,
-    resize,
-    resize_nearest,
     write_normalised,
 )
+from .inputs.resizing import resize, resize_nearest
 from .inputs.value_range import ValueRange, Window, read_value_range
 from .mask_generation.filtering import filter_masks, prompts_of_crops, suppress_duplicates
 from .masks.postprocessing import MaskRestorer

@@ -18,10 +18,9 @@ from sam2_hf.inputs.images import (
     LoadedImage,
     read_images,
     read_label_maps,
-    resize,
-    resize_nearest,
     write_normalised,
 )
+from sam2_hf.inputs.resizing import resize, resize_nearest
 
 ARRAY = draw(9, 14)
 PLANES = torch.from_numpy(ARRAY).permute(2, 0, 1)

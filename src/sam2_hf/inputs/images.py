@@ -1,4 +1,4 @@
-"""Images of every kind as tensors: reading, resizing, normalising. Pure functions on torch alone.
+"""Images of every kind as tensors or arrays: reading and normalising. Pure functions on torch or NumPy.
 
 What a pixel value means is decided here, once:
 
@@ -21,20 +21,18 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch.nn import functional as F
-from transformers.image_utils import ChannelDimension, PILImageResampling, load_image
 
+from ..arrays import Array, cast, dtype_name, is_floating, is_tensor, like, limits, mix, to_numpy
 from ..sizes import Size
 from .plain_values import plain_array, plain_tensor
-from .transfer import send
 from .value_range import ValueRange
 
-_MODES = {PILImageResampling.BILINEAR: "bilinear", PILImageResampling.BICUBIC: "bicubic"}
+_FIRST, _LAST = "channels_first", "channels_last"
 _OVERSHOOT = 1.5  # how far above white a filter may have taken a floating value
 _DEEPEST = 16  # lists in lists; a list that contains itself would go on for ever
 _SMALL_PART = 16  # values that stay within this fraction of white are probably on another scale
@@ -49,28 +47,36 @@ class LoadedImage(NamedTuple):
         white: the pixel value that means white.
     """
 
-    pixels: torch.Tensor
+    pixels: Array
     white: float
 
-    def as_bytes(self) -> torch.Tensor:
-        """Red, green and blue as (3, height, width) uint8; other numbers of channels stay."""
-        pixels = self.pixels
-        if pixels.dtype != torch.uint8:
-            pixels = (pixels * (255 / self.white)).round_().clamp_(0, 255).to(torch.uint8)
-        return pixels.expand(3, -1, -1) if len(pixels) == 1 else pixels
+    def as_bytes(self, white: float | None = None) -> Array:
+        """Red, green and blue as (3, height, width) uint8; other numbers of channels stay.
+
+        Args:
+            white: the value that means white, instead of the image's own.
+        """
+        pixels, white = self.pixels, white or self.white
+        if is_floating(pixels) or white > 255:
+            pixels = cast((pixels * (255 / white)).round().clip(0, 255), "uint8")
+        if len(pixels) > 1:
+            return pixels
+        return pixels.expand(3, -1, -1) if is_tensor(pixels) else np.repeat(pixels, 3, axis=0)
 
     @property
     def size(self) -> Size:
-        return self.pixels.shape[-2], self.pixels.shape[-1]
+        height, width = self.pixels.shape[-2:]
+        return height, width
 
 
 def read_images(
     images: Any,
-    data_format: str | ChannelDimension | None = None,
+    data_format: str | None = None,
     convert_rgb: bool = True,
     check_range: bool = True,
-    device: str | torch.device | None = None,
+    device: Any = None,
     value_range: ValueRange | None = None,
+    as_tensors: bool = True,
 ) -> list[LoadedImage]:
     """Read one image, or any nesting or batch of images, in reading order.
 
@@ -83,12 +89,13 @@ def read_images(
         check_range: refuse floating values that are neither 0 to 1 nor 0 to 255. Without it they count as 0 to 1.
         device: where to put the pixels; by default they stay where they are.
         value_range: which values are black and white, instead of the rules of this module.
+        as_tensors: give pixels as tensors; else as NumPy arrays.
 
     Raises:
         TypeError, ValueError: naming the image that cannot be read.
     """
     result = []
-    for name, pixels in read_pixels(images, data_format, convert_rgb):
+    for name, pixels in read_pixels(images, data_format, convert_rgb, as_tensors):
         pixels = pixels if device is None else pixels.to(device)
         if value_range is not None and value_range.is_set:
             if convert_rgb and len(pixels) == 4:
@@ -106,14 +113,15 @@ def read_images(
 
 
 def read_pixels(
-    images: Any, data_format: str | ChannelDimension | None = None, convert_rgb: bool = True
-) -> Iterator[tuple[str, torch.Tensor]]:
+    images: Any, data_format: str | None = None, convert_rgb: bool = True, as_tensors: bool = True
+) -> Iterator[tuple[str, Array]]:
     """Read images without asking what their values mean.
 
     Args:
         images: see `read_images`.
         data_format: see `read_images`.
         convert_rgb: read palettes as colours.
+        as_tensors: see `read_images`.
 
     Yields:
         What an error calls the image, and its pixels, (channels, height, width) of the dtype that they came in.
@@ -121,16 +129,16 @@ def read_pixels(
     Raises:
         TypeError, ValueError: naming the image that cannot be read.
     """
-    channel_axis = None if data_format is None else ChannelDimension(data_format)
+    channel_axis = None if data_format is None else _read_axis(data_format)
     for name, item in _flatten(images, "images", ndim=3):
         given_axis = None if isinstance(item, (Image.Image, str, os.PathLike)) else channel_axis
-        pixels = _channels_first(*_load(item, name, convert_rgb), given_axis, name)
-        if pixels.numel() == 0:
+        pixels = _channels_first(*_load(item, name, convert_rgb, as_tensors), given_axis, name)
+        if 0 in pixels.shape:
             raise ValueError(f"{name} is empty: expected an image with pixels, got shape {tuple(pixels.shape)}")
         yield name, pixels
 
 
-def read_label_maps(maps: Any, name: str, device: str | torch.device | None = None) -> list[torch.Tensor]:
+def read_label_maps(maps: Any, name: str, device: Any = None) -> list[Array]:
     """Read segmentation maps, (height, width) of class or object indices. Palettes are read as indices.
 
     Args:
@@ -146,69 +154,18 @@ def read_label_maps(maps: Any, name: str, device: str | torch.device | None = No
     """
     result = []
     for position, item in _flatten(maps, name, ndim=2):
-        labels, _ = _load(item, position, convert_rgb=False)
-        if labels.ndim != 2 or labels.numel() == 0 or labels.is_floating_point():
+        labels, _ = _load(item, position, convert_rgb=False, as_tensors=True)
+        if labels.ndim != 2 or 0 in labels.shape or is_floating(labels):
             raise ValueError(
                 f"{position} must be a map of whole numbers (height, width), "
                 f"got {labels.dtype} of shape {tuple(labels.shape)}"
             )
-        result.append(labels.to(device=device, dtype=torch.int64))
+        result.append(cast(labels if device is None else labels.to(device), "int64"))
     return result
 
 
-def resize(
-    pixels: torch.Tensor, size: Size, resample: int | PILImageResampling = PILImageResampling.BILINEAR
-) -> torch.Tensor:
-    """Resize (channels, height, width) to `size`, antialiased; uint8 stays uint8, rounded.
-
-    On the CPU uint8 goes through torch's fixed-point kernel, as torchvision does and within a grey level of what
-    Pillow gives; elsewhere through float32. Nearest keeps every dtype.
-
-    Args:
-        pixels: (channels, height, width).
-        size: (height, width) in pixels.
-        resample: 0 nearest, 2 bilinear, 3 bicubic.
-
-    Returns:
-        (channels, *size), uint8 or float32.
-
-    Raises:
-        ValueError: another `resample`.
-    """
-    if pixels.shape[-2:] == size:
-        return pixels
-    if resample == PILImageResampling.NEAREST:
-        return resize_nearest(pixels, size)
-    if resample not in _MODES:
-        raise ValueError(f"resample must be 0 (nearest), 2 (bilinear) or 3 (bicubic), got {resample!r}")
-    is_bytes = pixels.dtype == torch.uint8
-    on_bytes = is_bytes and pixels.device.type == "cpu" and size[1] > 1  # torch's kernel errs for a width of one
-    source = _as_batch_of_one(pixels) if on_bytes else pixels.float().unsqueeze(0)
-    resized = F.interpolate(source, size, mode=_MODES[PILImageResampling(resample)], antialias=True)[0]
-    if is_bytes and not on_bytes:
-        return resized.round_().clamp_(0, 255).to(torch.uint8)
-    return resized
-
-
-def resize_nearest(values: torch.Tensor, size: Size) -> torch.Tensor:
-    """Resize by the pixel under each new pixel's centre.
-
-    Args:
-        values: (..., height, width) of any dtype.
-        size: (height, width) in pixels.
-
-    Returns:
-        (..., *size), of the same dtype.
-    """
-    rows, columns = (
-        (2 * torch.arange(new, device=values.device) + 1) * old // (2 * new)
-        for new, old in zip(size, values.shape[-2:], strict=True)
-    )
-    return values[..., rows[:, None], columns]
-
-
 def write_normalised(
-    out: torch.Tensor, image: LoadedImage, rescale_factor: float | None, mean: Sequence[float], std: Sequence[float]
+    out: Array, image: LoadedImage, rescale_factor: float | None, mean: Sequence[float], std: Sequence[float]
 ) -> None:
     """Write ``(grey level * rescale_factor - mean) / std`` of an image.
 
@@ -225,18 +182,18 @@ def write_normalised(
         gain = 255 / image.white * rescale_factor
     else:
         gain = 255 / image.white if image.white > 255 else 1.0
-    out.copy_(image.pixels)
+    out[...] = image.pixels
     scale = [gain / s for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
     if any(value != 1 for value in scale):
-        out.mul_(send(scale, out.device, out.dtype).view(-1, 1, 1))
+        out *= like(scale, out).reshape(-1, 1, 1)
     if any(shift):
-        out.add_(send(shift, out.device, out.dtype).view(-1, 1, 1))
+        out += like(shift, out).reshape(-1, 1, 1)
 
 
 def _flatten(images: Any, name: str, ndim: int, depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Every single image of a nesting or of a batched array, with the words that name it in an error."""
-    is_batch = isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == ndim + 1
+    is_batch = (isinstance(images, np.ndarray) or is_tensor(images)) and images.ndim == ndim + 1
     if not is_batch and not isinstance(images, (list, tuple)):
         yield name, images
         return
@@ -248,10 +205,11 @@ def _flatten(images: Any, name: str, ndim: int, depth: int = 0) -> Iterator[tupl
         yield from _flatten(item, f"{name}[{index}]", ndim, depth + 1)
 
 
-def _load(item: Any, name: str, convert_rgb: bool) -> tuple[torch.Tensor, ChannelDimension]:
-    """Any single image as a tensor, and where its channels are if both ends could be meant."""
-    if isinstance(item, torch.Tensor):
-        return plain_tensor(item, name), ChannelDimension.FIRST
+def _load(item: Any, name: str, convert_rgb: bool, as_tensors: bool) -> tuple[Array, str]:
+    """Any single image as a tensor or an array, and where its channels are if both ends could be meant."""
+    if is_tensor(item):
+        tensor = plain_tensor(item, name)
+        return tensor if as_tensors else to_numpy(tensor), _FIRST
     if isinstance(item, (str, os.PathLike)):
         item = _open(os.fspath(item), name)
     if isinstance(item, Image.Image):
@@ -264,7 +222,12 @@ def _load(item: Any, name: str, convert_rgb: bool) -> tuple[torch.Tensor, Channe
         raise TypeError(
             f"{name} must be a PIL image, an array, a tensor, a file name or a URL, got {type(item).__name__}{hint}"
         )
-    return torch.from_numpy(plain_array(item, name)), ChannelDimension.LAST
+    array = plain_array(item, name)
+    if not as_tensors:
+        return array, _LAST
+    import torch
+
+    return torch.from_numpy(array), _LAST
 
 
 def _open(source: str, name: str) -> Image.Image:
@@ -275,13 +238,19 @@ def _open(source: str, name: str) -> Image.Image:
             image.load()  # reads the file to its end and closes it
             ImageOps.exif_transpose(image, in_place=True)
             return image
-        return load_image(source)
+        return _fetch(source)
     except Exception as error:  # of Pillow, the operating system or the network, of many kinds
         shown = source if len(source) <= 80 else source[:77] + "..."
         if source.startswith(("http://", "https://")):
             raise ValueError(f"{name} cannot be fetched from {shown!r}: {error}") from error
         reason = f": {error or type(error).__name__}" if os.path.isfile(source) else ""
         raise ValueError(f"{name} must be a readable image file, a URL or base64, got {shown!r}{reason}") from error
+
+
+def _fetch(source: str) -> Image.Image:
+    from transformers.image_utils import load_image
+
+    return load_image(source)
 
 
 def _pil_to_array(image: Image.Image, convert_rgb: bool) -> np.ndarray:
@@ -295,15 +264,13 @@ def _pil_to_array(image: Image.Image, convert_rgb: bool) -> np.ndarray:
     return np.asarray(image)
 
 
-def _channels_first(
-    pixels: torch.Tensor, likely_axis: ChannelDimension, given_axis: ChannelDimension | None, name: str
-) -> torch.Tensor:
+def _channels_first(pixels: Array, likely_axis: str, given_axis: str | None, name: str) -> Array:
     """View (height, width), (height, width, channels) or (channels, height, width) as the last of these."""
     if pixels.ndim == 2:
-        return pixels.unsqueeze(0)
+        return pixels[None]
     axis = given_axis or (_channel_axis(pixels.shape, likely_axis) if pixels.ndim == 3 else None)
-    if pixels.ndim == 3 and axis == ChannelDimension.LAST:
-        pixels = pixels.permute(2, 0, 1)
+    if pixels.ndim == 3 and axis == _LAST:
+        pixels = pixels.permute(2, 0, 1) if is_tensor(pixels) else pixels.transpose(2, 0, 1)
     if axis is None or pixels.ndim != 3 or len(pixels) not in (1, 3, 4):
         raise ValueError(
             f"{name} must be (height, width), (height, width, channels) or (channels, height, width) "
@@ -312,9 +279,16 @@ def _channels_first(
     return pixels
 
 
-def _channel_axis(shape: Sequence[int], likely_axis: ChannelDimension) -> ChannelDimension | None:
+def _read_axis(data_format: Any) -> str:
+    name = str(data_format.value if isinstance(data_format, Enum) else data_format)
+    if name not in (_FIRST, _LAST):
+        raise ValueError(f"input_data_format must be {_FIRST!r} or {_LAST!r}, got {data_format!r}")
+    return name
+
+
+def _channel_axis(shape: Sequence[int], likely_axis: str) -> str | None:
     """Where 3 or 4 channels are, else where one is; `likely_axis` if both ends fit."""
-    ends = {ChannelDimension.FIRST: shape[0], ChannelDimension.LAST: shape[-1]}
+    ends = {_FIRST: shape[0], _LAST: shape[-1]}
     for counts in ((3, 4), (1,)):
         fits = [axis for axis, length in ends.items() if length in counts]
         if fits:
@@ -322,24 +296,25 @@ def _channel_axis(shape: Sequence[int], likely_axis: ChannelDimension) -> Channe
     return None
 
 
-def _with_known_white(pixels: torch.Tensor, name: str, check_range: bool) -> LoadedImage:
+def _with_known_white(pixels: Array, name: str, check_range: bool) -> LoadedImage:
     """The rules of this module's head."""
-    if pixels.dtype == torch.uint8:
+    dtype = dtype_name(pixels)
+    if dtype == "uint8":
         return LoadedImage(pixels, 255.0)
-    if pixels.dtype == torch.bool:
-        return LoadedImage(pixels.to(torch.uint8) * 255, 255.0)
-    if pixels.dtype == torch.uint16:
-        return LoadedImage(pixels.to(torch.float32), 65535.0)
-    if pixels.is_floating_point():
-        return _float_image(pixels.to(torch.float32), name, check_range)
-    low, high = (limit.item() for limit in pixels.to(torch.int64).aminmax())
+    if dtype == "bool":
+        return LoadedImage(cast(pixels, "uint8") * 255, 255.0)
+    if dtype == "uint16":
+        return LoadedImage(cast(pixels, "float32"), 65535.0)
+    if is_floating(pixels):
+        return _float_image(cast(pixels, "float32"), name, check_range)
+    low, high = limits(cast(pixels, "int64"))
     if low < 0 or high > 65535:
         raise ValueError(f"{name} must hold integers from 0 to 255 or 0 to 65535, got {low} to {high}")
-    return LoadedImage(pixels.to(torch.uint8), 255.0) if high <= 255 else LoadedImage(pixels.float(), 65535.0)
+    return LoadedImage(cast(pixels, "uint8"), 255.0) if high <= 255 else LoadedImage(cast(pixels, "float32"), 65535.0)
 
 
-def _float_image(pixels: torch.Tensor, name: str, check_range: bool) -> LoadedImage:
-    low, high = (limit.item() for limit in pixels.detach().aminmax())
+def _float_image(pixels: Array, name: str, check_range: bool) -> LoadedImage:
+    low, high = limits(pixels)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{name} must hold finite numbers, got NaN or infinity")
     if check_range and (low < _NEGATIVE_LIMIT or high > 255 * _OVERSHOOT):
@@ -352,9 +327,9 @@ def _float_image(pixels: torch.Tensor, name: str, check_range: bool) -> LoadedIm
 
 def _warn_if_dark(image: LoadedImage, name: str) -> None:
     """Warn where an image would come out black because its values use but a small part of their type's range."""
-    if image.pixels.dtype == torch.uint8:
+    if dtype_name(image.pixels) == "uint8":
         return  # 8 bits leave no doubt: it is dark
-    high = float(image.pixels.amax())
+    high = float(image.pixels.max())
     if 0 < high < image.white / _SMALL_PART:
         warnings.warn(
             f"{name} holds values up to {high:g} where white is {image.white:g}, so it is almost black. If white is "
@@ -365,20 +340,8 @@ def _warn_if_dark(image: LoadedImage, name: str) -> None:
 
 def _over_white(image: LoadedImage) -> LoadedImage:
     """Red, green and blue of an image with an alpha channel, over a white ground."""
-    colour, alpha = image.pixels[:3].float(), image.pixels[3:].float() / image.white
-    blended = torch.lerp(torch.full_like(colour, image.white), colour, alpha)
-    if image.pixels.dtype == torch.uint8:
-        blended = blended.round_().to(torch.uint8)
+    colour, alpha = cast(image.pixels[:3], "float32"), cast(image.pixels[3:], "float32") / image.white
+    blended = mix(like(image.white, colour), colour, alpha)
+    if dtype_name(image.pixels) == "uint8":
+        blended = cast(blended.round(), "uint8")
     return LoadedImage(blended, image.white)
-
-
-def _as_batch_of_one(pixels: torch.Tensor) -> torch.Tensor:
-    """(1, channels, height, width), telling torch where it is so that the channels lie innermost.
-
-    Without a stride of its own for the axis of length one, `interpolate` takes such an image for planar and
-    repacks it, at twice the time.
-    """
-    batch = pixels.unsqueeze(0)
-    if batch.is_contiguous(memory_format=torch.channels_last):
-        return batch.as_strided(batch.shape, (pixels.numel(), *pixels.stride()))
-    return batch

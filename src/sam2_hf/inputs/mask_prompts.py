@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
+import numpy as np
 from PIL import Image
-from torch.nn import functional as F
 
+from ..arrays import Array, cast, dtype_name, is_floating, is_tensor, limits, stack, to_numpy
 from ..sizes import Size
 from .plain_values import plain_array, plain_tensor
 from .prompt_tensors import mask_logits
+from .resizing import resize, resize_map
 
 # A mask prompt has a quarter of the size of the model's input.
 PROMPT_STRIDE = 4
@@ -33,7 +34,7 @@ class GivenMask(NamedTuple):
         is_logits: which of the two.
     """
 
-    values: torch.Tensor
+    values: Array
     is_logits: bool
 
     @property
@@ -41,31 +42,32 @@ class GivenMask(NamedTuple):
         """(height, width) in pixels."""
         return self.values.shape[0], self.values.shape[1]
 
-    def resize(self, size: Size) -> torch.Tensor:
+    def resize(self, size: Size) -> Array:
         """Bring the mask to (height, width), antialiased: bool."""
         values = self.values
         if self.size != tuple(size):
-            values = F.interpolate(values[None, None], size=tuple(size), mode="bilinear", antialias=True)[0, 0]
+            values = resize_map(values, (size[0], size[1]))
         return values > 0 if self.is_logits else values >= 0.5
 
 
-def read_masks(masks: Any, name: str = "input_masks") -> list[GivenMask]:
+def read_masks(masks: Any, name: str = "input_masks", as_tensors: bool = True) -> list[GivenMask]:
     """Read the masks of the objects of one image.
 
     Args:
         masks: one mask, a list of them, or an array of (objects, height, width). A mask is (height, width), with an
             axis of one channel before or behind, as an array, a tensor or an image.
         name: what an error calls it.
+        as_tensors: give tensors; else NumPy arrays.
 
     Raises:
         TypeError: what is no array of real numbers.
         ValueError: another shape, no pixels, NaN, infinity, floating values above 255, or colours.
     """
     if not isinstance(masks, (list, tuple)):
-        return _read_stack(masks, name)
+        return _read_stack(masks, name, as_tensors)
     if not masks:
         raise ValueError(f"{name} is empty: expected a mask (height, width) for each object")
-    return [mask for index, item in enumerate(masks) for mask in _read_stack(item, f"{name}[{index}]")]
+    return [mask for index, item in enumerate(masks) for mask in _read_stack(item, f"{name}[{index}]", as_tensors)]
 
 
 def read_batch_of_masks(masks: Any, images: int, name: str = "input_masks") -> list[list[GivenMask]]:
@@ -97,7 +99,7 @@ def read_batch_of_masks(masks: Any, images: int, name: str = "input_masks") -> l
     return read
 
 
-def mask_prompts(masks: Sequence[Sequence[GivenMask]], model_sizes: Sequence[Size]) -> torch.Tensor:
+def mask_prompts(masks: Sequence[Sequence[GivenMask]], model_sizes: Sequence[Size]) -> Array:
     """Turn a person's masks into logits for the model, as strong as a mask prompt in a video.
 
     Args:
@@ -109,10 +111,10 @@ def mask_prompts(masks: Sequence[Sequence[GivenMask]], model_sizes: Sequence[Siz
     """
     rows = []
     for found, size in zip(masks, model_sizes, strict=True):
-        logits = mask_logits(torch.stack([mask.resize(size) for mask in found]))
+        logits = mask_logits(stack([mask.resize(size) for mask in found]))
         low_size = (size[0] // PROMPT_STRIDE, size[1] // PROMPT_STRIDE)
-        rows.append(F.interpolate(logits[None], size=low_size, mode="bilinear", antialias=True)[0])
-    return torch.stack(rows)
+        rows.append(resize(logits, low_size))
+    return stack(rows)
 
 
 def _is_nested(masks: Any) -> bool:
@@ -122,28 +124,34 @@ def _is_nested(masks: Any) -> bool:
     return all(isinstance(item, (list, tuple)) or getattr(item, "ndim", 2) > 2 for item in masks)
 
 
-def _read_stack(masks: Any, name: str) -> list[GivenMask]:
+def _read_stack(masks: Any, name: str, as_tensors: bool) -> list[GivenMask]:
     """The masks of one array, tensor or image."""
-    tensor = _to_tensor(masks, name)
+    tensor = _to_array(masks, name, as_tensors)
     shape = tuple(tensor.shape)
     if tensor.ndim > 2 and shape[-1] == 1 and shape[-2] > 1 and shape[-3] > 1:
-        tensor = tensor.squeeze(-1)  # channels last
-    if tensor.ndim not in (2, 3, 4) or tensor.numel() == 0 or (tensor.ndim == 4 and 1 not in shape[:2]):
+        tensor = tensor[..., 0]  # channels last
+    if tensor.ndim not in (2, 3, 4) or 0 in shape or (tensor.ndim == 4 and 1 not in shape[:2]):
         raise ValueError(f"{name} must be (height, width), or (objects, height, width), with pixels, got shape {shape}")
     return [_read_values(mask, name) for mask in tensor.reshape(-1, *tensor.shape[-2:])]
 
 
-def _to_tensor(mask: Any, name: str) -> torch.Tensor:
-    """bool, or floating; unsigned integers, of which torch knows but a part, are compared with 0 in NumPy."""
-    if isinstance(mask, torch.Tensor):
+def _to_array(mask: Any, name: str, as_tensors: bool) -> Array:
+    """bool, or float32; unsigned integers, of which torch knows but a part, are compared with 0 in NumPy."""
+    if is_tensor(mask):
         tensor = plain_tensor(mask, name)
-        return tensor.float() if tensor.is_floating_point() else tensor != 0
+        values = cast(tensor, "float32") if is_floating(tensor) else tensor != 0
+        return values if as_tensors else to_numpy(values)
     if isinstance(mask, Image.Image):
         mask = _grey(mask, name)
     elif not hasattr(mask, "__array__") and not isinstance(mask, (list, tuple)):
         raise TypeError(f"{name} must be an array, a tensor or an image, got {type(mask).__name__}")
     array = plain_array(mask, name)
-    return torch.from_numpy(array.astype("float32") if array.dtype.kind == "f" else array != 0)
+    array = array.astype(np.float32) if array.dtype.kind == "f" else array != 0
+    if not as_tensors:
+        return array
+    import torch
+
+    return torch.from_numpy(array)
 
 
 def _grey(mask: Image.Image, name: str) -> Image.Image:
@@ -159,11 +167,11 @@ def _grey(mask: Image.Image, name: str) -> Image.Image:
     return mask
 
 
-def _read_values(mask: torch.Tensor, name: str) -> GivenMask:
+def _read_values(mask: Array, name: str) -> GivenMask:
     """The rules of this module's head, for (height, width)."""
-    if mask.dtype == torch.bool:
-        return GivenMask(mask.float(), is_logits=False)
-    low, high = (limit.item() for limit in mask.aminmax())
+    if dtype_name(mask) == "bool":
+        return GivenMask(cast(mask, "float32"), is_logits=False)
+    low, high = limits(mask)
     if not (-float("inf") < low and high < float("inf")):  # NaN fails both
         raise ValueError(f"{name} must be finite, got NaN or infinite values")
     if low < 0:

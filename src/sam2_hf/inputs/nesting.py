@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
+from ..arrays import is_tensor
 from .plain_values import plain_array, plain_tensor
 
 
@@ -115,7 +115,7 @@ def to_plain(value: Any, name: str) -> Any:
 
 def _to_plain(value: Any, name: str, around: tuple[int, ...]) -> Any:
     """`around` are the identities of the lists that the value lies in."""
-    if isinstance(value, torch.Tensor):
+    if is_tensor(value):
         value = plain_tensor(value, name).cpu()
         return _no_bools((value.double() if value.is_floating_point() else value).numpy(), name)
     if isinstance(value, (list, tuple)):

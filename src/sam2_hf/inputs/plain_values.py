@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def plain_tensor(tensor: torch.Tensor, name: str) -> torch.Tensor:
@@ -36,7 +38,7 @@ def check_plain_tensor(tensor: torch.Tensor, name: str) -> None:
     kind = None
     if tensor.is_nested:
         kind = "nested"
-    elif tensor.layout != torch.strided:
+    elif str(tensor.layout) != "torch.strided":
         kind = "sparse"
     elif tensor.is_quantized:
         kind = "quantised"

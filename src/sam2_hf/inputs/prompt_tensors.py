@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-
+from ..arrays import Array, cast, is_floating
 from ..prompt_values import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE
 
 _LAYOUTS = {
@@ -26,19 +25,19 @@ class PromptTensors(NamedTuple):
         masks: (B, P, h, w) or (B, 1, h, w), logits.
     """
 
-    points: torch.Tensor | None = None
-    labels: torch.Tensor | None = None
-    boxes: torch.Tensor | None = None
-    masks: torch.Tensor | None = None
+    points: Array | None = None
+    labels: Array | None = None
+    boxes: Array | None = None
+    masks: Array | None = None
 
 
 def read_prompt_tensors(
-    points: torch.Tensor | None,
-    labels: torch.Tensor | None,
-    boxes: torch.Tensor | None,
-    masks: torch.Tensor | None,
+    points: Array | None,
+    labels: Array | None,
+    boxes: Array | None,
+    masks: Array | None,
     batch: int | None = None,
-    device: torch.device | None = None,
+    device: Any = None,
 ) -> PromptTensors:
     """Check the prompts of a model's call and prepare them for its prompt encoder.
 
@@ -58,7 +57,7 @@ def read_prompt_tensors(
         ValueError: a wrong shape, or prompts that do not belong together; names the argument.
     """
     check_prompt_tensors(points, labels, boxes, masks, batch)
-    if masks is not None and not masks.is_floating_point():
+    if masks is not None and not is_floating(masks):
         masks = mask_logits(masks != 0)
     given = (points, labels, boxes, masks)
     if device is None or device.type == "meta":  # weights that are elsewhere until they are used
@@ -66,7 +65,7 @@ def read_prompt_tensors(
     return PromptTensors(*[None if tensor is None else tensor.to(device) for tensor in given])
 
 
-def mask_logits(masks: torch.Tensor) -> torch.Tensor:
+def mask_logits(masks: Array) -> Array:
     """Logits of masks that a person drew: float32, 10 inside, -10 outside, in between where partly covered.
 
     Args:
@@ -75,14 +74,14 @@ def mask_logits(masks: torch.Tensor) -> torch.Tensor:
     Returns:
         The same shape.
     """
-    return masks.float() * GIVEN_MASK_SCALE + GIVEN_MASK_BIAS
+    return cast(masks, "float32") * GIVEN_MASK_SCALE + GIVEN_MASK_BIAS
 
 
 def check_prompt_tensors(
-    points: torch.Tensor | None,
-    labels: torch.Tensor | None,
-    boxes: torch.Tensor | None,
-    masks: torch.Tensor | None,
+    points: Array | None,
+    labels: Array | None,
+    boxes: Array | None,
+    masks: Array | None,
     batch: int | None = None,
 ) -> None:
     """Refuse prompts of a wrong shape, and prompts that do not belong together.
@@ -114,7 +113,7 @@ def check_prompt_tensors(
     _check_prompt_counts({"input_points": points, "input_boxes": boxes, "input_masks": masks})
 
 
-def _check_prompt_counts(prompts: dict[str, torch.Tensor | None]) -> None:
+def _check_prompt_counts(prompts: dict[str, Array | None]) -> None:
     counts = {name: tensor.shape[1] for name, tensor in prompts.items() if tensor is not None}
     if "input_masks" in counts and counts["input_masks"] == 1:
         counts.pop("input_masks")  # one mask serves all prompts of its image

@@ -12,7 +12,8 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
+
+from ..arrays import Array, cast, dtype_name, empty, is_tensor, to_numpy, where
 
 Window = tuple[float, float]
 
@@ -39,7 +40,7 @@ class ValueRange(NamedTuple):
         """Whether there is a window at all."""
         return self.limits is not None or self.percentiles is not None
 
-    def apply(self, pixels: torch.Tensor, name: str) -> torch.Tensor:
+    def apply(self, pixels: Array, name: str) -> Array:
         """Map an image's values to 0 for black and 1 for white.
 
         Args:
@@ -52,15 +53,16 @@ class ValueRange(NamedTuple):
         Raises:
             ValueError: values that are not finite and not `nodata`.
         """
-        values = pixels.to(torch.float64 if pixels.device.type != "mps" else torch.float32)
+        is_narrow = is_tensor(pixels) and pixels.device.type == "mps"  # which has no double precision
+        values = cast(pixels, "float32" if is_narrow else "float64")
         measured = self._measured(values)
-        if not bool(values[measured].isfinite().all()):
+        if not bool((abs(values[measured]) < math.inf).all()):
             raise ValueError(f"{name} must hold finite numbers or nodata={self.nodata}, got NaN or infinity")
         low, high = self.limits if self.limits is not None else self._percentiles_of(values[measured])
-        scaled = (values - low) / (high - low) if high > low else torch.zeros_like(values)
-        return scaled.clamp_(0, 1).masked_fill_(~measured, 0).to(torch.float32)
+        scaled = (values - low) / (high - low) if high > low else _filled(values, 0)
+        return cast(where(measured, scaled.clip(0, 1), 0.0), "float32")
 
-    def settled(self, images: Iterable[torch.Tensor]) -> ValueRange:
+    def settled(self, images: Iterable[Array]) -> ValueRange:
         """Find the limits that percentiles mean over several images, so that all of them get the same window.
 
         Args:
@@ -74,22 +76,29 @@ class ValueRange(NamedTuple):
         values = []
         for pixels in images:
             flat = pixels.reshape(-1)
-            flat = flat[:: max(1, len(flat) // _VALUES_OF_AN_IMAGE)].to("cpu", torch.float64)
-            values.append(flat[self._measured(flat) & flat.isfinite()])
-        low, high = self._percentiles_of(torch.cat(values))
+            flat = to_numpy(flat[:: max(1, len(flat) // _VALUES_OF_AN_IMAGE)]).astype(np.float64)
+            values.append(flat[self._measured(flat) & np.isfinite(flat)])
+        low, high = self._percentiles_of(np.concatenate(values))
         return ValueRange((low, high if low < high else math.nextafter(low, math.inf)), None, self.nodata)
 
-    def _measured(self, values: torch.Tensor) -> torch.Tensor:
+    def _measured(self, values: Array) -> Array:
         if self.nodata is None:
-            return torch.ones_like(values, dtype=torch.bool)
-        return ~values.isnan() if math.isnan(self.nodata) else values != self.nodata
+            return _filled(values, True)
+        return values == values if math.isnan(self.nodata) else values != self.nodata  # NaN alone is not itself
 
-    def _percentiles_of(self, values: torch.Tensor) -> Window:
+    def _percentiles_of(self, values: Array) -> Window:
         if len(values) == 0:
             return 0.0, 0.0
         assert self.percentiles is not None, "a window has limits or percentiles"
-        low, high = np.percentile(values.cpu().numpy(), list(self.percentiles))
+        low, high = np.percentile(to_numpy(values), list(self.percentiles))
         return float(low), float(high)
+
+
+def _filled(values: Array, value: bool | float) -> Array:
+    """An array of the same shape and kind with one value; bool, or of the same dtype."""
+    filled = empty(tuple(values.shape), "bool" if value is True else dtype_name(values), values)
+    filled[...] = value
+    return filled
 
 
 def read_window(window: Any, name: str, least: float = -math.inf, most: float = math.inf) -> Window:

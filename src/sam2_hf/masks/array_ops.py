@@ -1,40 +1,133 @@
-"""Small steps that each kind of device wants done its own way.
+"""Small steps that each kind of array and device wants done its own way.
 
 On the CPU, NumPy counts, finds, repeats and sorts three to ten times faster than torch, and shares the tensor's memory,
-so nothing is copied; elsewhere torch does the work on the device.
+so nothing is copied; elsewhere torch does the work on the device. What comes out is of the kind of what goes in.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import torch
+
+from ..arrays import Array, is_tensor, like
 
 
-def count_pixels(masks: torch.Tensor) -> torch.Tensor:
+def is_on_accelerator(array: Array) -> bool:
+    """Whether an array is a tensor that NumPy cannot see."""
+    return is_tensor(array) and array.device.type != "cpu"
+
+
+def on_cpu(array: Array) -> np.ndarray:
+    """An array on the CPU, or a tensor there by the same memory."""
+    return array.numpy() if is_tensor(array) else array
+
+
+def again(result: np.ndarray, array: Array) -> Array:
+    """A result of NumPy as what it was computed from: a tensor of the same memory, or itself."""
+    if not is_tensor(array):
+        return result
+    import torch
+
+    return torch.from_numpy(result)
+
+
+def count_pixels(masks: Array) -> Array:
     """Number of set pixels of each (..., height, width) bool mask: (...), int64."""
-    if masks.device.type != "cpu":
+    if is_on_accelerator(masks):
         return masks.sum((-2, -1))
-    arrays = masks.numpy()
-    counts = [np.count_nonzero(arrays[index]) for index in np.ndindex(masks.shape[:-2])]
-    return torch.tensor(counts, dtype=torch.int64, device="cpu").view(masks.shape[:-2])
+    arrays = on_cpu(masks)
+    counts = [np.count_nonzero(arrays[index]) for index in np.ndindex(arrays.shape[:-2])]
+    return again(np.array(counts, np.int64).reshape(arrays.shape[:-2]), masks)
 
 
-def find_set(mask: torch.Tensor) -> torch.Tensor:
-    """Row-major indices of the set entries of a bool tensor, ascending, int64, on its device."""
-    if mask.device.type != "cpu":
+def find_set(mask: Array) -> Array:
+    """Row-major indices of the set entries of a bool array, ascending, int64, on its device."""
+    if is_on_accelerator(mask):
         return mask.flatten().nonzero().squeeze(1)
-    return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return again(np.flatnonzero(on_cpu(mask)), mask)
 
 
-def repeat_each(values: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+def repeat_each(values: Array, counts: Array) -> Array:
     """Each of (entries,) values as many times as its count says, in order."""
-    if values.device.type != "cpu":
+    if is_on_accelerator(values):
         return values.repeat_interleave(counts)
-    return torch.from_numpy(np.repeat(values.numpy(), counts.numpy()))
+    return again(np.repeat(on_cpu(values), on_cpu(counts)), values)
 
 
-def sort_ascending(values: torch.Tensor) -> torch.Tensor:
+def sort_ascending(values: Array) -> Array:
     """(entries,) integers in ascending order."""
-    if values.device.type != "cpu":
+    if is_on_accelerator(values):
         return values.sort().values
-    return torch.from_numpy(np.sort(values.numpy()))
+    return again(np.sort(on_cpu(values)), values)
+
+
+def pad_last(values: Array, rows: int = 0, columns: int = 0) -> Array:
+    """Lay so many rows of zeros above and below, and columns on both sides, around (..., height, width)."""
+    if is_tensor(values):
+        from torch.nn import functional as F
+
+        return F.pad(values, (columns, columns, rows, rows))
+    return np.pad(values, [(0, 0)] * (values.ndim - 2) + [(rows, rows), (columns, columns)])
+
+
+def count_up(count: int, array: Array) -> Array:
+    """0 to count - 1, int64, of the kind and on the device of an array."""
+    if is_tensor(array):
+        import torch
+
+        return torch.arange(count, device=array.device)
+    return np.arange(count)
+
+
+def zeros(shape: int | tuple[int, ...], array: Array) -> Array:
+    """Zeros of the kind, the dtype and on the device of an array."""
+    return array.new_zeros(shape) if is_tensor(array) else np.zeros(shape, array.dtype)
+
+
+def search(ascending: Array, values: Array, right: bool = False) -> Array:
+    """Where each value would go into an ascending array; behind equal entries, or with `right` False before them."""
+    if is_tensor(ascending):
+        import torch
+
+        return torch.searchsorted(ascending, values, right=right)
+    return np.searchsorted(ascending, values, side="right" if right else "left")
+
+
+def add_at(target: Array, index: Array, values: Array) -> Array:
+    """Add values to the entries of an array that are named, as often as they are; the array is changed."""
+    if is_tensor(target):
+        return target.scatter_add_(0, index, values)
+    np.add.at(target, index, values)
+    return target
+
+
+def lower_at(target: Array, index: Array, values: Array) -> Array:
+    """Lower the entries that are named to the least of their values; the array is changed."""
+    if is_tensor(target):
+        return target.scatter_reduce_(0, index, values, "amin")
+    np.minimum.at(target, index, values)
+    return target
+
+
+def raise_at(target: Array, index: Array, values: Array) -> Array:
+    """Raise the entries that are named to the greatest of their values; the array is changed."""
+    if is_tensor(target):
+        return target.scatter_reduce_(0, index, values, "amax")
+    np.maximum.at(target, index, values)
+    return target
+
+
+def least_and_greatest(one: Array, other: Array) -> tuple[Array, Array]:
+    """The lesser and the greater of each pair of entries."""
+    library: Any = np
+    if is_tensor(one):
+        import torch as library
+    return library.minimum(one, other), library.maximum(one, other)
+
+
+def filled_where(values: Array, condition: Array, value: float) -> Array:
+    """Values with one number in place of those where the condition is true."""
+    if is_tensor(values):
+        return values.masked_fill(condition, value)
+    return np.where(condition, like(value, values), values)

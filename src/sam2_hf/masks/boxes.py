@@ -1,14 +1,19 @@
-"""Boxes of masks and non-maximum suppression, in plain tensor code for CPU and GPU.
+"""Boxes of masks and non-maximum suppression, in plain code for tensors on CPU and GPU, and for arrays.
 
 NMS is written here because the package does not need torchvision, which has the only other one.
 """
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ..arrays import Array, cast, like, to_numpy
 from ..sizes import Size
+
+if TYPE_CHECKING:
+    import torch
 
 
 def mask_to_box(masks: torch.Tensor) -> torch.Tensor:
@@ -21,6 +26,8 @@ def mask_to_box(masks: torch.Tensor) -> torch.Tensor:
         (..., 4), int64: left, top, right, bottom as pixel indices, right and bottom inclusive. Zeros for an empty
         mask.
     """
+    import torch
+
     bytes_ = masks.bool().contiguous().view(torch.uint8)  # amax over bytes is vectorised, any over bools is not
     if bytes_.numel() == 0:
         return torch.zeros(*masks.shape[:-2], 4, dtype=torch.int64, device=masks.device)
@@ -31,15 +38,15 @@ def mask_to_box(masks: torch.Tensor) -> torch.Tensor:
 
 def _extent(occupied: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """First and last index of the non-zero entries of (..., length); (0, 0) where there are none."""
+    import torch
+
     position = torch.arange(occupied.shape[-1], device=occupied.device)
     last = torch.where(occupied > 0, position, 0).amax(-1)
     first = torch.where(occupied > 0, position, last.unsqueeze(-1)).amin(-1)
     return first, last
 
 
-def is_near_crop_edge(
-    boxes: torch.Tensor, crops: torch.Tensor, image_size: Size, tolerance: float = 20
-) -> torch.Tensor:
+def is_near_crop_edge(boxes: Array, crops: Array, image_size: Size, tolerance: float = 20) -> Array:
     """Find boxes whose object probably goes on outside of the crop that it was found on.
 
     Args:
@@ -52,18 +59,18 @@ def is_near_crop_edge(
         (N,) bool, True for boxes that come that close to an edge of their crop that is not one of the image's.
     """
     height, width = image_size
-    image = torch.tensor([0, 0, width, height], device=boxes.device)
-    at_crop = (boxes - crops).abs() <= tolerance
-    at_image = (boxes - image).abs() <= tolerance
-    return (at_crop & ~at_image).any(dim=1)
+    image = like([0, 0, width, height], boxes)
+    at_crop = abs(boxes - crops) <= tolerance
+    at_image = abs(boxes - image) <= tolerance
+    return (at_crop & ~at_image).any(1)
 
 
 def nms(
-    boxes: torch.Tensor,
-    scores: torch.Tensor,
+    boxes: Array,
+    scores: Array,
     iou_threshold: float,
-    categories: torch.Tensor | None = None,
-) -> torch.Tensor:
+    categories: Array | None = None,
+) -> Array:
     """Suppress boxes greedily: the best box stays, all that overlap it too much go, and so on.
 
     Boxes span from (left, top) to (right, bottom), as in torchvision. Where two boxes have no area, as those of
@@ -82,16 +89,15 @@ def nms(
     Raises:
         ValueError: shapes that do not match.
     """
-    if boxes.ndim != 2 or boxes.shape[-1] != 4 or scores.shape != boxes.shape[:1]:
+    if boxes.ndim != 2 or boxes.shape[-1] != 4 or tuple(scores.shape) != tuple(boxes.shape[:1]):
         raise ValueError(
             f"nms expects boxes (boxes, 4) and scores (boxes,), "
             f"got shapes {tuple(boxes.shape)} and {tuple(scores.shape)}"
         )
     # A loop with a decision in each round belongs on the CPU; boxes are few bytes.
-    order = scores.detach().float().cpu().argsort(descending=True, stable=True)
-    remaining = order.numpy()
-    corners = boxes.detach().float().cpu().numpy()
-    kinds = None if categories is None else categories.detach().cpu().numpy()
+    remaining = np.argsort(-to_numpy(cast(scores, "float32")), kind="stable")
+    corners = to_numpy(cast(boxes, "float32"))
+    kinds = None if categories is None else to_numpy(categories)
     kept = []
     while len(remaining):
         best, remaining = remaining[0], remaining[1:]
@@ -100,7 +106,7 @@ def nms(
         if kinds is not None:
             suppressed &= kinds[remaining] == kinds[best]
         remaining = remaining[~suppressed]
-    return torch.as_tensor(np.array(kept, dtype=np.int64), device=boxes.device)
+    return like(np.array(kept, dtype=np.int64), boxes, "int64")
 
 
 def _box_iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:

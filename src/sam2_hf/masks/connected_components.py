@@ -9,50 +9,61 @@ on the CPU and on a GPU, and the result does not depend on the device.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
-import torch
-from torch.nn import functional as F
-
-from .array_ops import find_set, repeat_each
+from ..arrays import Array, cast, concatenate, dtype_name, where
+from .array_ops import (
+    add_at,
+    count_up,
+    filled_where,
+    find_set,
+    least_and_greatest,
+    lower_at,
+    pad_last,
+    raise_at,
+    repeat_each,
+    search,
+    zeros,
+)
 
 
 class _Runs(NamedTuple):
     """Maximal horizontal runs of set pixels, in row-major order. All (runs,), int64."""
 
-    line: torch.Tensor  # row, counted through all images, with one empty row between images
-    start: torch.Tensor  # first column
-    stop: torch.Tensor  # column after the last
-    root: torch.Tensor  # index of the first run of the same component
-    shape: torch.Size  # images, height, width
+    line: Array  # row, counted through all images, with one empty row between images
+    start: Array  # first column
+    stop: Array  # column after the last
+    root: Array  # index of the first run of the same component
+    shape: tuple[int, int, int]  # images, height, width
 
     @property
-    def length(self) -> torch.Tensor:
+    def length(self) -> Array:
         return self.stop - self.start
 
-    def component_area(self) -> torch.Tensor:
+    def component_area(self) -> Array:
         """Number of pixels of the component that each run belongs to."""
-        return torch.zeros_like(self.root).scatter_add_(0, self.root, self.length)[self.root]
+        return add_at(zeros(len(self.root), self.root), self.root, self.length)[self.root]
 
-    def image(self) -> torch.Tensor:
+    def image(self) -> Array:
         return self.line // (self.shape[1] + 1)
 
-    def first_pixel(self) -> torch.Tensor:
+    def first_pixel(self) -> Array:
         """Row-major index in its image of each run's first pixel."""
         return self.line % (self.shape[1] + 1) * self.shape[2] + self.start
 
-    def paint(self, values: torch.Tensor) -> torch.Tensor:
+    def paint(self, values: Array) -> Array:
         """Images with one value for the pixels of each run, and zero or false for all others."""
-        pixels = self.shape.numel()
+        pixels = math.prod(self.shape)
         start = self.image() * (self.shape[1] * self.shape[2]) + self.first_pixel()
-        edges = torch.stack([start, start + self.length], dim=1).flatten()
-        stretches = edges.diff(prepend=edges.new_zeros(1), append=edges.new_full((1,), pixels))
-        alternating = values.new_zeros(2 * len(values) + 1)
+        edges = zeros(2 * len(start) + 2, start)
+        edges[1:-1:2], edges[2:-1:2], edges[-1] = start, start + self.length, pixels
+        alternating = zeros(2 * len(values) + 1, values)
         alternating[1::2] = values
-        return repeat_each(alternating, stretches).view(self.shape)
+        return repeat_each(alternating, edges[1:] - edges[:-1]).reshape(self.shape)
 
 
-def connected_components(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def connected_components(mask: Array) -> tuple[Array, Array]:
     """Label the 8-connected components of each mask.
 
     Args:
@@ -64,12 +75,12 @@ def connected_components(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
         areas: (..., height, width) int32, at each pixel the number of pixels of its component, 0 in the background.
     """
     runs = _labelled_runs(mask)
-    labels = runs.paint((runs.first_pixel()[runs.root] + 1).int())
-    areas = runs.paint(runs.component_area().int())
-    return labels.view(mask.shape), areas.view(mask.shape)
+    labels = runs.paint(cast(runs.first_pixel()[runs.root] + 1, "int32"))
+    areas = runs.paint(cast(runs.component_area(), "int32"))
+    return labels.reshape(mask.shape), areas.reshape(mask.shape)
 
 
-def small_components(mask: torch.Tensor, max_area: float, keep_largest: bool = False) -> torch.Tensor:
+def small_components(mask: Array, max_area: float, keep_largest: bool = False) -> Array:
     """The pixels of all 8-connected components of at most `max_area` pixels.
 
     Args:
@@ -85,10 +96,10 @@ def small_components(mask: torch.Tensor, max_area: float, keep_largest: bool = F
     small = area <= max_area
     if keep_largest:
         small &= ~_is_largest(runs, area)
-    return runs.paint(small).view(mask.shape)
+    return runs.paint(small).reshape(mask.shape)
 
 
-def fill_holes(masks: torch.Tensor, max_area: float, threshold: float = 0.0, margin: float = 0.1) -> torch.Tensor:
+def fill_holes(masks: Array, max_area: float, threshold: float = 0.0, margin: float = 0.1) -> Array:
     """Make foreground of each 8-connected part of the background that has at most `max_area` pixels.
 
     Args:
@@ -103,18 +114,18 @@ def fill_holes(masks: torch.Tensor, max_area: float, threshold: float = 0.0, mar
     """
     if max_area <= 0:
         return masks
-    if masks.dtype == torch.bool:
+    if dtype_name(masks) == "bool":
         return masks | small_components(~masks, max_area)
-    return masks.masked_fill(small_components(~(masks > threshold), max_area), threshold + margin)
+    return filled_where(masks, small_components(~(masks > threshold), max_area), threshold + margin)
 
 
 def remove_sprinkles(
-    masks: torch.Tensor,
+    masks: Array,
     max_area: float,
     threshold: float = 0.0,
     margin: float = 0.1,
     keep_largest: bool = False,
-) -> torch.Tensor:
+) -> Array:
     """Make background of each 8-connected part of the foreground that has at most `max_area` pixels.
 
     The counterpart of `fill_holes`.
@@ -131,14 +142,14 @@ def remove_sprinkles(
     """
     if max_area <= 0:
         return masks
-    if masks.dtype == torch.bool:
+    if dtype_name(masks) == "bool":
         return masks & ~small_components(masks, max_area, keep_largest)
-    return masks.masked_fill(small_components(masks > threshold, max_area, keep_largest), threshold - margin)
+    return filled_where(masks, small_components(masks > threshold, max_area, keep_largest), threshold - margin)
 
 
 def clean_logits(
-    logits: torch.Tensor, max_hole_area: float, max_sprinkle_area: float, threshold: float = 0.0, margin: float = 10.0
-) -> torch.Tensor:
+    logits: Array, max_hole_area: float, max_sprinkle_area: float, threshold: float = 0.0, margin: float = 10.0
+) -> Array:
     """Fill holes and remove sprinkles of the masks as given: filling a hole does not save a sprinkle in it.
 
     Args:
@@ -153,31 +164,29 @@ def clean_logits(
     """
     foreground = logits > threshold
     if max_hole_area > 0:
-        logits = logits.masked_fill(small_components(~foreground, max_hole_area), threshold + margin)
+        logits = filled_where(logits, small_components(~foreground, max_hole_area), threshold + margin)
     if max_sprinkle_area > 0:
-        logits = logits.masked_fill(small_components(foreground, max_sprinkle_area), threshold - margin)
+        logits = filled_where(logits, small_components(foreground, max_sprinkle_area), threshold - margin)
     return logits
 
 
-def _labelled_runs(mask: torch.Tensor) -> _Runs:
-    if mask.dtype != torch.bool or mask.ndim < 2:
+def _labelled_runs(mask: Array) -> _Runs:
+    if dtype_name(mask) != "bool" or mask.ndim < 2:
         raise ValueError(
             f"mask must be a bool tensor (..., height, width), got {mask.dtype} of shape {tuple(mask.shape)}"
         )
-    shape = torch.Size((mask.shape[:-2].numel(), *mask.shape[-2:]))
-    _, height, width = shape
-    sides = F.pad(mask.reshape(shape), (1, 1))
+    height, width = mask.shape[-2:]
+    shape = (math.prod(mask.shape[:-2]), height, width)
+    sides = pad_last(mask.reshape(shape), columns=1)
     switches = find_set(sides[..., 1:] != sides[..., :-1])
     row, column = switches // (width + 1), switches % (width + 1)
     line = row[::2] + row[::2] // max(height, 1)
-    start, stop = column[::2].contiguous(), column[1::2].contiguous()
+    start, stop = concatenate((column[::2],)), concatenate((column[1::2],))  # copies, whose entries lie side by side
     root = _roots(*_touching(line, start, stop, width), len(line))
     return _Runs(line, start, stop, root, shape)
 
 
-def _touching(
-    line: torch.Tensor, start: torch.Tensor, stop: torch.Tensor, width: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _touching(line: Array, start: Array, stop: Array, width: int) -> tuple[Array, Array]:
     """Pairs (run, run of the row above) that share a side or a corner, as two index tensors.
 
     Pixels on a common number line, rows one after another: the runs that a run touches are a stretch of those of
@@ -185,33 +194,32 @@ def _touching(
     """
     here = line * (width + 1)
     above = here - (width + 1)
-    first = torch.searchsorted(here + stop, above + start)
-    after = torch.searchsorted(here + start, above + stop, right=True)
+    first = search(here + stop, above + start)
+    after = search(here + start, above + stop, right=True)
     pairs = after - first
-    index = torch.arange(len(line), device=line.device)
-    lower = index.repeat_interleave(pairs)
-    rank = torch.arange(len(lower), device=line.device) - (pairs.cumsum(0) - pairs).repeat_interleave(pairs)
-    return lower, first.repeat_interleave(pairs) + rank
+    lower = repeat_each(count_up(len(line), line), pairs)
+    rank = count_up(len(lower), line) - repeat_each(pairs.cumsum(0) - pairs, pairs)
+    return lower, repeat_each(first, pairs) + rank
 
 
-def _roots(a: torch.Tensor, b: torch.Tensor, count: int) -> torch.Tensor:
+def _roots(a: Array, b: Array, count: int) -> Array:
     """For each of `count` nodes, the smallest node connected to it by the edges (a, b)."""
-    root = torch.arange(count, device=a.device)
+    root = count_up(count, a)
     while True:
-        low, high = torch.minimum(root[a], root[b]), torch.maximum(root[a], root[b])
+        low, high = least_and_greatest(root[a], root[b])
         apart = low != high
         if not apart.any():
             return root
         a, b, low, high = a[apart], b[apart], low[apart], high[apart]
-        root.scatter_reduce_(0, high, low, "amin")
-        while not torch.equal(root, flatter := root[root]):
+        lower_at(root, high, low)
+        while bool((root != (flatter := root[root])).any()):
             root = flatter
 
 
-def _is_largest(runs: _Runs, area: torch.Tensor) -> torch.Tensor:
+def _is_largest(runs: _Runs, area: Array) -> Array:
     """Whether each run belongs to its image's largest component, the first of several."""
     image, images = runs.image(), runs.shape[0]
-    most = area.new_zeros(images).scatter_reduce_(0, image, area, "amax")
-    candidate = torch.where(area == most[image], runs.root, len(area))
-    chosen = area.new_full((images,), len(area)).scatter_reduce_(0, image, candidate, "amin")
+    most = raise_at(zeros(images, area), image, area)
+    candidate = where(area == most[image], runs.root, len(area))
+    chosen = lower_at(zeros(images, area) + len(area), image, candidate)
     return chosen[image] == runs.root

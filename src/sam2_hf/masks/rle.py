@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
-from .array_ops import find_set, sort_ascending
+from ..arrays import Array, cast, to_numpy
+from .array_ops import find_set, pad_last, sort_ascending
+
+if TYPE_CHECKING:
+    import torch
 
 Rle = dict[str, Any]
 
@@ -25,13 +27,11 @@ _CONTINUES = 1 << _BITS_PER_CHAR
 _MAX_CHARS = 8  # 40 bits: more than any image has pixels
 
 
-def mask_to_rle(
-    masks: torch.Tensor, size: tuple[int, int] | None = None, offset: tuple[int, int] = (0, 0)
-) -> list[Rle]:
+def mask_to_rle(masks: Array, size: tuple[int, int] | None = None, offset: tuple[int, int] = (0, 0)) -> list[Rle]:
     """Encode masks as uncompressed COCO RLE.
 
     Args:
-        masks: (masks, height, width), bool, on any device.
+        masks: (masks, height, width), bool, an array or a tensor on any device.
         size: (height, width) of the image that the masks are a part of; the masks' own by default.
         offset: (top, left) of the masks in that image, in pixels. The rest of the image is background.
 
@@ -48,7 +48,7 @@ def mask_to_rle(
 
 
 def mask_run_lengths(
-    masks: torch.Tensor, size: tuple[int, int] | None = None, offset: tuple[int, int] = (0, 0)
+    masks: Array, size: tuple[int, int] | None = None, offset: tuple[int, int] = (0, 0)
 ) -> list[np.ndarray]:
     """Compute the ``counts`` of `mask_to_rle` as arrays, which take a tenth of the memory of a list of ints.
 
@@ -74,7 +74,7 @@ def mask_run_lengths(
         )
     # Columns are taken one by one: a run that flows over a column's end is switched off at its foot and on at the
     # next one's head, which is the same pixel.
-    padded = F.pad(masks.bool(), (0, 0, 1, 1))
+    padded = pad_last(cast(masks, "bool"), rows=1)
     switches = padded[:, 1:] != padded[:, :-1]
     rows, columns = switches.shape[1:]
     found = find_set(switches)
@@ -83,7 +83,7 @@ def mask_run_lengths(
     return run_lengths(line // rows, position, len(masks), (height, width))
 
 
-def run_lengths(mask: torch.Tensor, position: torch.Tensor, masks: int, size: tuple[int, int]) -> list[np.ndarray]:
+def run_lengths(mask: Array, position: Array, masks: int, size: tuple[int, int]) -> list[np.ndarray]:
     """Compute run lengths from the positions where masks switch between background and foreground.
 
     Args:
@@ -98,7 +98,7 @@ def run_lengths(mask: torch.Tensor, position: torch.Tensor, masks: int, size: tu
     """
     pixels = size[0] * size[1]
     stride = pixels + 1
-    keys = sort_ascending(mask * stride + position).cpu().numpy()
+    keys = to_numpy(sort_ascending(mask * stride + position))
     first = np.flatnonzero(np.diff(keys, prepend=-1))
     keys = keys[first[np.diff(first, append=len(keys)) % 2 == 1]]
     keys = keys[keys % stride < pixels]
@@ -110,7 +110,18 @@ def run_lengths(mask: torch.Tensor, position: torch.Tensor, masks: int, size: tu
 
 
 def rle_to_mask(rle: Mapping[str, Any]) -> torch.Tensor:
-    """Decode one RLE, compressed or not, to a (height, width) bool mask on the CPU.
+    """Decode one RLE, compressed or not, to a (height, width) bool tensor on the CPU.
+
+    Raises:
+        ValueError: when the counts do not add up to the size.
+    """
+    import torch
+
+    return torch.from_numpy(rle_to_array(rle))
+
+
+def rle_to_array(rle: Mapping[str, Any]) -> np.ndarray:
+    """Decode one RLE, compressed or not, to a (height, width) bool array.
 
     Raises:
         ValueError: when the counts do not add up to the size.
@@ -120,8 +131,7 @@ def rle_to_mask(rle: Mapping[str, Any]) -> torch.Tensor:
     if counts.sum() != height * width or (counts < 0).any():
         raise ValueError(f"rle counts must be non-negative and add up to {height}x{width} pixels")
     is_set = np.arange(len(counts)) % 2 == 1
-    columns = torch.from_numpy(np.repeat(is_set, counts)).view(width, height)
-    return columns.t().contiguous()
+    return np.ascontiguousarray(np.repeat(is_set, counts).reshape(width, height).T)
 
 
 def rle_area(rle: Mapping[str, Any]) -> int:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from .orientation import Orientation, orientation_of
 from .pyav import describe_error, import_av
@@ -167,10 +166,10 @@ class FrameConverter:
         self._orientation = orientation
         self._reformatter = import_av().video.reformatter.VideoReformatter()
 
-    def __call__(self, frame: VideoFrame) -> Tensor:
+    def __call__(self, frame: VideoFrame) -> np.ndarray:
         height, width = self.size
         rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
-        return self._orientation.upright(torch.from_numpy(rgb.to_ndarray()).permute(2, 0, 1))
+        return self._orientation.upright(rgb.to_ndarray().transpose(2, 0, 1))
 
 
 def _is_cover(stream: Any) -> bool:

@@ -7,8 +7,7 @@ import weakref
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
+from ..arrays import Array
 from .container import FrameConverter, OpenClip, probe
 from .file_end import MissingEnd
 from .frame_decoder import FrameDecoder
@@ -103,14 +102,14 @@ class FileSource(VideoSource):
     def _new_converter(self) -> FrameConverter:
         return FrameConverter(self._info.size, self._info.orientation)
 
-    def _load(self, index: int) -> Tensor:
+    def _load(self, index: int) -> Array:
         with self._decoder_lock:
             self._check_open()
             if self._decoder is None:
                 self._decoder = self._new_decoder(frame_threads=False)
             return self._convert(self._decoder.frame(index))
 
-    def _read(self, indices: range) -> Generator[Tensor, None, None]:
+    def _read(self, indices: range) -> Generator[Array, None, None]:
         decoder = self._new_decoder(frame_threads=True)
         convert = self._new_converter()
         try:
@@ -156,7 +155,7 @@ class FileSource(VideoSource):
         return [count, f"{self.width}x{self.height}", *rate, *super()._facts()]
 
 
-def _read_backward(decoder: FrameDecoder, convert: FrameConverter, segment: range) -> Generator[Tensor, None, None]:
+def _read_backward(decoder: FrameDecoder, convert: FrameConverter, segment: range) -> Generator[Array, None, None]:
     """Decode descending frame numbers forward, and give them out in their own order.
 
     Frames wait as they were decoded, which takes half the memory of RGB. Damage is raised at its position, after

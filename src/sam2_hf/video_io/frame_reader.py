@@ -7,10 +7,9 @@ import threading
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
+from ..arrays import Array, dtype_name, is_floating, is_tensor
 from ..inputs.images import LoadedImage, read_images, read_pixels
 from ..inputs.value_range import ValueRange
 from .source import VideoDecodingError
@@ -69,14 +68,14 @@ class FrameReader:
             self.value_range = self.value_range.settled(self._raw(index, images[index]) for index in chosen.tolist())
         elif self.value_range.is_set:
             return
-        elif isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim > 2 and _is_wide_integer(images):
+        elif (isinstance(images, np.ndarray) or is_tensor(images)) and images.ndim > 2 and _is_wide_integer(images):
             self._white["integer"] = 65535.0 if int(images.max()) > 255 else 255.0
 
-    def read(self, index: int, image: Any) -> Tensor:
+    def read(self, index: int, image: Any) -> Array:
         """Read frame `index` from its image.
 
         Returns:
-            uint8 (3, height, width).
+            uint8 (3, height, width); a tensor where the image is one, else a NumPy array.
 
         Raises:
             VideoDecodingError: the image is broken, or unlike the first one.
@@ -95,7 +94,9 @@ class FrameReader:
             reason = f"it is {is_} (height x width), but the first frame is {was}; resize all frames to one size"
             raise VideoDecodingError(index, reason)
         pixels = self._as_bytes(index, loaded, _is_wide_integer(image))
-        return pixels.flip(0) if self._reverses_channels and not _is_rgb(image) else pixels
+        if not self._reverses_channels or _is_rgb(image):
+            return pixels
+        return pixels.flip(0) if is_tensor(pixels) else pixels[::-1].copy()
 
     def after_fork(self) -> None:
         """Take a lock of this process; called in a forked child."""
@@ -104,29 +105,27 @@ class FrameReader:
     def _load(self, image: Any) -> LoadedImage:
         if isinstance(image, Image.Image):
             with self._lock:  # Pillow reads the file behind an image late, and not for two threads at once
-                return read_images(image, self._data_format, value_range=self.value_range)[0]
-        loaded = read_images(_plain(image), self._data_format, value_range=self.value_range)
+                return read_images(image, self._data_format, value_range=self.value_range, as_tensors=False)[0]
+        image = _plain(image)
+        loaded = read_images(image, self._data_format, value_range=self.value_range, as_tensors=is_tensor(image))
         if len(loaded) != 1:
             raise ValueError(f"expected one image, got {len(loaded)}")
         return loaded[0]
 
-    def _raw(self, index: int, image: Any) -> Tensor:
+    def _raw(self, index: int, image: Any) -> Array:
         """The values of a frame as they are, (channels, height, width)."""
         try:
             with self._lock:
-                return next(pixels for _, pixels in read_pixels(_plain(image), self._data_format))
+                return next(pixels for _, pixels in read_pixels(_plain(image), self._data_format, as_tensors=False))
         except (TypeError, ValueError, OSError) as error:
             raise VideoDecodingError(index, _reason(image, error)) from error
 
-    def _as_bytes(self, index: int, image: LoadedImage, is_wide_integer: bool) -> Tensor:
-        pixels = image.pixels
-        if is_wide_integer or (pixels.is_floating_point() and image.white <= 255):
+    def _as_bytes(self, index: int, image: LoadedImage, is_wide_integer: bool) -> Array:
+        if is_wide_integer or (is_floating(image.pixels) and image.white <= 255):
             white = self._settled_white(index, image, "integer" if is_wide_integer else "floating")
         else:
             white = image.white
-        if pixels.is_floating_point() or white > 255:
-            pixels = (pixels * (255 / white)).round_().clamp_(0, 255).to(torch.uint8)
-        return pixels.expand(3, -1, -1) if len(pixels) == 1 else pixels
+        return image.as_bytes(white)
 
     def _settled_white(self, index: int, image: LoadedImage, kind: str) -> float:
         """The value that means white in all frames of a kind."""
@@ -147,8 +146,8 @@ def _is_wide_integer(image: Any) -> bool:
     """Whether values are integers of which only the largest tells whether they are 8 or 16 bit."""
     if isinstance(image, Image.Image):
         return image.mode == "I"
-    if isinstance(image, torch.Tensor):
-        fixed = image.dtype in (torch.uint8, torch.uint16, torch.bool)
+    if is_tensor(image):
+        fixed = dtype_name(image) in ("uint8", "uint16", "bool")
         return not (fixed or image.is_floating_point() or image.is_complex())
     return isinstance(image, np.ndarray) and image.dtype.kind in "iu" and image.dtype not in (np.uint8, np.uint16)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from torch import Tensor
 
+from ..arrays import Array
 from ..inputs.natural_order import natural_order
 from ..inputs.value_range import ValueRange
 from .frame_reader import FrameReader, IndexedImages
@@ -96,12 +96,12 @@ class ImageSource(VideoSource):
         if isinstance(self._images, ImagePages):
             self._images.close()
 
-    def _load(self, index: int) -> Tensor:
+    def _load(self, index: int) -> Array:
         with self._images_lock:  # what a sequence does to give an item may not be safe to do twice at once
             image = self._images[index]
         return self._reader.read(index, image)
 
-    def _read(self, indices: range) -> Generator[Tensor, None, None]:
+    def _read(self, indices: range) -> Generator[Array, None, None]:
         for index in indices:
             yield self._load(index)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor
+import numpy as np
 
 from .pyav import import_av
 
@@ -25,7 +25,7 @@ class Orientation(NamedTuple):
     flip_rows: bool = False
     flip_columns: bool = False
 
-    def upright(self, frame: Tensor) -> Tensor:
+    def upright(self, frame: np.ndarray) -> np.ndarray:
         """Turn a stored frame.
 
         Args:
@@ -35,9 +35,10 @@ class Orientation(NamedTuple):
             The frame as it is to be shown, (3, height, width).
         """
         if self.swap_axes:
-            frame = frame.transpose(1, 2)
-        flipped = [axis for axis, flip in ((1, self.flip_rows), (2, self.flip_columns)) if flip]
-        return frame.flip(flipped) if flipped else frame
+            frame = frame.swapaxes(1, 2)
+        flipped = tuple(axis for axis, flip in ((1, self.flip_rows), (2, self.flip_columns)) if flip)
+        # A copy: torch takes no reversed axis. Its memory is laid out as it was.
+        return np.flip(frame, flipped).copy(order="K") if flipped else frame
 
 
 def orientation_of(frame: VideoFrame) -> Orientation:

@@ -15,15 +15,14 @@ from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any
 
-from torch import Tensor
-
+from ..arrays import Array, is_tensor, to_numpy
 from ..inputs.lru_cache import LruCache
 from ..inputs.value_range import ValueRange
 from .forking import tell_after_fork
 from .prefetch import Prefetcher
 
 # A frame, and what a caller wants instead of it.
-PreparedFrame = tuple[Tensor, Tensor]
+PreparedFrame = tuple[Array, Array]
 
 
 class VideoDecodingError(ValueError):
@@ -58,6 +57,9 @@ class VideoSource(ABC):
     the last of them is done.
     """
 
+    gives_tensors: bool = True
+    """Whether frames are tensors of torch, or NumPy arrays."""
+
     #: Whether any frame can be asked for in any order. A stream goes forward only, each frame once.
     seekable: bool = True
 
@@ -65,7 +67,7 @@ class VideoSource(ABC):
         if prefetch < 0:
             raise ValueError(f"prefetch must be 0 (no thread) or a number of frames, got {prefetch}")
         self.name = name
-        self._cache = LruCache[int, Tensor](cache_size, "cache_size")
+        self._cache = LruCache[int, Array](cache_size, "cache_size")
         self._prefetch = prefetch
         self._closed = False
         self._readers: weakref.WeakSet[Prefetcher[Any]] = weakref.WeakSet()
@@ -85,11 +87,11 @@ class VideoSource(ABC):
         """(height, width) of every frame in pixels, after rotation. A stream reads its first frame for it."""
 
     @abstractmethod
-    def _load(self, index: int) -> Tensor:
+    def _load(self, index: int) -> Array:
         """Read frame `index`, known to be in range and not in the cache."""
 
     @abstractmethod
-    def _read(self, indices: range) -> Generator[Tensor, None, None]:
+    def _read(self, indices: range) -> Generator[Array, None, None]:
         """Read the frames of `indices`, in that order, with whatever state that takes of its own."""
 
     def _release(self) -> None:  # noqa: B027 - most sources hold nothing to release
@@ -139,7 +141,7 @@ class VideoSource(ABC):
     def __bool__(self) -> bool:
         return True  # whether a source "is there" must not depend on its length being known
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> Array:
         """Read a frame.
 
         Args:
@@ -156,13 +158,13 @@ class VideoSource(ABC):
         """
         self._check_open()
         index = self._check_index(index)
-        frame = self._cache.get(index)
-        if frame is None:
-            frame = self._load(index)
+        cached = self._cache.get(index)
+        frame = self._hand_out(self._load(index) if cached is None else cached)
+        if frame is not cached:
             self._cache.put(index, frame)
         return frame
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Array]:
         return (frame for _, frame in self.iterate())
 
     def iterate(
@@ -170,8 +172,8 @@ class VideoSource(ABC):
         start: int | None = None,
         stop: int | None = None,
         step: int = 1,
-        prepare: Callable[[Tensor], Tensor] | None = None,
-    ) -> Generator[tuple[int, Tensor], None, None]:
+        prepare: Callable[[Array], Array] | None = None,
+    ) -> Generator[tuple[int, Array], None, None]:
         """Read frames one after the other, ahead of their use on a thread.
 
         Each call reads on its own, so several may run at once. Closing the iterator, dropping it or closing the source
@@ -193,7 +195,31 @@ class VideoSource(ABC):
         """
         self._check_open()
         indices = self._range(start, stop, step)
-        return self._deliver(indices, self._read_ahead(_prepared(self._read(indices), prepare)))
+        return self._deliver(indices, self._read_ahead(_prepared(self._handed_out(indices), prepare)))
+
+    def as_arrays(self) -> VideoSource:
+        """Give frames as NumPy arrays instead of tensors from now on, for programs without torch.
+
+        Returns:
+            This source.
+        """
+        self.gives_tensors = False
+        return self
+
+    def _hand_out(self, frame: Array) -> Array:
+        """A frame as callers get it, of the same memory."""
+        if not self.gives_tensors:
+            return to_numpy(frame)
+        if is_tensor(frame):
+            return frame
+        import torch
+
+        return torch.from_numpy(frame)
+
+    def _handed_out(self, indices: range) -> Generator[Array, None, None]:
+        with contextlib.closing(self._read(indices)) as frames:
+            for frame in frames:
+                yield self._hand_out(frame)
 
     def close(self) -> None:
         """Stop reading ahead, forget the cached frames and let go of files and devices. May be repeated."""
@@ -270,7 +296,7 @@ class VideoSource(ABC):
 
     def _deliver(
         self, indices: range, frames: Prefetcher[PreparedFrame] | Generator[PreparedFrame, None, None]
-    ) -> Generator[tuple[int, Tensor], None, None]:
+    ) -> Generator[tuple[int, Array], None, None]:
         try:
             for index, (frame, prepared) in zip(indices, frames, strict=False):
                 self._check_open()
@@ -281,7 +307,7 @@ class VideoSource(ABC):
 
 
 def _prepared(
-    frames: Generator[Tensor, None, None], prepare: Callable[[Tensor], Tensor] | None
+    frames: Generator[Array, None, None], prepare: Callable[[Array], Array] | None
 ) -> Generator[PreparedFrame, None, None]:
     with contextlib.closing(frames):
         for frame in frames:

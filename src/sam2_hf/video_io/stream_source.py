@@ -9,8 +9,7 @@ from collections import OrderedDict
 from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
+from ..arrays import Array
 from ..inputs.value_range import ValueRange
 from .container import FrameConverter
 from .forking import never_free
@@ -27,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _CAP_PROP_FPS = 5  # OpenCV's number for the frames a second of a VideoCapture
 
-TimedFrame = tuple[Tensor, "float | None"]
+TimedFrame = tuple[Array, "float | None"]
 
 
 class StreamEnded(Exception):
@@ -108,13 +107,13 @@ class StreamSource(VideoSource):
         """Seconds on the camera's clock, for the frames that are still kept; else None."""
         return self._times.get(self._check_index(index))
 
-    def _load(self, index: int) -> Tensor:
+    def _load(self, index: int) -> Array:
         frame = self._reach(index)
         if frame is None:
             raise IndexError(f"frame {index} is out of range: {self.name} ended after {self._position} frames")
         return frame
 
-    def _read(self, indices: range) -> Generator[Tensor, None, None]:
+    def _read(self, indices: range) -> Generator[Array, None, None]:
         for index in indices:
             frame = self._reach(index)
             if frame is None:
@@ -130,7 +129,7 @@ class StreamSource(VideoSource):
     def _read_ahead(self, frames: Generator[PreparedFrame, None, None]) -> Generator[PreparedFrame, None, None]:
         return frames  # what is read ahead belongs to the stream, not to one iteration over it
 
-    def _reach(self, index: int) -> Tensor | None:
+    def _reach(self, index: int) -> Array | None:
         """Frame `index`, going forward to it if need be; None where the stream ends before."""
         with self._pull_lock:
             self._next_unused = max(self._next_unused, index + 1)

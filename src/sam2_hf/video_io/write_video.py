@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays import to_numpy
 from .frame_reader import FrameReader
 from .pyav import import_av
 from .source import VideoSource
@@ -59,7 +60,7 @@ def _arrays(frames: Iterable[Any]) -> Iterator[np.ndarray]:
     reader = FrameReader()
     for index, image in enumerate(frames):
         frame = image if isinstance(frames, VideoSource) else reader.read(index, image)
-        array = frame.permute(1, 2, 0).cpu().numpy()
+        array = to_numpy(frame).transpose(1, 2, 0)
         height, width, _ = array.shape
         yield np.pad(array, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 

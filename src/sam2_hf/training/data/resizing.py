@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ...inputs.images import resize, resize_nearest
+from ...inputs.resizing import resize, resize_nearest
 from .annotated_video import Clip
 
 Size = tuple[int, int]

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.utils import ModelOutput
 
 from ...configuration_sam2 import Sam2VideoConfig
-from ...inputs.images import resize_nearest
+from ...inputs.resizing import resize_nearest
 from ...modeling_sam2_video import Sam2VideoModel
 from ...network.features import FrameFeatures
 from ...network.losses import IGNORED_LABEL, LossWeights, mask_iou

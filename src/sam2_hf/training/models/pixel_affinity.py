@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...inputs.images import resize_nearest
+from ...inputs.resizing import resize_nearest
 from ...network.features import FrameFeatures
 from ...network.losses import IGNORED_LABEL, dice_loss, focal_loss
 from ...network.mask_decoder import upscale
