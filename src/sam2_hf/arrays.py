@@ -146,3 +146,21 @@ def mix(start: Array, end: Array, weight: Array) -> Array:
 
         return torch.lerp(start.expand_as(end), end, weight)
     return np.where(weight < 0.5, start + weight * (end - start), end - (end - start) * (1 - weight))
+
+
+def again(result: np.ndarray, array: Array) -> Array:
+    """Give a result of NumPy as what it was computed from: a tensor of the same memory, or itself."""
+    if not is_tensor(array):
+        return result
+    import torch
+
+    return torch.from_numpy(result)
+
+
+def empty(shape: tuple[int, ...], dtype: str, array: Array) -> Array:
+    """Make an array of any values, of the kind and on the device of another array."""
+    if is_tensor(array):
+        import torch
+
+        return torch.empty(shape, dtype=getattr(torch, dtype), device=array.device)
+    return np.empty(shape, dtype)

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
+from ..arrays import Array, again, to_numpy
 from ..prompt_values import BACKGROUND_LABEL, BOX_CORNER_LABELS, FOREGROUND_LABEL, NOT_A_POINT_LABEL, PAD_VALUE
 from ..sizes import Size
 from .nesting import Layout, Padded, pad_nested, spell, widen
@@ -44,18 +44,26 @@ class Prompts(NamedTuple):
     boxes: (images, objects, 4), float32, left, top, right, bottom in pixels; four times `PAD_VALUE` for no box.
     """
 
-    points: torch.Tensor | None = None
-    labels: torch.Tensor | None = None
-    boxes: torch.Tensor | None = None
+    points: Array | None = None
+    labels: Array | None = None
+    boxes: Array | None = None
 
-    def named(self) -> dict[str, torch.Tensor]:
-        """The tensors that are there, under the names of the model's arguments."""
+    def named(self) -> dict[str, Array]:
+        """The tensors or arrays that are there, under the names of the model's arguments."""
         tensors = {_POINTS.name: self.points, _LABELS.name: self.labels, _BOXES.name: self.boxes}
         return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
+    def as_tensors(self) -> Prompts:
+        """The same as tensors, for which NumPy's memory is shared."""
+        import torch
 
-def read_prompts(input_points: Any = None, input_labels: Any = None, input_boxes: Any = None) -> Prompts:
-    """Pad nested prompts to tensors.
+        return Prompts(*(None if given is None else torch.from_numpy(given) for given in self))
+
+
+def read_prompts(
+    input_points: Any = None, input_labels: Any = None, input_boxes: Any = None, as_tensors: bool = True
+) -> Prompts:
+    """Pad nested prompts to tensors, or to arrays.
 
     An object without points, or without a box, is written as None or an empty list; so is an image without objects.
     Points without any labels count as label 1, a point at (-10, -10) as padding.
@@ -64,6 +72,7 @@ def read_prompts(input_points: Any = None, input_labels: Any = None, input_boxes
         input_points: nested images, objects, points, (x, y).
         input_labels: nested images, objects, labels; one label for every point.
         input_boxes: nested images, objects, (x0, y0, x1, y1); at most one box for every object.
+        as_tensors: give tensors; else NumPy arrays.
 
     Raises:
         TypeError: something that is no number, list, array or tensor.
@@ -82,12 +91,12 @@ def read_prompts(input_points: Any = None, input_labels: Any = None, input_boxes
         _check_same_objects(points, boxes)
         objects = max(points.values.shape[1], boxes.values.shape[1])
         points, labels, boxes = (widen(argument, objects, PAD_VALUE) for argument in (points, labels, boxes))
-    prompts = _to_tensors(points, labels, boxes)
+    prompts = _to_prompts(points, labels, boxes)
     _check_corners(prompts)
     named = prompts.named()
     if named and all((tensor == PAD_VALUE).all() for tensor in named.values()):
         raise ValueError(f"{' and '.join(named)} hold no prompt: expected a point or a box for some object")
-    return prompts
+    return prompts.as_tensors() if as_tensors else prompts
 
 
 def scale_prompts(prompts: Prompts, original_sizes: Sequence[Size], model_sizes: Sequence[Size]) -> Prompts:
@@ -111,20 +120,20 @@ def scale_prompts(prompts: Prompts, original_sizes: Sequence[Size], model_sizes:
                 f"{name} must hold prompts for as many images as there are: "
                 f"expected {len(original_sizes)}, got {len(tensor)}"
             )
-    size_xy = torch.tensor(original_sizes, dtype=torch.float32, device="cpu").view(-1, 1, 1, 2).flip(-1)
-    scale = torch.tensor(model_sizes, dtype=torch.float32, device="cpu").view(-1, 1, 1, 2).flip(-1) / size_xy
-    points, labels, boxes = prompts
+    size_xy = np.asarray(original_sizes, np.float32).reshape(-1, 1, 1, 2)[..., ::-1]
+    scale = np.asarray(model_sizes, np.float32).reshape(-1, 1, 1, 2)[..., ::-1] / size_xy
+    points, labels, boxes = (None if given is None else to_numpy(given) for given in prompts)
     if points is not None and labels is not None:
         padding = labels == PAD_VALUE
         _check_near(points, padding, size_xy, _POINTS)
-        points = torch.where(padding.unsqueeze(-1), points, points * scale)
+        points = again(np.where(padding[..., None], points, points * scale), prompts.points)
     if boxes is not None:
-        corners = boxes.unflatten(-1, (2, 2))
-        padding = (boxes == PAD_VALUE).all(-1, keepdim=True)
+        corners = boxes.reshape(*boxes.shape[:-1], 2, 2)
+        padding = (boxes == PAD_VALUE).all(-1, keepdims=True)
         _check_corner_order(corners, padding)
         _check_near(corners, padding, size_xy, _BOXES)
-        boxes = torch.where(padding, boxes, (corners * scale).flatten(-2))
-    return Prompts(points, labels, boxes)
+        boxes = again(np.where(padding, boxes, (corners * scale).reshape(boxes.shape)), prompts.boxes)
+    return Prompts(points, prompts.labels, boxes)
 
 
 def _read_labels(input_labels: Any, points: Padded) -> Padded:
@@ -170,14 +179,13 @@ def _check_same_objects(points: Padded, boxes: Padded) -> None:
         )
 
 
-def _to_tensors(points: Padded | None, labels: Padded | None, boxes: Padded | None) -> Prompts:
+def _to_prompts(points: Padded | None, labels: Padded | None, boxes: Padded | None) -> Prompts:
     coordinates = marks = corners = None
     if points is not None and labels is not None:
-        marks = torch.from_numpy(labels.values[..., 0]).long()
-        coordinates = torch.from_numpy(points.values).float()
-        coordinates = coordinates.masked_fill(marks.unsqueeze(-1) == PAD_VALUE, PAD_VALUE)
+        marks = labels.values[..., 0].astype(np.int64)
+        coordinates = np.where(marks[..., None] == PAD_VALUE, np.float32(PAD_VALUE), points.values.astype(np.float32))
     if boxes is not None:
-        corners = torch.from_numpy(boxes.values[:, :, 0]).float()
+        corners = boxes.values[:, :, 0].astype(np.float32)
     return Prompts(coordinates, marks, corners)
 
 
@@ -186,10 +194,10 @@ def _check_corners(prompts: Prompts) -> None:
     if prompts.labels is None or prompts.points is None:
         return
     upper_left, lower_right = ((prompts.labels == label) for label in BOX_CORNER_LABELS)
-    counts = torch.stack((upper_left.sum(-1), lower_right.sum(-1)), dim=-1)
+    counts = np.stack((upper_left.sum(-1), lower_right.sum(-1)), axis=-1)
     if not counts.any():
         return
-    for image, index in (counts.amax(-1) > 0).nonzero().tolist():
+    for image, index in np.argwhere(counts.max(-1) > 0).tolist():
         where = spell(_LABELS.name, [image, index])
         first, second = counts[image, index].tolist()
         if (first, second) != (1, 1):
@@ -199,7 +207,7 @@ def _check_corners(prompts: Prompts) -> None:
         if prompts.boxes is not None and bool((prompts.boxes[image, index] != PAD_VALUE).any()):
             raise ValueError(f"{where} must not have a box by the labels 2 and 3 beside that of input_boxes")
         points = prompts.points[image, index]
-        corners = torch.cat((points[upper_left[image, index]], points[lower_right[image, index]]))
+        corners = np.concatenate((points[upper_left[image, index]], points[lower_right[image, index]]))
         if bool((corners[0] > corners[1]).any()):
             got = ", ".join(f"{value:g}" for value in corners.flatten().tolist())
             raise ValueError(
@@ -208,10 +216,10 @@ def _check_corners(prompts: Prompts) -> None:
             )
 
 
-def _check_near(coordinates: torch.Tensor, padding: torch.Tensor, size_xy: torch.Tensor, layout: Layout) -> None:
+def _check_near(coordinates: np.ndarray, padding: np.ndarray, size_xy: np.ndarray, layout: Layout) -> None:
     """Refuse (images, objects, entries, 2) far outside. `padding`: (images, objects, entries or 1)."""
     far = ((coordinates < -size_xy) | (coordinates > 2 * size_xy)).any(-1) & ~padding
-    for image, index, entry in far.nonzero().tolist():
+    for image, index, entry in np.argwhere(far).tolist():
         width, height = size_xy[image, 0, 0].tolist()
         x, y = coordinates[image, index, entry].tolist()
         position = spell(layout.name, [image, index] if layout.one_entry else [image, index, entry])
@@ -221,9 +229,9 @@ def _check_near(coordinates: torch.Tensor, padding: torch.Tensor, size_xy: torch
         )
 
 
-def _check_corner_order(corners: torch.Tensor, padding: torch.Tensor) -> None:
+def _check_corner_order(corners: np.ndarray, padding: np.ndarray) -> None:
     reversed_ = (corners[..., 0, :] > corners[..., 1, :]) & ~padding
-    for image, index, _ in reversed_.nonzero().tolist():
+    for image, index, _ in np.argwhere(reversed_).tolist():
         got = ", ".join(f"{value:g}" for value in corners[image, index].flatten().tolist())
         raise ValueError(
             f"{spell(_BOXES.name, [image, index])} is upside down: "

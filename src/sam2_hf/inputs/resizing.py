@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from ..arrays import Array, cast, dtype_name, is_tensor, like
+from ..arrays import Array, cast, dtype_name, empty, is_tensor, like
 from ..sizes import Size
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -76,6 +76,40 @@ def resize_nearest(values: Array, size: Size) -> Array:
         for new, old in zip(size, values.shape[-2:], strict=True)
     )
     return values[..., rows[:, None], columns]
+
+
+def resize_logits(logits: Array, size: Size) -> Array:
+    """Resize logits, bilinear and not antialiased, in float32 at least: thin structures do not survive half precision.
+
+    Args:
+        logits: (..., height, width), with two axes in front.
+        size: (height, width) in pixels.
+
+    Returns:
+        (..., *size); the logits themselves if they are of that size.
+    """
+    if tuple(logits.shape[-2:]) == tuple(size):
+        return logits
+    if 0 in logits.shape[:2]:  # no masks: interpolate refuses them
+        return empty((*logits.shape[:2], *size), dtype_name(logits), logits)
+    if not is_tensor(logits):
+        return _between(_between(logits.astype(np.float32, copy=False), size[1], -1), size[0], -2)
+    import torch
+    from torch.nn import functional as F
+
+    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.interpolate(precise, size, mode="bilinear", align_corners=False)
+
+
+def _between(values: np.ndarray, count: int, axis: int) -> np.ndarray:
+    """Take `count` values along an axis, evenly, each between the two that lie nearest to it."""
+    old = values.shape[axis]
+    position = np.maximum((np.arange(count) + 0.5) * (old / count) - 0.5, 0)
+    lower = np.minimum(position.astype(np.int64), old - 1)
+    weight = (position - lower).astype(np.float32)
+    weight = weight if axis == -1 else weight[:, None]
+    first = np.take(values, lower, axis)
+    return first + weight * (np.take(values, np.minimum(lower + 1, old - 1), axis) - first)
 
 
 def _resize_array(pixels: np.ndarray, size: Size, resample: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, is_tensor, like
+from ..arrays import Array, again, is_tensor, like
 
 
 def is_on_accelerator(array: Array) -> bool:
@@ -21,15 +21,6 @@ def is_on_accelerator(array: Array) -> bool:
 def on_cpu(array: Array) -> np.ndarray:
     """An array on the CPU, or a tensor there by the same memory."""
     return array.numpy() if is_tensor(array) else array
-
-
-def again(result: np.ndarray, array: Array) -> Array:
-    """A result of NumPy as what it was computed from: a tensor of the same memory, or itself."""
-    if not is_tensor(array):
-        return result
-    import torch
-
-    return torch.from_numpy(result)
 
 
 def count_pixels(masks: Array) -> Array:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
+from ..arrays import Array
 from ..masks.polygons import Polygon, mask_to_polygons
-from ..masks.rle import Rle, compress_rle, mask_run_lengths, rle_area, rle_to_box, rle_to_mask
+from ..masks.rle import Rle, compress_rle, mask_run_lengths, rle_area, rle_to_array, rle_to_box
 
 Box = tuple[int, int, int, int]
 
@@ -52,7 +52,7 @@ class ObjectMask:
     @property
     def mask(self) -> np.ndarray:
         """The mask, (height, width) bool. Decoded anew by each use."""
-        return rle_to_mask(self.rle).numpy()
+        return rle_to_array(self.rle)
 
     @property
     def area(self) -> int:
@@ -104,7 +104,7 @@ def frame_file_name(clip: str, frame: int) -> str:
     return f"{clip}/{frame:05d}.jpg"
 
 
-def encode_masks(masks: torch.Tensor) -> list[Rle]:
+def encode_masks(masks: Array) -> list[Rle]:
     """Encode masks (N, height, width), bool, as run lengths in arrays."""
     size = list(masks.shape[-2:])
     return [{"size": size, "counts": counts} for counts in mask_run_lengths(masks)]
