@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,9 +18,10 @@ from .outputs import Sam2VideoSegmentationOutput
 from .sizes import read_size
 from .tracking.frame_result import FrameResult
 from .tracking.memory.registry import build_memory_policy
-from .tracking.propagation import Direction, FrameReader, Pass, frames_at_once, plan_passes
+from .tracking.propagation import Direction, Pass, frames_at_once, plan_passes
 from .tracking.session import Sam2VideoInferenceSession
 from .tracking.step import FrameStep
+from .tracking.visits import visit_clip, visit_frame
 
 
 class Sam2VideoPreTrainedModel(Sam2PreTrainedModel):
@@ -79,20 +81,8 @@ class Sam2VideoModel(Sam2VideoNetwork, Sam2VideoPreTrainedModel, Sam2PromptableM
         """
         session = _session(inference_session, unexpected)
         step = FrameStep(self, self.memory_policy, session)
-        computed: dict[Hashable, FrameResult] = {}
-        if frame is not None:
-            frame_idx, computed = self._take_frame(step, frame, frame_idx, run_mem_encoder)
-        elif frame_idx is not None:
-            frame_idx = session.check_frame_idx(frame_idx)
-            session.check_not_gone(frame_idx)
-            step.segment_prompts(other for other in session.waiting_frames(frame_idx) if other != frame_idx)
-            session.frames.wait_for(frame_idx)
-            if run_mem_encoder:
-                step.run(frame_idx, reverse)
-            else:
-                computed = step.compute(frame_idx, reverse, remember=False).results
-        else:
-            raise ValueError("expected frame_idx, or frame for a stream; got neither")
+        shape = (self.config.num_channels, *read_size(self.config.image_size, "image_size"))
+        frame_idx, computed = visit_frame(step, frame_idx, frame, self._encode_pixels, shape, reverse, run_mem_encoder)
         output = self._output(step, frame_idx, computed)
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
@@ -172,44 +162,13 @@ class Sam2VideoModel(Sam2VideoNetwork, Sam2VideoPreTrainedModel, Sam2PromptableM
         self, session: Sam2VideoInferenceSession, passes: Sequence[Pass], show_progress_bar: bool, at_once: int
     ) -> Iterator[Sam2VideoSegmentationOutput]:
         step = FrameStep(self, self.memory_policy, session)
-        step.segment_prompts(session.waiting_frames(passes[0].frames.start))
-        session.settle_prompts()
         total = sum(len(one_pass.frames) for one_pass in passes) if session.num_frames_total is not None else None
-
-        def is_needed(frame_idx: int, one_pass: Pass) -> bool:
-            tasks = step.plan(frame_idx, one_pass.reverse, one_pass.scope).tasks
-            return len(tasks) > 0 and frame_idx not in session.feature_cache
-
-        reader = FrameReader(session, self._encode_pixels, is_needed, at_once)
-        with reader, tqdm(total=total, disable=not show_progress_bar) as progress:
-            for one_pass in passes:
-                for frame_idx in reader.frames(one_pass):
-                    tracked = step.run(frame_idx, one_pass.reverse, one_pass.scope, reader.features)
-                    session.mark_tracked(frame_idx, tracked, one_pass.reverse)
-                    progress.update()
-                    if not one_pass.silent:
-                        yield self._output(step, frame_idx)
-                        # The caller may just have prompted this frame, which a stream is about to leave.
-                        step.segment_prompts(session.waiting_frames(frame_idx + 1))
-
-    def _take_frame(
-        self, step: FrameStep, frame: Tensor, frame_idx: int | None, remember: bool
-    ) -> tuple[int, dict[Hashable, FrameResult]]:
-        """Bring a stream's newest frame up to date one last time, then segment the next one and take it."""
-        session = step.session
-        size = read_size(self.config.image_size, "image_size")
-        frame_idx = session.check_next_frame(frame, frame_idx, size, self.config.num_channels)
-        step.segment_prompts(session.waiting_frames(frame_idx))
-        if session.newest_streamed is not None:
-            step.run(session.newest_streamed)
-        with session.used_by_this_thread():
-            computed = step.compute(
-                frame_idx, encode=lambda _: self._encode_pixels(session.frames.as_input(frame))[0], remember=remember
-            )
-            session.add_frame(frame, frame_idx)
-            if remember:
-                step.keep(frame_idx, computed)
-        return frame_idx, computed.results
+        with (
+            tqdm(total=total, disable=not show_progress_bar) as progress,
+            contextlib.closing(visit_clip(step, passes, self._encode_pixels, at_once, progress)) as frames,
+        ):
+            for frame_idx in frames:
+                yield self._output(step, frame_idx)
 
     def _encode_pixels(self, pixel_values: Tensor) -> list[FrameFeatures]:
         """Encode frames (B, 3, H, W), wherever they lie; the features of each."""

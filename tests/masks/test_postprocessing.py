@@ -68,9 +68,9 @@ def test_bool_masks_are_cut_at_one_half(threshold):
 def test_masks_are_resized_in_bounded_chunks(monkeypatch):
     whole = MaskRestorer(0.0, True, 6, 6)(LOGITS, SIZES)
     chunks = []
-    resize = postprocessing._resize
+    resize = postprocessing.resize_logits
     monkeypatch.setattr(
-        postprocessing, "_resize", lambda part, size: chunks.append(part.shape[1]) or resize(part, size)
+        postprocessing, "resize_logits", lambda part, size: chunks.append(part.shape[1]) or resize(part, size)
     )
     monkeypatch.setattr(postprocessing, "_PIXELS_AT_ONCE", 20 * 30 * 4)
     assert all(map(torch.equal, MaskRestorer(0.0, True, 6, 6)(LOGITS, SIZES), whole))

@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
 
+from ..arrays import Array, stack, to_numpy
 from ..inputs.images import LoadedImage, read_images
-from ..mask_generation.pipeline import Sam2MaskGenerationPipeline
 from ..results.image_result import ImageResult
 from ..results.records import ObjectMask, encode_masks
 from ..sizes import Size
-from .loaded_models import LoadedModel, load_model
 from .object_prompts import ObjectPrompt, read_object_prompt, read_object_prompts
+
+if TYPE_CHECKING:
+    import torch
+
+    from .image_engine import ImageEngine
+    from .loaded_models import LoadedModel
 
 
 class Segmenter:
@@ -39,7 +41,12 @@ class Segmenter:
         dtype: str | torch.dtype | None = None,
         image_size: int | Size | None = None,
     ):
+        from .image_engine import ModelEngine
+        from .loaded_models import load_model
+
         self.loaded: LoadedModel = load_model(checkpoint, device, dtype, image_size, video=False)
+        self.engine: ImageEngine = ModelEngine(self.loaded)
+        """What computes."""
 
     @property
     def model(self) -> Any:
@@ -79,11 +86,8 @@ class Segmenter:
         """Segment everything in an image; see `segment_everything`."""
         if isinstance(image, (list, tuple)):
             return [self.segment_everything(one, **settings) for one in image]
-        generator = Sam2MaskGenerationPipeline(model=self.model, image_processor=self.processor.image_processor)
-        pixels = _as_bytes(_read(image))
-        records = generator(
-            Image.fromarray(pixels), output_mode="uncompressed_rle", **{**self.loaded.thresholds, **settings}
-        )
+        pixels = _as_bytes(_read(image, self.engine.as_tensors))
+        records = self.engine.find_everything(pixels, {**self.engine.thresholds, **settings})
         objects = [_everything_object(number, record) for number, record in enumerate(records, start=1)]
         return ImageResult(objects, pixels, pixels.shape[:2], _file_name(image))
 
@@ -97,24 +101,19 @@ class EncodedImage:
     """
 
     def __init__(self, segmenter: Segmenter, image: Any):
-        loaded = _read(image)
+        loaded = _read(image, segmenter.engine.as_tensors)
         self.segmenter = segmenter
         self.pixels = _as_bytes(loaded)
         self.size: tuple[int, int] = (self.pixels.shape[0], self.pixels.shape[1])
         self.file_name = _file_name(image)
-        is_bytes = loaded.pixels.dtype == torch.uint8
-        given = {"images": loaded.pixels, "input_data_format": "channels_first"} if is_bytes else {"images": image}
-        inputs = segmenter.processor(**given, return_tensors="pt")
-        pixel_values = inputs["pixel_values"].to(segmenter.model.device, segmenter.model.dtype)
-        with torch.inference_mode():
-            self.embeddings: list[Tensor] = segmenter.model.get_image_embeddings(pixel_values)
+        self.embeddings: list[Array] = segmenter.engine.encode(image, loaded)
 
     def segment(self, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None) -> Segmentation:
         """Segment the objects that prompts mean; the forms of the prompts are those of `segment`."""
         prompts = read_object_prompts(points, labels, boxes, masks)
         return Segmentation(self, prompts, self.predict(prompts, [None] * len(prompts)))
 
-    def predict(self, prompts: Sequence[ObjectPrompt], starts: Sequence[Tensor | None]) -> list[ObjectPrediction]:
+    def predict(self, prompts: Sequence[ObjectPrompt], starts: Sequence[Array | None]) -> list[ObjectPrediction]:
         """Decode prompts.
 
         Args:
@@ -133,33 +132,13 @@ class EncodedImage:
         predictions: dict[int, ObjectPrediction] = {}
         for (is_ambiguous, _, has_masks), members in groups.items():
             logits = [start for index in members if (start := starts[index]) is not None]
-            found = self._decode([completed[index] for index in members], logits, is_ambiguous, has_masks)
-            predictions.update(zip(members, found, strict=True))
+            members_prompts = [completed[index] for index in members]
+            arguments = prompt_arguments(members_prompts, has_masks)
+            found = self.segmenter.engine.decode(self.embeddings, self.size, arguments, logits, is_ambiguous)
+            predictions.update(zip(members, map(ObjectPrediction, *found), strict=True))
         return [predictions[index] for index in range(len(prompts))]
 
-    @torch.inference_mode()
-    def _decode(
-        self, prompts: Sequence[ObjectPrompt], logits: Sequence[Tensor], is_ambiguous: bool, has_masks: bool
-    ) -> list[ObjectPrediction]:
-        model, processor = self.segmenter.model, self.segmenter.processor
-        given: dict[str, Any] = {}
-        if any(prompt.points for prompt in prompts):
-            given["input_points"] = [[[list(point) for point in prompt.points] for prompt in prompts]]
-            given["input_labels"] = [[list(prompt.labels) for prompt in prompts]]
-        if any(prompt.box is not None for prompt in prompts):
-            given["input_boxes"] = [[None if prompt.box is None else list(prompt.box) for prompt in prompts]]
-        if has_masks:
-            given["input_masks"] = [[prompt.mask for prompt in prompts]]
-        inputs = processor(original_sizes=[list(self.size)], return_tensors="pt", **given).to(model.device)
-        if logits:
-            inputs["input_masks"] = torch.stack(list(logits))[None]
-        if "input_masks" in inputs:
-            inputs["input_masks"] = inputs["input_masks"].to(model.device, model.dtype)
-        outputs = model(**inputs, image_embeddings=self.embeddings, multimask_output=is_ambiguous)
-        found, scores = outputs.pred_masks[0].float().cpu(), outputs.iou_scores[0].float().cpu()
-        return [ObjectPrediction(found[row], scores[row]) for row in range(len(prompts))]
-
-    def masks_of(self, logits: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    def masks_of(self, logits: Array, size: tuple[int, int] | None = None) -> Array:
         """Bring logits (objects, h, w) to masks.
 
         Args:
@@ -169,8 +148,7 @@ class EncodedImage:
         Returns:
             bool (objects, height, width).
         """
-        post_process = self.segmenter.processor.post_process_masks
-        return post_process(logits[None, :, None], [list(size or self.size)])[0][:, 0]
+        return self.segmenter.engine.restore(logits, size or self.size)
 
 
 class ObjectPrediction:
@@ -182,7 +160,7 @@ class ObjectPrediction:
         chosen: which of them is the object's mask; by default the one with the best score.
     """
 
-    def __init__(self, logits: Tensor, scores: Tensor, chosen: int | None = None):
+    def __init__(self, logits: Array, scores: Array, chosen: int | None = None):
         self.logits = logits
         self.scores = scores
         self.chosen = int(scores.argmax()) if chosen is None else chosen
@@ -209,9 +187,9 @@ class Segmentation(ImageResult):
         return [prompt.name for prompt in self.prompts]
 
     @property
-    def logits(self) -> Tensor:
+    def logits(self) -> Array:
         """(objects, h, w), of the chosen masks."""
-        return torch.stack([found.logits[found.chosen] for found in self.predictions])
+        return stack([found.logits[found.chosen] for found in self.predictions])
 
     def _compute_masks(self) -> list[ObjectMask]:
         rles = encode_masks(self.encoded.masks_of(self.logits))
@@ -256,7 +234,7 @@ class Segmentation(ImageResult):
     def candidates(self, name: Hashable | None = None) -> list[tuple[np.ndarray, float]]:
         """List the masks (height, width), bool, that the model offers for an object, with their predicted IoU."""
         found = self.predictions[self._index(name)]
-        masks = self.encoded.masks_of(found.logits).numpy()
+        masks = to_numpy(self.encoded.masks_of(found.logits))
         return [(mask, float(score)) for mask, score in zip(masks, found.scores, strict=True)]
 
     def choose(self, candidate: int, name: Hashable | None = None) -> Segmentation:
@@ -350,6 +328,24 @@ def segment_everything(
     return Segmenter(checkpoint, device, dtype, image_size).segment_everything(image, **settings)
 
 
+def prompt_arguments(prompts: Sequence[ObjectPrompt], has_masks: bool) -> dict[str, Any]:
+    """Nest the prompts of the objects of one image as a processor takes them.
+
+    Args:
+        prompts: one an object.
+        has_masks: whether each has a mask that is to be used.
+    """
+    given: dict[str, Any] = {}
+    if any(prompt.points for prompt in prompts):
+        given["input_points"] = [[[list(point) for point in prompt.points] for prompt in prompts]]
+        given["input_labels"] = [[list(prompt.labels) for prompt in prompts]]
+    if any(prompt.box is not None for prompt in prompts):
+        given["input_boxes"] = [[None if prompt.box is None else list(prompt.box) for prompt in prompts]]
+    if has_masks:
+        given["input_masks"] = [[prompt.mask for prompt in prompts]]
+    return given
+
+
 def _with_box_of_mask(prompt: ObjectPrompt, size: tuple[int, int]) -> ObjectPrompt:
     """A mask alone tells the decoder little; with the box around it, it gives the object."""
     if prompt.mask is None or prompt.points or prompt.box is not None:
@@ -361,8 +357,8 @@ def _with_box_of_mask(prompt: ObjectPrompt, size: tuple[int, int]) -> ObjectProm
     return replace(prompt, box=(x0, y0, x1, y1))
 
 
-def _read(image: Any) -> LoadedImage:
-    found = read_images(image)
+def _read(image: Any, as_tensors: bool) -> LoadedImage:
+    found = read_images(image, as_tensors=as_tensors)
     if len(found) != 1:
         raise ValueError(f"image must be one image, or a list of images, got a batch of {len(found)}")
     return found[0]
@@ -370,10 +366,7 @@ def _read(image: Any) -> LoadedImage:
 
 def _as_bytes(loaded: LoadedImage) -> np.ndarray:
     """An image as uint8 (height, width, 3)."""
-    pixels = loaded.pixels.cpu()
-    if pixels.dtype != torch.uint8:
-        pixels = (pixels * (255 / loaded.white)).round().clamp(0, 255).to(torch.uint8)
-    return pixels.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
+    return np.ascontiguousarray(to_numpy(loaded.as_bytes()).transpose(1, 2, 0))
 
 
 def _file_name(image: Any) -> str:

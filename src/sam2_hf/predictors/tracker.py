@@ -6,21 +6,22 @@ import copy
 import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
+from ..arrays import cast, to_numpy
 from ..results.clip_result import ClipResult
 from ..results.image_result import ImageResult
 from ..results.records import ObjectMask, ShownPrompt, encode_masks, frame_file_name
 from ..results.stream_writers import ResultStream
 from ..sizes import Size
 from ..tracking.memory.registry import PolicySetting, read_policy_setting
-from ..tracking.session import Sam2VideoInferenceSession
 from ..video_io.open_video import VideoSource, open_video
-from .loaded_models import LoadedModel, load_model
 from .object_prompts import ObjectPrompt, read_object_prompt
+
+if TYPE_CHECKING:
+    import torch
+
+    from .loaded_models import LoadedModel
 
 _PROMPT_KEYS = ("frame", "points", "labels", "box", "mask")
 
@@ -49,6 +50,8 @@ class Tracker:
         memory_policy: PolicySetting | None = None,
     ):
         self.memory_policy = read_policy_setting(memory_policy)
+        from .loaded_models import load_model
+
         self.loaded: LoadedModel = load_model(checkpoint, device, dtype, image_size, video=True)
 
     @property
@@ -61,7 +64,7 @@ class Tracker:
         """The `Sam2VideoProcessor`."""
         return self.loaded.processor
 
-    def open_session(self, video: VideoSource | None = None, **settings: Any) -> Sam2VideoInferenceSession:
+    def open_session(self, video: VideoSource | None = None, **settings: Any) -> Any:
         """Open a session on the model's device, with this tracker's memory policy.
 
         Args:
@@ -76,9 +79,13 @@ class Tracker:
             video, inference_device=device, memory_policy=self.memory_policy, **settings
         )
 
+    def open_video(self, clip: Any) -> VideoSource:
+        """Open anything that `open_video` takes, for a session of this tracker."""
+        return open_video(clip)
+
     def track(self, clip: Any, prompts: Mapping[Hashable, Any], progress: bool = False) -> Tracks:
         """Track objects through a clip; see `track`."""
-        tracks = Tracks(self, _open(clip), _clip_name(clip))
+        tracks = Tracks(self, self.open_video(clip), _clip_name(clip))
         tracks.add(prompts)
         return tracks.run(progress=progress)
 
@@ -95,7 +102,7 @@ class Tracker:
         Raises:
             ValueError, TypeError, IndexError: naming what is wrong with the prompts or the video.
         """
-        source, by_frame = _open(video), read_clip_prompts(prompts)
+        source, by_frame = self.open_video(video), read_clip_prompts(prompts)
         name = _clip_name(video)
         session = self.open_session(source, retention="readable")
         shown = add_prompts(self.processor, session, by_frame)
@@ -104,7 +111,7 @@ class Tracker:
             for output in self.model.propagate_in_video_iterator(session):
                 frame = output.frame_idx
                 objects = tracked_objects(self.processor, output, source.size, shown.get(frame, {}))
-                pixels = source[frame].permute(1, 2, 0).cpu().numpy()
+                pixels = to_numpy(source[frame]).transpose(1, 2, 0)
                 yield ImageResult(objects, pixels, source.size, frame_file_name(name, frame), frame)
 
         return ResultStream(results(), list(prompts), source.fps, name)
@@ -344,16 +351,15 @@ def tracked_objects(
         size: (height, width) of the frame.
         shown: what each was prompted with on this frame.
     """
-    (masks,) = processor.post_process_masks([output.pred_masks.float().cpu()], [list(size)])
-    visible: Tensor = output.object_score_logits.float().flatten().cpu()
-    scores: Tensor = output.iou_scores.float().flatten().cpu()
-    found = zip(output.object_ids, encode_masks(masks[:, 0]), scores.tolist(), visible.tolist(), strict=True)
+    logits, visible, scores = (
+        to_numpy(cast(values, "float32"))
+        for values in (output.pred_masks, output.object_score_logits, output.iou_scores)
+    )
+    (masks,) = processor.post_process_masks([logits], [list(size)])
+    rles, scores, visible = encode_masks(masks[:, 0]), scores.ravel().tolist(), visible.ravel().tolist()
+    found = zip(output.object_ids, rles, scores, visible, strict=True)
     prompts = shown or {}
     return [ObjectMask(name, rle, score, object_score, prompts.get(name)) for name, rle, score, object_score in found]
-
-
-def _open(clip: Any) -> VideoSource:
-    return open_video(clip)
 
 
 def _clip_name(clip: Any) -> str:

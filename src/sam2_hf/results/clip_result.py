@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import to_numpy
 from ..masks.drawing import Colour
 from ..video_io.open_video import VideoSource
 from ..video_io.write_video import write_video
@@ -117,7 +118,7 @@ class ClipResult:
         return f"<{type(self).__name__} {self.name}: {len(self)} frames, objects {self.names}>"
 
     def _pixels(self, frame: int) -> np.ndarray:
-        return self.video[frame].permute(1, 2, 0).cpu().numpy()
+        return to_numpy(self.video[frame]).transpose(1, 2, 0)
 
     # Files
 

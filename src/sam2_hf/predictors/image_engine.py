@@ -1,0 +1,117 @@
+"""What computes for a `Segmenter`: a model in torch here, graphs in the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..arrays import Array, dtype_name
+from ..mask_generation.pipeline import Sam2MaskGenerationPipeline
+
+if TYPE_CHECKING:
+    from ..inputs.images import LoadedImage
+    from ..sizes import Size
+    from .loaded_models import LoadedModel
+
+
+class ImageEngine(Protocol):
+    """What a `Segmenter` asks for. Arrays are of one kind, see `as_tensors`, and on the CPU unless said otherwise."""
+
+    as_tensors: bool
+    """Whether its arrays are tensors of torch, or NumPy arrays."""
+    thresholds: Mapping[str, float]
+    """Settings of mask generation that suit the checkpoint, instead of the defaults."""
+
+    def encode(self, image: Any, loaded: LoadedImage) -> list[Array]:
+        """Encode an image.
+
+        Args:
+            image: as it was given.
+            loaded: the same, read.
+
+        Returns:
+            Three maps, wherever the model wants them.
+        """
+
+    def decode(
+        self,
+        embeddings: list[Array],
+        size: Size,
+        prompts: Mapping[str, Any],
+        logits: Sequence[Array],
+        multimask: bool,
+    ) -> tuple[Array, Array]:
+        """Decode the prompts of an image.
+
+        Args:
+            embeddings: from `encode`.
+            size: (height, width) of the image.
+            prompts: nested, by the names of a processor's arguments.
+            logits: (h, w) to start from, one for each object, or none.
+            multimask: whether to give three masks an object, or one.
+
+        Returns:
+            Logits (objects, masks, h, w) and predicted IoUs (objects, masks), float32.
+        """
+
+    def restore(self, logits: Array, size: Size) -> Array:
+        """Bring logits (objects, h, w) to masks of a size: bool (objects, height, width)."""
+
+    def find_everything(self, pixels: np.ndarray, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Segment everything in an image (height, width, 3): records with uncompressed run lengths."""
+
+
+class ModelEngine:
+    """A `Sam2Model` and its processor.
+
+    Args:
+        loaded: both.
+    """
+
+    as_tensors = True
+
+    def __init__(self, loaded: LoadedModel):
+        self.thresholds = loaded.thresholds
+        self._model = loaded.model
+        self._processor = loaded.processor
+
+    def encode(self, image: Any, loaded: LoadedImage) -> list[Array]:
+        """Encode an image; see `ImageEngine`, as for the other methods."""
+        is_bytes = dtype_name(loaded.pixels) == "uint8"
+        given = {"images": loaded.pixels, "input_data_format": "channels_first"} if is_bytes else {"images": image}
+        inputs = self._processor(**given, return_tensors="pt")
+        pixel_values = inputs["pixel_values"].to(self._model.device, self._model.dtype)
+        with torch.inference_mode():
+            return self._model.get_image_embeddings(pixel_values)
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        embeddings: list[Array],
+        size: Size,
+        prompts: Mapping[str, Any],
+        logits: Sequence[Array],
+        multimask: bool,
+    ) -> tuple[Array, Array]:
+        """Decode the prompts of an image."""
+        model = self._model
+        inputs = self._processor(original_sizes=[list(size)], return_tensors="pt", **prompts).to(model.device)
+        if logits:
+            inputs["input_masks"] = torch.stack(list(logits))[None]
+        if "input_masks" in inputs:
+            inputs["input_masks"] = inputs["input_masks"].to(model.device, model.dtype)
+        outputs = model(**inputs, image_embeddings=embeddings, multimask_output=multimask)
+        return outputs.pred_masks[0].float().cpu(), outputs.iou_scores[0].float().cpu()
+
+    def restore(self, logits: Array, size: Size) -> Array:
+        """Bring logits to masks of a size."""
+        return self._processor.post_process_masks(logits[None, :, None], [list(size)])[0][:, 0]
+
+    def find_everything(self, pixels: np.ndarray, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Segment everything in an image."""
+        generator = Sam2MaskGenerationPipeline(model=self._model, image_processor=self._processor.image_processor)
+        return generator(Image.fromarray(pixels), output_mode="uncompressed_rle", **settings)
