@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor
-from .inputs.mask_prompts import GivenMask, read_masks
-from .inputs.prompts import Prompts, read_prompts, scale_prompts
 from .inputs.value_range import Window
 from .processing_sam2 import Sam2Processor
-from .prompt_values import BOX_CORNER_LABELS, FOREGROUND_LABEL, PAD_VALUE
-from .sizes import Size, read_size, read_sizes
+from .prompt_values import PAD_VALUE
+from .sizes import Size, read_size
+from .tracking.given_prompts import add_inputs
 from .tracking.memory.registry import PolicySetting
-from .tracking.prompts import MaskPrompt, PointPrompt, Prompt
 from .tracking.session import Sam2VideoInferenceSession
 from .tracking.session_state import Retention
 from .video_io.open_video import VideoSource, open_video
@@ -174,29 +171,18 @@ class Sam2VideoProcessor(Sam2Processor):
         if not isinstance(inference_session, Sam2VideoInferenceSession):
             kind = type(inference_session).__name__
             raise TypeError(f"inference_session must be a session of init_video_session, got {kind}")
-        session, ids = inference_session, _read_ids(obj_ids)
-        frame_idx = session.check_frame_idx(frame_idx)
-        has_points = any(given is not None for given in (input_points, input_labels, input_boxes))
-        if has_points == (input_masks is not None):
-            given = "both" if has_points else "neither"
-            raise ValueError(f"expected either points and boxes, or input_masks; got {given}")
-        masks = None if input_masks is None else _read_masks(input_masks, ids)
-        size = _agree_on_size(session, original_size) or (None if masks is None else masks[0].size)
-        if size is None:
-            raise ValueError("original_size (height, width) must be given with the first prompts of a stream")
-        model_size = read_size(self.target_size, "target_size")
-        prompts: list[Prompt]
-        if masks is not None:
-            prompts = [MaskPrompt(mask.resize(model_size)) for mask in masks]
-        else:
-            points = scale_prompts(read_prompts(input_points, input_labels, input_boxes), [size], [model_size])
-            prompts = [*_point_prompts(points, ids)]
-        prompt_of = dict(zip(ids, prompts, strict=True))
-        if not clear_old_inputs:
-            _check_boxes_come_first(session, frame_idx, prompt_of)
-        session.add_prompts(frame_idx, prompt_of, keep_old_points=not clear_old_inputs)
-        session.video_height, session.video_width = size
-        return session
+        return add_inputs(
+            inference_session,
+            read_size(self.target_size, "target_size"),
+            frame_idx,
+            obj_ids,
+            input_points,
+            input_labels,
+            input_boxes,
+            input_masks,
+            original_size,
+            clear_old_inputs,
+        )
 
     def process_new_points_or_boxes_for_video_frame(
         self,
@@ -267,96 +253,3 @@ def _open_with_window(video: Any, processor: Sam2ImageProcessor, given: dict[str
 
 def _is_given(value: Any) -> bool:
     return value is not None
-
-
-def _read_ids(obj_ids: Any) -> list[Hashable]:
-    given = list(obj_ids) if isinstance(obj_ids, (list, range)) else [obj_ids]
-    if isinstance(obj_ids, (np.ndarray, torch.Tensor)):
-        given = list(obj_ids.reshape(-1))
-    # Tensors are hashed by identity, so two of the same number would be two objects.
-    ids = [value.item() if isinstance(value, (np.ndarray, np.generic, torch.Tensor)) else value for value in given]
-    for obj_id in ids:
-        try:
-            hash(obj_id)
-        except TypeError:
-            raise TypeError(f"obj_ids must be hashable, got {obj_id!r}") from None
-        if _holds_nan(obj_id):
-            raise ValueError(f"obj_ids must be equal to themselves, got {obj_id!r}")
-    if not ids or len(set(ids)) != len(ids):
-        raise ValueError(f"obj_ids must name at least one object, and each once, got {ids}")
-    return ids
-
-
-def _holds_nan(obj_id: Any) -> bool:
-    """Whether an id is not equal to itself, or has a part that is not."""
-    parts = obj_id if isinstance(obj_id, (tuple, frozenset)) else ()
-    return bool(obj_id != obj_id) or any(map(_holds_nan, parts))
-
-
-def _agree_on_size(session: Sam2VideoInferenceSession, original_size: Any) -> Size | None:
-    """The size of the session's frames, None if it is not known; `original_size` may tell it, but not change it."""
-    known = None
-    if session.video_height is not None and session.video_width is not None:
-        known = (session.video_height, session.video_width)
-    if original_size is None:
-        return known
-    given = read_sizes([original_size], "original_size")[0]
-    if known is not None and given != known and (session.video is not None or session.tracks):
-        raise ValueError(f"original_size must stay the same through a session: expected {known}, got {given}")
-    return given
-
-
-def _point_prompts(prompts: Prompts, ids: list[Hashable]) -> list[PointPrompt]:
-    """Every object's box corners and points, without padding."""
-    name, count = next((name, tensor.shape[1]) for name, tensor in prompts.named().items())
-    if count != len(ids):
-        raise ValueError(
-            f"{name} must hold prompts for the {len(ids)} obj_ids {ids}, got {count} objects{_about_tuples(ids)}"
-        )
-    result = []
-    for row, obj_id in enumerate(ids):
-        points = torch.zeros(0, 2, dtype=torch.float32, device="cpu")
-        labels = torch.zeros(0, dtype=torch.long, device="cpu")
-        if prompts.boxes is not None and not bool((prompts.boxes[0, row] == PAD_VALUE).all()):
-            points = prompts.boxes[0, row].view(2, 2)
-            labels = torch.tensor(BOX_CORNER_LABELS, device="cpu")
-        if prompts.points is not None and prompts.labels is not None:
-            given = prompts.labels[0, row]
-            # The corners of a box come first, as the session stores it.
-            for chosen in (given > FOREGROUND_LABEL, (given <= FOREGROUND_LABEL) & (given != PAD_VALUE)):
-                points = torch.cat((points, prompts.points[0, row][chosen]))
-                labels = torch.cat((labels, given[chosen]))
-        if len(labels) == 0:
-            raise ValueError(f"every object needs a point or a box, but there is none for obj_id {obj_id!r}")
-        result.append(PointPrompt(points, labels))
-    return result
-
-
-def _check_boxes_come_first(
-    session: Sam2VideoInferenceSession, frame_idx: int, prompts: dict[Hashable, Prompt]
-) -> None:
-    for obj_id, prompt in prompts.items():
-        old = session.tracks[obj_id].prompts.get(frame_idx) if obj_id in session.tracks else None
-        has_box = isinstance(prompt, PointPrompt) and BOX_CORNER_LABELS[0] in prompt.labels
-        if has_box and isinstance(old, PointPrompt):
-            raise ValueError(
-                f"a box must come before the points of an object: give input_boxes for obj_id {obj_id!r} with "
-                "clear_old_inputs=True"
-            )
-
-
-def _read_masks(input_masks: Any, ids: list[Hashable]) -> list[GivenMask]:
-    """One mask for each object."""
-    masks = read_masks(input_masks)
-    if len(masks) != len(ids):
-        raise ValueError(
-            f"input_masks must hold a mask for each of the {len(ids)} obj_ids, got {len(masks)}{_about_tuples(ids)}"
-        )
-    return masks
-
-
-def _about_tuples(ids: list[Hashable]) -> str:
-    """What an error adds where one id is a tuple and prompts are for several objects."""
-    if len(ids) == 1 and isinstance(ids[0], tuple):
-        return f"; a tuple is one id, for several objects give a list: obj_ids={list(ids[0])}"
-    return ""

@@ -5,7 +5,7 @@ The fields are tensors, or arrays of a runtime that computes the same.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,6 +49,19 @@ class StoredShapes(NamedTuple):
     masks: tuple[int, ...]
     memories: tuple[int, ...]
     pointers: tuple[int, ...]
+
+
+def uses_multimask(config: Any, num_points: int, reads_memory: bool) -> bool:
+    """Decide whether several masks are predicted and one is taken: for few points, where one click is ambiguous.
+
+    Args:
+        config: a `Sam2VideoConfig`, or what has its fields.
+        num_points: of the prompt, the corners of a box included.
+        reads_memory: whether the object reads memories.
+    """
+    allowed = config.multimask_output_for_tracking or not reads_memory
+    in_range = config.multimask_min_pt_num <= num_points <= config.multimask_max_pt_num
+    return config.multimask_output_in_sam and allowed and in_range
 
 
 def pointer_distance_scale(max_object_pointers: int, num_frames: int | None = None) -> int:

@@ -14,7 +14,7 @@ from transformers import initialization as init
 from ..configuration_sam2 import Sam2VideoConfig
 from ..prompt_values import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE
 from ..sizes import read_size
-from .features import FrameFeatures, ObjectMasks, StoredMemories, StoredShapes, pointer_distance_scale
+from .features import FrameFeatures, ObjectMasks, StoredMemories, StoredShapes, pointer_distance_scale, uses_multimask
 from .layers import FeedForward, sine_position_encoding
 from .mask_decoder import NO_OBJECT_LOGIT, Candidates, take
 from .memory_attention import MemoryAttention
@@ -166,10 +166,7 @@ class Sam2VideoNetwork(Sam2PromptableNetwork):
 
     def uses_multimask(self, num_points: int, reads_memory: bool) -> bool:
         """Whether several masks are predicted and one is taken: for few points, where one click is ambiguous."""
-        config = self.config
-        allowed = config.multimask_output_for_tracking or not reads_memory
-        in_range = config.multimask_min_pt_num <= num_points <= config.multimask_max_pt_num
-        return config.multimask_output_in_sam and allowed and in_range
+        return uses_multimask(self.config, num_points, reads_memory)
 
     def choose(self, candidates: Candidates, chosen: Tensor | None = None) -> ObjectMasks:
         """One candidate of every object, by default the one with the highest estimated IoU.
