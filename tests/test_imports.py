@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("predictors",),
     ("everything",),
     ("grounded",),
-    ("official", "exporters", "app", "scale", "integrations", "demo"),
+    ("official", "exporters", "runtime", "app", "scale", "integrations", "demo"),
     ("as_sam2", "cli"),
 )
 """Rooms (packages) and files at the top of the package, the lowest first.

@@ -70,13 +70,16 @@ def read_masks(masks: Any, name: str = "input_masks", as_tensors: bool = True) -
     return [mask for index, item in enumerate(masks) for mask in _read_stack(item, f"{name}[{index}]", as_tensors)]
 
 
-def read_batch_of_masks(masks: Any, images: int, name: str = "input_masks") -> list[list[GivenMask]]:
+def read_batch_of_masks(
+    masks: Any, images: int, name: str = "input_masks", as_tensors: bool = True
+) -> list[list[GivenMask]]:
     """Read the masks of the objects of several images.
 
     Args:
         masks: nested images, objects, (height, width); of one image also what `read_masks` takes.
         images: how many images there are.
         name: what an error calls it.
+        as_tensors: give tensors; else NumPy arrays.
 
     Returns:
         For each image a mask of each object; equally many for all images.
@@ -92,7 +95,7 @@ def read_batch_of_masks(masks: Any, images: int, name: str = "input_masks") -> l
         raise TypeError(f"{name} must hold masks nested images, objects, (height, width), got {type(masks).__name__}")
     if len(masks) != images:
         raise ValueError(f"{name} must hold masks for as many images as there are: expected {images}, got {len(masks)}")
-    read = [read_masks(item, f"{name}[{index}]") for index, item in enumerate(masks)]
+    read = [read_masks(item, f"{name}[{index}]", as_tensors) for index, item in enumerate(masks)]
     counts = [len(found) for found in read]
     if len(set(counts)) > 1:
         raise ValueError(f"{name} must hold equally many masks for every image, got {counts}")

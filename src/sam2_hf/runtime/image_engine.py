@@ -1,0 +1,83 @@
+"""What computes for a `Segmenter`: the graphs of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .processor import Processor
+
+if TYPE_CHECKING:
+    from ..inputs.images import LoadedImage
+    from ..sizes import Size
+    from .graphs import Graphs
+
+_LEVELS = ("image_embeddings.0", "image_embeddings.1", "image_embeddings.2")
+
+
+class GraphEngine:
+    """Graphs and the processor that goes with them. An `ImageEngine` of `predictors`.
+
+    Args:
+        graphs: of an image or a video checkpoint.
+        processor: of the same folder.
+    """
+
+    as_tensors = False
+    is_bundled = False
+
+    def __init__(self, graphs: Graphs, processor: Processor):
+        self._graphs = graphs
+        self._processor = processor
+
+    def encode(self, image: Any, loaded: LoadedImage) -> list[np.ndarray]:
+        """Encode an image; see `ImageEngine`, as for the other methods."""
+        return self._graphs.run("vision_encoder", {"pixel_values": self._processor.pixel_values(loaded)}, _LEVELS)
+
+    def decode(
+        self,
+        embeddings: list[np.ndarray],
+        size: Size,
+        prompts: Mapping[str, Any],
+        logits: Sequence[np.ndarray],
+        multimask: bool,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Decode the prompts of an image."""
+        inputs = self._processor.prompts(size, prompts)
+        if logits:
+            inputs["input_masks"] = np.stack(logits)[None]
+        masks, scores = self.decode_inputs(embeddings, inputs, multimask)
+        return masks[0], scores[0]
+
+    def decode_inputs(
+        self, embeddings: list[np.ndarray], inputs: Mapping[str, np.ndarray], multimask: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Decode prompts that are the graphs' inputs already.
+
+        Args:
+            embeddings: from `encode`.
+            inputs: from `Processor.prompts`.
+            multimask: whether to give three masks a prompt, or one.
+
+        Returns:
+            Logits (1, P, M, h, w) and predicted IoUs (1, P, M).
+        """
+        given = {**inputs, **dict(zip(_LEVELS, embeddings, strict=True))}
+        name = "prompt_encoder_mask_decoder"
+        if "input_masks" in given:
+            name += "_with_masks"
+        wanted = ["pred_masks", "iou_scores"] if multimask else ["single_masks", "single_iou_scores"]
+        masks, scores = self._graphs.run(name, given, wanted)
+        return masks, scores
+
+    def restore(self, logits: np.ndarray, size: Size) -> np.ndarray:
+        """Bring logits to masks of a size."""
+        return self._processor.post_process_masks(logits[None, :, None], [list(size)])[0][:, 0]
+
+    def find_everything(self, pixels: np.ndarray, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Segment everything in an image."""
+        from .everything import find_everything
+
+        return find_everything(self, self._processor, pixels, settings)
