@@ -58,7 +58,7 @@ ALLOWED = {
         *("configuration_checks", "configuration_vision", "configuration_prompts"),
     },
     "fast": set(),
-    "network": {"configuration_sam2", "outputs", "prompt_values", "sizes"},
+    "network": {"arrays", "configuration_sam2", "outputs", "prompt_values", "sizes"},
 }
 """Where a room may import less than its layer allows: all that it may import."""
 

@@ -10,6 +10,7 @@ import numpy as np
 from sam2_hf.training.synthetic.world import SyntheticVideos
 
 CORRECTED = 21
+Masks = dict[int, dict[Hashable, np.ndarray]]
 
 
 def draw_clip(length: int, size: tuple[int, int], number: int = 0) -> tuple[np.ndarray, dict[Hashable, Any], list]:
@@ -51,7 +52,7 @@ def track_and_correct(
     return {frame: {item.name: item.mask for item in tracks[frame].objects} for frame in tracks.frames}
 
 
-def worst_iou(ours: dict[int, dict[Hashable, Any]], theirs: dict[int, dict[Hashable, Any]]) -> tuple[float, int]:
+def worst_iou(ours: Masks, theirs: Masks) -> tuple[float, int]:
     """The least IoU of any object in any frame, and how many masks are not empty."""
     assert ours.keys() == theirs.keys()
     worst, visible = 1.0, 0

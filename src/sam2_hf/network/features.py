@@ -5,28 +5,27 @@ The fields are tensors, or arrays of a runtime that computes the same.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from ..arrays import Array
 
 
 class FrameFeatures(NamedTuple):
     """A frame as the model sees it: the two finer maps for the mask decoder, (1, C/8, 4h, 4w) and (1, C/4, 2h, 2w),
     and the coarsest (1, C, h, w), free of any memory."""
 
-    fine: tuple[Tensor, Tensor]
-    coarsest: Tensor
+    fine: tuple[Array, Array]
+    coarsest: Array
 
 
 class ObjectMasks(NamedTuple):
     """N objects segmented in a frame: `logits` (N, 1, h, w) float32, `object_score` (N, 1), `iou` (N, 1), and the
     `pointer` (N, C) by which later frames remember them."""
 
-    logits: Tensor
-    object_score: Tensor
-    iou: Tensor
-    pointer: Tensor
+    logits: Array
+    object_score: Array
+    iou: Array
+    pointer: Array
 
 
 class StoredMemories(NamedTuple):
@@ -37,10 +36,10 @@ class StoredMemories(NamedTuple):
     Indices and distances may have one row for all objects.
     """
 
-    features: Tensor
-    temporal_indices: Tensor
-    pointers: Tensor | None
-    distances: Tensor | None
+    features: Array
+    temporal_indices: Array
+    pointers: Array | None
+    distances: Array | None
 
 
 class StoredShapes(NamedTuple):

@@ -23,8 +23,10 @@ class ImageEngine(Protocol):
 
     as_tensors: bool
     """Whether its arrays are tensors of torch, or NumPy arrays."""
-    thresholds: Mapping[str, float]
-    """Settings of mask generation that suit the checkpoint, instead of the defaults."""
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Settings of mask generation that suit the checkpoint, instead of the defaults."""
 
     def encode(self, image: Any, loaded: LoadedImage) -> list[Array]:
         """Encode an image.
@@ -75,7 +77,7 @@ class ModelEngine:
     as_tensors = True
 
     def __init__(self, loaded: LoadedModel):
-        self.thresholds = loaded.thresholds
+        self.thresholds: Mapping[str, float] = loaded.thresholds
         self._model = loaded.model
         self._processor = loaded.processor
 

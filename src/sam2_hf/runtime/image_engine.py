@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class GraphEngine:
     """
 
     as_tensors = False
-    is_bundled = False
+    thresholds: Mapping[str, float] = MappingProxyType({})
 
     def __init__(self, graphs: Graphs, processor: Processor):
         self._graphs = graphs
@@ -77,7 +78,7 @@ class GraphEngine:
         return self._processor.post_process_masks(logits[None, :, None], [list(size)])[0][:, 0]
 
     def find_everything(self, pixels: np.ndarray, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Segment everything in an image."""
-        from .everything import find_everything
-
-        return find_everything(self, self._processor, pixels, settings)
+        """Refuse: only models in torch segment everything."""
+        raise NotImplementedError(
+            "exported graphs do not segment everything; sam2_hf.segment_everything does, in torch"
+        )
