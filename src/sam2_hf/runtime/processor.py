@@ -59,6 +59,17 @@ class Processor:
         write_normalised(pixel_values[0], resized, folder.rescale_factor, folder.mean, folder.std)
         return pixel_values
 
+    def to_dict(self) -> dict[str, Any]:
+        """The settings of a `sam2_hf.Sam2ImageProcessor` that makes the same pixels."""
+        height, width = self.folder.image_size
+        return {
+            "size": {"height": height, "width": width},
+            "resample": self.folder.resample,
+            "rescale_factor": self.folder.rescale_factor,
+            "image_mean": list(self.folder.mean),
+            "image_std": list(self.folder.std),
+        }
+
     def prompts(self, size: Size, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Turn the prompts of an image into the graphs' inputs.
 

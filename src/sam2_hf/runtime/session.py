@@ -25,6 +25,9 @@ class MakesPixels(Protocol):
     def pixel_values(self, image: LoadedImage) -> np.ndarray:
         """Resize and normalise an image: (1, 3, height, width) float32."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Its settings, by the names of those of `Sam2ImageProcessor`."""
+
 
 class ArrayFrames(SessionFrames):
     """The frames of one session as arrays.
@@ -36,12 +39,12 @@ class ArrayFrames(SessionFrames):
 
     def __init__(self, video: VideoSource | None, processor: MakesPixels | None):
         super().__init__(video, is_handed_over=video is None)
-        self._processor = processor
+        self.processor = processor
 
     def prepare(self, frame: Any) -> np.ndarray:
         """Resize and normalise a frame (3, height, width)."""
-        assert self._processor is not None  # there is one beside each video
-        return self._processor.pixel_values(LoadedImage(to_numpy(frame), 255.0))
+        assert self.processor is not None  # there is one beside each video
+        return self.processor.pixel_values(LoadedImage(to_numpy(frame), 255.0))
 
     def move(self, pixel_values: np.ndarray) -> np.ndarray:
         """Leave the pixels where they are."""
@@ -112,8 +115,12 @@ class VideoSession(WholeSession):
         return load_session(cls, directory, source, processor=processor)
 
     def describe_settings(self) -> dict[str, Any]:
-        """How frames become the graphs' input, which the exported checkpoint says; see `SessionState`."""
-        return {"dtype": "float32", "image_processor": None}
+        """How frames become the graphs' input; see `SessionState.describe_settings`.
+
+        The exported checkpoint says it, so it is written for sessions in torch alone.
+        """
+        processor = self.frames.processor
+        return {"dtype": "float32", "image_processor": None if processor is None else processor.to_dict()}
 
     @classmethod
     def from_settings(cls, description: Mapping[str, Any], **settings: Any) -> VideoSession:
