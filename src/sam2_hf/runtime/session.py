@@ -63,15 +63,16 @@ class ArrayFrames(SessionFrames):
         """Bring a stream's frame, (3, H, W) or (1, 3, H, W), to the graphs' input (1, 3, H, W)."""
         return pixel_values.reshape(1, *pixel_values.shape[-3:]).astype(np.float32, copy=False)
 
-    def check_pixels(self, pixel_values: Any, size: tuple[int, int]) -> None:
+    def check_pixels(self, pixel_values: Any, size: tuple[int, int], channels: int = 3) -> None:
         """Refuse what is not the pixels of a frame: another shape, or no finite floating-point numbers.
 
         Raises:
             ValueError: says what came.
         """
         given = pixel_values.shape if isinstance(pixel_values, np.ndarray) else type(pixel_values).__name__
-        if given not in ((3, *size), (1, 3, *size)):
-            raise ValueError(f"frame must be one frame's pixel_values of the processor, {(3, *size)}, got {given}")
+        shape = (channels, *size)
+        if given not in (shape, (1, *shape)):
+            raise ValueError(f"frame must be one frame's pixel_values of the processor, {shape}, got {given}")
         if pixel_values.dtype.kind != "f" or not np.isfinite(pixel_values).all():
             what = "NaN or infinite values" if pixel_values.dtype.kind == "f" else pixel_values.dtype
             raise ValueError(f"frame must be normalised, finite pixel_values as the processor gives them, got {what}")

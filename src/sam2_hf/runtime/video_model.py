@@ -92,9 +92,8 @@ class VideoModel:
     ) -> VideoOutput:
         """Segment all objects of a session in one frame; see `sam2_hf.Sam2VideoModel.forward`."""
         step = self._step(inference_session)
-        frame_idx, computed = visit_frame(
-            step, frame_idx, frame, self.encode_frames, self.image_size, reverse, run_mem_encoder
-        )
+        shape = (3, *self.image_size)
+        frame_idx, computed = visit_frame(step, frame_idx, frame, self.encode_frames, shape, reverse, run_mem_encoder)
         return self._output(step, frame_idx, computed)
 
     def segment_prompts(self, inference_session: VideoSession, frame_idx: int) -> VideoOutput:

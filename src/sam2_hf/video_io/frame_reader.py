@@ -54,7 +54,7 @@ class FrameReader:
         self._white = {"floating": 0.0, "integer": 0.0}
         self._lock = threading.Lock()
 
-    def settle_scale(self, images: IndexedImages) -> None:
+    def settle_scale(self, images: Any) -> None:
         """Take the scale of values from all frames at once, as far as that is cheap.
 
         The limits of percentiles are those of up to 16 frames, evenly spaced. The scale of wide integers is seen where
@@ -68,7 +68,7 @@ class FrameReader:
             self.value_range = self.value_range.settled(self._raw(index, images[index]) for index in chosen.tolist())
         elif self.value_range.is_set:
             return
-        elif (isinstance(images, np.ndarray) or is_tensor(images)) and images.ndim > 2 and _is_wide_integer(images):
+        elif _is_array(images) and images.ndim > 2 and _is_wide_integer(images):
             self._white["integer"] = 65535.0 if int(images.max()) > 255 else 255.0
 
     def read(self, index: int, image: Any) -> Array:
@@ -140,6 +140,10 @@ class FrameReader:
 def _plain(image: Any) -> Any:
     """An image, for decord's arrays that of NumPy."""
     return image.asnumpy() if callable(getattr(image, "asnumpy", None)) else image
+
+
+def _is_array(images: Any) -> bool:
+    return isinstance(images, np.ndarray) or is_tensor(images)
 
 
 def _is_wide_integer(image: Any) -> bool:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...arrays import Array
-from . import kalman
 from .candidates import MaskCandidates, box_ious
+from .kalman import Box, Motion, Quantity, box_of, predict, start, update
 from .policy import Observation, PolicyState, Sighting, require_at_least_one
 from .visible import VisibleMemory
 
@@ -79,22 +79,22 @@ class SamuraiMemory(VisibleMemory):
     def _is_stable(self, state: PolicyState) -> bool:
         return state["motion"] is not None and state["stable"] >= self.stable_frames
 
-    def _predicted_box(self, state: PolicyState) -> kalman.Box:
-        return kalman.box_of(kalman.predict(_motion(state))) if self._is_stable(state) else NO_BOX
+    def _predicted_box(self, state: PolicyState) -> Box:
+        return box_of(predict(_motion(state))) if self._is_stable(state) else NO_BOX
 
-    def _followed(self, state: PolicyState, sighting: Sighting, box: kalman.Box | None) -> PolicyState:
+    def _followed(self, state: PolicyState, sighting: Sighting, box: Box | None) -> PolicyState:
         """The state after a frame. A given mask, whose box is not measured, starts anew, and so does an empty one."""
         if box is None:
             return self.new_state()
         if state["motion"] is None or state["stable"] == 0:
-            return _state(1, kalman.start(box))
-        predicted = kalman.predict(_motion(state))
+            return _state(1, start(box))
+        predicted = predict(_motion(state))
         if sighting.iou_score <= self.stable_iou:
             return _state(0, predicted)
-        return _state(min(state["stable"] + 1, self.stable_frames), kalman.update(predicted, box))
+        return _state(min(state["stable"] + 1, self.stable_frames), update(predicted, box))
 
 
-def _box_of(sighting: Sighting) -> kalman.Box | None:
+def _box_of(sighting: Sighting) -> Box | None:
     """The box of the mask; None where there is none."""
     if not sighting.measured or sighting.object_score <= 0:
         return None
@@ -102,15 +102,15 @@ def _box_of(sighting: Sighting) -> kalman.Box | None:
     return None if right <= left or bottom <= top else (left, top, right, bottom)
 
 
-def _motion(state: PolicyState) -> kalman.Motion:
-    return tuple(kalman.Quantity(*values) for values in state["motion"])
+def _motion(state: PolicyState) -> Motion:
+    return tuple(Quantity(*values) for values in state["motion"])
 
 
-def _state(stable: int, motion: kalman.Motion) -> PolicyState:
+def _state(stable: int, motion: Motion) -> PolicyState:
     return {"stable": stable, "motion": [list(quantity) for quantity in motion]}
 
 
-def _box_iou(box: kalman.Box, other: kalman.Box) -> float:
+def _box_iou(box: Box, other: Box) -> float:
     sides = [max(0.0, min(box[axis + 2], other[axis + 2]) - max(box[axis], other[axis])) for axis in (0, 1)]
     areas = [(right - left) * (bottom - top) for left, top, right, bottom in (box, other)]
     union = sum(areas) - sides[0] * sides[1]
