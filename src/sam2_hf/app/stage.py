@@ -19,7 +19,7 @@ from .pixels import display_size, image_address, masks_address, reduced
 
 Message = dict[str, Any]
 
-_THUMBNAIL_SIDE = 120
+_CANDIDATE_SIDE = 400
 _MOST_SENT = 400  # names of images that the page is known to have
 
 
@@ -176,13 +176,33 @@ def _everything_layer(everything: ImageResult, size: tuple[int, int], sender: Se
 
 def _candidates(work: ImageWork, item: NamedObject, sender: Sender) -> list[Message]:
     height, width = work.size
-    scale = _THUMBNAIL_SIDE / max(height, width)
+    scale = _CANDIDATE_SIDE / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
+    found = work.candidates(item.number, size)
+    if len(found) < 2:
+        return []
+    window = _window_around(np.any([mask for mask, *_ in found], axis=0))
     listed = []
-    for index, (mask, score, chosen) in enumerate(work.candidates(item.number, size)):
+    for index, (mask, score, chosen) in enumerate(found):
         drawn = sender.image(f"candidate {index}", [work.source(item.number), index], _drawing(mask, item))
-        listed.append({"score": score, "chosen": chosen, **drawn})
-    return listed if len(listed) > 1 else []
+        listed.append({"score": score, "chosen": chosen, "window": window, **drawn})
+    return listed
+
+
+def _window_around(mask: np.ndarray) -> list[float]:
+    """A square with room around a mask, as (left, top, side) in parts of the image's width, and width by height."""
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return [0.0, 0.0, 1.0, width / height]
+    side = 1.3 * max(rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1)
+    side = min(max(side, width / 12), max(height, width))
+    left = (columns[0] + columns[-1] + 1 - side) / 2
+    top = (rows[0] + rows[-1] + 1 - side) / 2
+    left, top = (
+        float(np.clip(at, min(0, most), max(0, most))) for at, most in ((left, width - side), (top, height - side))
+    )
+    return [left / width, top / width, float(side) / width, width / height]
 
 
 def _drawing(mask: np.ndarray, item: NamedObject) -> Callable[[], str]:

@@ -63,7 +63,14 @@ function showCandidates(message) {
     ground.src = image.getAttribute("src");
     const mask = document.createElement("img");
     mask.src = addressOf(candidate);
-    ground.alt = mask.alt = "";
+    const [left, top, side, ratio] = candidate.window; // of the image, in parts of its width
+    for (const picture of [ground, mask]) {
+      picture.alt = "";
+      picture.style.width = `${100 / side}%`;
+      picture.style.height = `${100 / side / ratio}%`;
+      picture.style.left = `${(-100 * left) / side}%`;
+      picture.style.top = `${(-100 * top) / side}%`;
+    }
     const score = document.createElement("span");
     score.textContent = candidate.score.toFixed(2);
     button.append(ground, mask, score);

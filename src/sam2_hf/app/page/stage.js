@@ -119,14 +119,15 @@ function say(text, isError = false) {
   note.classList.toggle("s2-error", isError);
 }
 
+const isTouch = matchMedia("(pointer: coarse)").matches;
+
 function hint(message) {
-  if (message.note) return say(message.note);
   if (message.everything !== undefined) return say(`${message.everything} masks. The sliders filter them; a click goes back to objects.`);
   if (state.corner) return say("Now the opposite corner of the box. Esc gives it up.");
-  if (!message.objects.some((item) => item.score !== null)) return say("Click on an object, or drag a box around it.");
+  if (!message.objects.some((item) => item.score !== null)) return say(isTouch ? "Tap an object, or choose Box." : "Click on an object, or drag a box around it.");
   if (message.clip && message.clip.needs_tracking && !message.clip.tracking)
     return say("Track follows the objects through the clip. On any frame, clicks correct them.");
-  say("Click to add to the object, right-click to take away. N begins another object.");
+  say(isTouch ? "Tap to add to the object, touch for long to take away." : "Click to add to the object, right-click to take away. N begins another object.");
 }
 
 // Prompts
