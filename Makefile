@@ -6,6 +6,7 @@
 #   make demo CHECKPOINT=facebook/sam2.1-hiera-tiny    with trained weights: a folder or a name on the Hub
 #   make test                                   format, lint, types and tests
 #   make test-older                             tests that compare numbers, with older processors' instruction sets
+#   make test-browser                           the app in Chromium; SCREENSHOT=docs/images/app.png writes the screenshot
 #   make bench                                  ours, transformers and the official code, timed; IMAGE= for a photo
 #   make bench BENCH_FLAGS=--quick              in some minutes; --gpu on a CUDA device, --help for more
 #   make dist                                   wheel and sdist in dist/, their contents checked
@@ -32,7 +33,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_FL
 
 LOWEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 
-.PHONY: demo test test-older lint bench dist format clean
+.PHONY: demo test test-older test-browser lint bench dist format clean
 
 demo: $(VENV)/.package
 	$(BIN)/python -m sam2_hf.demo --output "$(OUTPUT)" \
@@ -53,6 +54,9 @@ test-older: $(VENV)/.dev
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OMP_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest $(PYTEST_FLAGS) $(NUMERIC_TESTS)
 
+test-browser: $(VENV)-app/.ready
+	OMP_NUM_THREADS=1 $(if $(SCREENSHOT),SAM2_APP_SCREENSHOT="$(SCREENSHOT)") $(VENV)-app/bin/python -m pytest -m browser -rs tests/app
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -71,7 +75,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv .venv-lowest .venv-newest $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-newest .venv-app $(VENV) $(VENV)-app build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The stamps are older than the file they depend on exactly when something has to be installed again.
 $(VENV)/.python:
@@ -91,4 +95,14 @@ $(VENV)/.package: $(VENV)/.python $(VENV)/constraints.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.package
 	$(PIP) --editable ".[dev]"
+	@touch $@
+
+# gradio wants an older Pillow than the tests, so it lies in an environment of its own, which sees the packages of $(VENV)
+# behind its own.
+$(VENV)-app/.ready: $(VENV)/.dev
+	$(PYTHON) -m venv $(VENV)-app
+	packages='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	  behind=$$($(BIN)/python -c "$$packages") && own=$$($(VENV)-app/bin/python -c "$$packages") && \
+	  echo "import site; site.addsitedir('$$behind')" > "$$own/behind.pth"
+	$(VENV)-app/bin/python -m pip install --disable-pip-version-check --quiet $(PIP_FLAGS) "gradio>=6,<7" playwright
 	@touch $@

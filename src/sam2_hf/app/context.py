@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from ..hub.bundled import BUNDLED_NAME
+from ..hub.bundled import BUNDLED_NAME, bundled_checkpoint
 from ..predictors.segmenter import Segmenter
 from ..predictors.tracker import Tracker
 from .people import Person, PersonStore
@@ -54,9 +56,16 @@ class AppContext:
         return Tracker(self.checkpoint, self.device, self.dtype, self.image_size)
 
     @property
+    def is_bundled(self) -> bool:
+        """Whether it runs with the bundled checkpoint."""
+        return self.checkpoint is None or str(self.checkpoint) == bundled_checkpoint()
+
+    @property
     def model_name(self) -> str:
-        """What the page calls the checkpoint."""
-        return f"{BUNDLED_NAME} (bundled)" if self.checkpoint is None else str(self.checkpoint)
+        """What the page calls the checkpoint: no path of this machine."""
+        if self.checkpoint is None or self.is_bundled:
+            return f"{BUNDLED_NAME} (bundled)"
+        return Path(self.checkpoint).name if os.path.isdir(self.checkpoint) else self.checkpoint
 
     @contextmanager
     def person(self, token: str | None) -> Iterator[Person]:

@@ -127,7 +127,7 @@ def add_image_tab(context: AppContext, token: gr.State) -> None:
 
 
 def _add_everything(requests: ImageRequests, token: gr.State, stage: gr.HTML) -> None:
-    bundled = requests.context.checkpoint is None
+    bundled = requests.context.is_bundled
     gr.Markdown("A grid of points finds the masks once. The sliders filter them at once.")
     points = gr.Slider(4, 32, 16, step=4, label="Points a side of the grid")
     find = gr.Button("Find everything", variant="primary", elem_id="find-everything")

@@ -46,6 +46,7 @@ function show(message) {
   if (!message) return;
   state.waiting = Math.max(0, state.waiting - 1);
   root.classList.toggle("s2-waits", state.waiting > 0);
+  root.dataset.answer = message.answer;
   say(message.error || "", Boolean(message.error));
   if (!message.width) return;
   state.message = message;
@@ -211,8 +212,10 @@ function chooseTool(tool) {
 
 // Buttons and keys
 
+const uploader = () => document.querySelector(`input[type=file]:has(+ #${mode}-upload)`);
+
 const actions = {
-  open: () => document.querySelector(`#${mode}-upload input[type=file], #${mode}-upload + input, input#${mode}-upload`)?.click(),
+  open: () => uploader()?.click(),
   new: () => send("new"),
   undo: () => send("undo"),
   redo: () => send("redo"),
@@ -270,7 +273,7 @@ document.addEventListener("keydown", onKey);
 // Files that are dropped or pasted go the way of those that are opened.
 
 function give(file) {
-  const input = document.querySelector(`#${mode}-upload input[type=file], #${mode}-upload + input, input#${mode}-upload`);
+  const input = uploader();
   if (!input || !file) return;
   const files = new DataTransfer();
   files.items.add(file);
