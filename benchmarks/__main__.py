@@ -15,12 +15,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from . import cases  # noqa: F401
-from .case import CASES, Case, Group, Runtime
+from .case import CASES, Case, Group
 from .comparison import Variant, compare_variants
 from .gpu import GPU_MINUTES, gpu_summary, gpu_variants
 from .machine import describe_machine, describe_versions
 from .processes import environment, python
 from .results import Report
+from .settings import Runtime
 from .table import tables
 from .weights import checkpoint
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .agreement import compare_files
-from .case import Case, Runtime
+from .case import Case
 from .processes import environment, python
 from .results import Measurement, Result
+from .settings import Runtime
 
 _LONGEST_COUNT = 30.0  # seconds; operations of longer work are not counted
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .case import Runtime
 from .comparison import Variant
 from .results import Report
+from .settings import Runtime
 
 GPU_MINUTES = 9
 _COMPILED, _REFERENCE = "ours", "ours in float32"

@@ -20,9 +20,10 @@ from typing import Any, TextIO
 import torch
 
 from . import cases  # noqa: F401
-from .case import CASES, Bench, Job, Runtime, Unavailable
+from .case import CASES, Bench, Job
 from .implementations import IMPLEMENTATIONS
 from .memory import held_bytes, peak_bytes
+from .settings import Runtime, Unavailable
 from .work import count_work
 
 Answer = dict[str, Any]

@@ -11,13 +11,14 @@ from torch.nn import functional as F
 from benchmarks import comparison
 from benchmarks.__main__ import main
 from benchmarks.agreement import compare
-from benchmarks.case import Case, Job, Runtime, Unavailable, groups, register
+from benchmarks.case import Case, Job, groups, register
 from benchmarks.cases.planning import plan
 from benchmarks.gpu import gpu_summary, gpu_variants
 from benchmarks.images import Clip, as_pixels, as_square, load_image
 from benchmarks.implementations.base import settle
 from benchmarks.memory import held_bytes, peak_bytes
 from benchmarks.results import Measurement, Report, Result
+from benchmarks.settings import Runtime, Unavailable
 from benchmarks.table import BEGIN, END, put_into, tables
 from benchmarks.work import count_work
 

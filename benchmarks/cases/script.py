@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from ..case import Bench, Case, Job, Output, groups, register
+from ..case import Bench, Case, Job, groups, register
 from ..images import load_image
 from ..implementations.base import require
 from ..processes import environment, python
+from ..settings import Output
 from .image import points_for
 
 NUM_FRAMES, NUM_OBJECTS = 10, 3

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from PIL import Image
 
-from ..case import Output, Runtime, Unavailable
 from ..images import Clip
+from ..settings import Output, Runtime, Unavailable
 
 
 class Track(NamedTuple):

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..case import Output, Runtime
 from ..images import Clip
+from ..settings import Output, Runtime
 from .base import Track, require, settle
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..case import Output, Runtime, Unavailable
 from ..images import Clip
+from ..settings import Output, Runtime, Unavailable
 from .base import Track, require
 
 _CONFIGS = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}
