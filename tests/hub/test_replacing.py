@@ -39,6 +39,12 @@ def test_names_of_transformers_are_ours(name, replaced):
     assert getattr(transformers, name) is getattr(sam2_hf, name)
 
 
+def test_the_former_name_of_the_image_processor_is_ours_too(replaced):
+    from transformers import Sam2ImageProcessorFast
+
+    assert Sam2ImageProcessorFast is sam2_hf.Sam2ImageProcessor
+
+
 def test_later_and_earlier_modules_get_ours(tmp_path, monkeypatch):
     (tmp_path / "earlier_module.py").write_text("import transformers\ndef f(): return transformers.Sam2Model\n")
     (tmp_path / "later_module.py").write_text("from transformers import Sam2Model, Sam2VideoProcessor\n")

@@ -27,8 +27,8 @@ def replace_in_transformers() -> None:
     package = importlib.import_module(_ROOT)
     package.register()
     exported = {name: getattr(package, name) for name in package.__all__ if name.startswith("Sam2")}
-    exported["Sam2ImageProcessorFast"] = exported["Sam2ImageProcessor"]
     ours = {name: exported[name] for name in exported.keys() & set(dir(transformers))}
+    ours["Sam2ImageProcessorFast"] = exported["Sam2ImageProcessor"]  # a former name, which is not listed any more
     lazy = type(transformers)
     original = lazy.__getattr__
 
