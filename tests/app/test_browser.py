@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import runpy
 import zipfile
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from sam2_hf.video_io.open_video import open_video
 from sam2_hf.video_io.write_video import write_video
 
 pytestmark = pytest.mark.browser
+SPACE = Path(__file__).parents[2] / "spaces"
 
 
 @pytest.fixture(scope="module")
@@ -259,6 +261,36 @@ def test_two_people_do_not_see_each_other(open_page, photo, world):
     one.click(*world.points[1])
     assert one.size == world.first.size and one.layers() == [1, 2] and np.array_equal(one.mask(1), mask)
     assert other.layers() == [1]
+
+
+def test_names_are_shown_as_text_and_other_programs_have_no_way_in(open_page, server, photo, world):
+    page = open_page()
+    page.upload(photo)
+    page.click(*world.points[0])
+    name = page.find('.s2-objects li[data-number="1"] input')
+    with page.answered():
+        name.fill("<img src=x onerror=fail()>")
+        name.press("Enter")
+    assert name.input_value() == "<img src=x onerror=fail()>"
+    info = page.page.evaluate("fetch('gradio_api/info').then((answer) => answer.json())")
+    assert info["named_endpoints"] == {} and info["unnamed_endpoints"] == {}
+
+
+def test_the_space_starts_the_app(monkeypatch):
+    pytest.importorskip("gradio", reason="needs gradio: make test-browser")
+    import yaml
+
+    from sam2_hf.app import main
+
+    started = []
+    monkeypatch.setattr(main, "launch_app", lambda context, **options: started.append((context, options)))
+    monkeypatch.setenv("SAM2_CHECKPOINT", bundled_checkpoint())
+    runpy.run_path(str(SPACE / "app.py"))
+    ((context, options),) = started
+    assert context.is_bundled and options == {"host": "0.0.0.0", "port": 7860}
+    card = yaml.safe_load((SPACE / "README.md").read_text().split("---")[1])
+    assert card["sdk"] == "gradio" and (SPACE / card["app_file"]).exists()
+    assert (SPACE / "requirements.txt").read_text() == "sam2-hf[app]\n"
 
 
 def test_a_file_that_is_no_image_is_refused_and_changes_nothing(open_page, photo, world, tmp_path):

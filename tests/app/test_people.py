@@ -34,6 +34,9 @@ def test_those_who_are_too_old_go_with_their_files():
     with pytest.raises(KeyError):
         store.get(early)
     assert not folder.exists() and len(store) == 1
+    clock.now = 30
+    store.remove_old()
+    assert len(store) == 0
 
 
 def test_those_not_seen_for_longest_go_when_there_are_too_many():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from .clip_tab import add_clip_tab
 from .context import AppContext
 from .image_tab import add_image_tab
 from .live_tab import add_live_tab
+from .people import PersonStore
 
 _STYLE = Path(__file__).parent / "page" / "style.css"
 _CLEANING = (600, 3600)  # seconds: how often files that gradio holds are looked at, and how old they become
+_LONGEST_QUEUE = 100  # requests that wait; more are refused
 _FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]
 
 
@@ -31,7 +35,7 @@ def build_app(context: AppContext) -> gr.Blocks:
     """
     with gr.Blocks(title="sam2_hf", analytics_enabled=False, delete_cache=_CLEANING, fill_width=True) as page:
         gr.HTML(_header(context), elem_id="s2-header", padding=False)
-        token = gr.State(None, time_to_live=_CLEANING[1], delete_callback=context.people.forget)
+        token = gr.State(None, delete_callback=context.people.forget)  # an hour after the page was closed
         with gr.Tabs(elem_id="s2-tabs"):
             with gr.Tab("Image", id="image"):
                 add_image_tab(context, token)
@@ -40,7 +44,7 @@ def build_app(context: AppContext) -> gr.Blocks:
             with gr.Tab("Live", id="live"):
                 add_live_tab(context, token)
         page.load(context.people.new, None, token, show_progress="hidden", api_visibility="private")
-    return page
+    return page.queue(max_size=_LONGEST_QUEUE)
 
 
 def launch_app(
@@ -61,6 +65,7 @@ def launch_app(
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     page = build_app(context)
+    threading.Thread(target=_remove_old, args=(context.people,), daemon=True).start()
     theme = gr.themes.Base(
         primary_hue="indigo", neutral_hue="slate", font=_FONTS, font_mono=["ui-monospace", "monospace"]
     )
@@ -81,6 +86,13 @@ def launch_app(
         **{"quiet": True, **options},
     )
     return page, address
+
+
+def _remove_old(people: PersonStore) -> None:
+    """Let those go who are too old, also while nobody else comes."""
+    while True:
+        time.sleep(_CLEANING[0])
+        people.remove_old()
 
 
 def _header(context: AppContext) -> str:

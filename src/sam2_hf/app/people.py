@@ -103,6 +103,12 @@ class PersonStore:
         if found is not None:
             found[1].close()
 
+    def remove_old(self) -> None:
+        """Remove those who are too old; `new` and `get` do it as well."""
+        with self._lock:
+            gone = self._take_out_old()
+        _close(gone)
+
     def close(self) -> None:
         """Remove everybody."""
         for token in list(self._people):

@@ -28,7 +28,7 @@ class Sender:
 
     def __init__(self) -> None:
         self._sent: dict[str, None] = {}
-        self._drawn: dict[str, tuple[tuple[Any, ...], str]] = {}
+        self._drawn: dict[str, tuple[tuple[Any, ...], str, str]] = {}
 
     def image(self, slot: str, made_of: Sequence[Any], draw: Callable[[], str]) -> Message:
         """Describe an image: its name, and its content where it was not sent before.
@@ -38,11 +38,11 @@ class Sender:
             made_of: objects that it is drawn from. While they are the same ones, it is not drawn again.
             draw: gives its data address.
         """
-        known, address = self._drawn.get(slot, ((), ""))
-        if len(known) != len(made_of) or not all(map(_is_same, known, made_of)):
+        known, name, address = self._drawn.get(slot, ((), "", ""))
+        if not name or len(known) != len(made_of) or not all(map(_is_same, known, made_of)):
             address = draw()
-            self._drawn[slot] = (tuple(made_of), address)
-        name = hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest()[:16]
+            name = hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest()[:16]
+            self._drawn[slot] = (tuple(made_of), name, address)
         if name in self._sent:
             return {"key": name}
         self._sent[name] = None
