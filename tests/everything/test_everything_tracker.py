@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_video_model
-from world_model import SIZE, World, WorldFinder, WorldModel, everything_of, names_of
+from world_model import SIZE, World, WorldFinder, WorldModel, everything_of, names_of, tracker_with
 
 from sam2_hf import Sam2ImageProcessor, Sam2VideoProcessor, segment_and_track_everything
+from sam2_hf.everything.candidates import GridFinder
 from sam2_hf.everything.chunks import ObjectChunks
 from sam2_hf.everything.everything_tracker import EverythingTracker
-from sam2_hf.predictors.loaded_models import LoadedModel
+from sam2_hf.mask_generation.settings import MaskGenerationSettings
 
 STILL = [(0, 0)] * 30
-KEEP = {"points_per_crop": 4, "pred_iou_thresh": 0, "stability_score_thresh": 0, "every": 4, "least_area": 0}
 
 
 def hidden_between(path, first, last):
@@ -104,11 +104,13 @@ class TestLostObjects:
         assert all(objects == {2: (32, 32)} for frame, objects in found.items() if frame >= 15)
 
 
-def test_an_object_that_passes_over_to_another_gives_way():
-    world = World([(0, 0)] * 30, [(32, 32)] * 30)
+@pytest.mark.parametrize("path", [[(32, 32)] * 30, [(2 * frame, 44) for frame in range(30)]])
+def test_an_object_that_passes_over_to_another_gives_way(path):
+    """Whether the other stands or moves by more than half its size between two searches."""
+    world = World([(0, 0)] * 30, path)
     model = WorldModel(world, drifts={(1, 7): 1})
     found = names_of(everything_of(world, model=model, every=5).track(world.frames))
-    assert set(found[4]) == {1, 2} and found[20][2] == (32, 32) and set(found[20]) == {2, 3}
+    assert set(found[4]) == {1, 2} and found[20][2] == path[20] and set(found[20]) == {2, 3}
     assert found[20][3] == (0, 0)
 
 
@@ -147,27 +149,32 @@ def everything_source(world):
     return open_video(world.frames)
 
 
+@pytest.fixture(scope="module")
+def model():
+    return tiny_video_model(image_size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return np.random.default_rng(0).integers(0, 255, (9, 48, 80, 3), np.uint8)
+
+
+def tracker_of(model, **settings):
+    """Everything mode with a random model, whose masks all pass."""
+    own = {"every": 4, "least_area": 0, **settings}
+    generation = MaskGenerationSettings(points_per_crop=4, pred_iou_thresh=0, stability_score_thresh=0)
+    tracker = tracker_with(model, Sam2VideoProcessor(Sam2ImageProcessor(size=SIZE, mask_size=SIZE // 4)))
+    return EverythingTracker.of(tracker, GridFinder(model, generation), **own)
+
+
 class TestWithAModel:
     """A random model: what is tracked is of no use, but real."""
 
-    @pytest.fixture(scope="class")
-    def loaded(self):
-        processor = Sam2VideoProcessor(Sam2ImageProcessor(size=SIZE, mask_size=SIZE // 4))
-        return LoadedModel("tiny", tiny_video_model(image_size=SIZE), processor)
-
-    @pytest.fixture(scope="class")
-    def frames(self):
-        return np.random.default_rng(0).integers(0, 255, (9, 48, 80, 3), np.uint8)
-
-    def tracker(self, loaded, monkeypatch, **settings):
-        monkeypatch.setattr("sam2_hf.predictors.tracker.load_model", lambda *_, **__: loaded)
-        return EverythingTracker("tiny", **{**KEEP, **settings})
-
-    def test_a_clip_and_a_stream_and_any_chunks_give_the_same(self, loaded, frames, monkeypatch):
-        clip = self.tracker(loaded, monkeypatch).track(frames)
+    def test_a_clip_and_a_stream_and_any_chunks_give_the_same(self, model, frames):
+        clip = tracker_of(model).track(frames)
         assert max(len(frame) for frame in clip) >= 2
         for size in (1, 100):
-            tracker = self.tracker(loaded, monkeypatch, objects_per_chunk=size)
+            tracker = tracker_of(model, objects_per_chunk=size)
             streamed = {frame.frame: frame for frame in tracker.stream(iter(frames))}
             for frame in clip:
                 other = streamed[frame.frame]
@@ -175,15 +182,15 @@ class TestWithAModel:
                 for item in frame:
                     assert (item.mask == other[item.name].mask).mean() > 0.999  # sums of other batches
 
-    def test_what_is_held_stays_the_same(self, loaded, frames, monkeypatch):
+    def test_what_is_held_stays_the_same(self, model, frames, monkeypatch):
         """No more than as many objects as there may be, each with what a stream holds of one object."""
         settings = {"max_objects": 2, "max_lost": 1, "patience": 2}
-        work = self.tracker(loaded, monkeypatch, **settings)._pass(source_of(frames))
+        work = tracker_of(model, **settings)._pass(source_of(frames))
         sizes = []
         for index in range(40):
             work.step(index, torch.from_numpy(frames[index % 9]).permute(2, 0, 1))
             sizes.append(work.active.state_nbytes() + work.lost.state_nbytes())
-        single = ObjectChunks(loaded.model, work.new_session, 1)
+        single = ObjectChunks(model, work.new_session, 1)
         features = work.encode(torch.from_numpy(frames[0]).permute(2, 0, 1))
         single.add(40, features, {1: torch.ones(SIZE, SIZE, dtype=torch.bool)})
         for index in range(40, 62):
@@ -192,12 +199,12 @@ class TestWithAModel:
         assert 0 < max(sizes) <= 3 * single.state_nbytes()
         assert len(work.known) <= 3
 
-    def test_grid_points_are_where_nothing_is_tracked(self, loaded, frames, monkeypatch):
+    def test_grid_points_are_where_nothing_is_tracked(self, model, frames, monkeypatch):
         decoded = []
-        tracker = self.tracker(loaded, monkeypatch)
-        original = loaded.model.decode_prompts
+        tracker = tracker_of(model)
+        original = model.decode_prompts
         monkeypatch.setattr(
-            type(loaded.model),
+            type(model),
             "decode_prompts",
             lambda self, *args, **options: (
                 decoded.append(options["input_points"].shape[1]) or original(*args, **options)
@@ -206,8 +213,8 @@ class TestWithAModel:
         tracker.track(frames)
         assert decoded[0] == 16 and all(count < 16 for count in decoded[1:])
 
-    def test_backwards(self, loaded, frames, monkeypatch):
-        result = self.tracker(loaded, monkeypatch, max_objects=4).track(frames, backward=True)
+    def test_backwards(self, model, frames, monkeypatch):
+        result = tracker_of(model, max_objects=4).track(frames, backward=True)
         assert result.frames == list(range(9)) and all(len(set(frame.names)) == len(frame) for frame in result)
 
 

@@ -130,11 +130,18 @@ class WorldFinder:
 
 def everything_of(world, finder=None, model=None, **settings):
     """A tracker whose model and finder know the world."""
-    sizes = Sam2ImageProcessor(size=SIZE, do_normalize=False)
+    tracker = tracker_with(
+        model or WorldModel(world), Sam2VideoProcessor(Sam2ImageProcessor(size=SIZE, do_normalize=False))
+    )
+    return EverythingTracker.of(tracker, finder or WorldFinder(world), **settings)
+
+
+def tracker_with(model, processor):
+    """A `Tracker` with a model that no checkpoint holds."""
     tracker = Tracker.__new__(Tracker)
     tracker.memory_policy = None
-    tracker.loaded = LoadedModel("world", model or WorldModel(world), Sam2VideoProcessor(sizes))
-    return EverythingTracker.of(tracker, finder or WorldFinder(world), **settings)
+    tracker.loaded = LoadedModel("in memory", model, processor)
+    return tracker
 
 
 def names_of(result):

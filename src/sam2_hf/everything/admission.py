@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_CLEARLY_LESS = 0.1  # continuity
+
 
 @dataclass(frozen=True)
 class AdmissionRule:
@@ -169,12 +171,12 @@ def match_masks(
 def duplicates(masks: Tensor, continuity: Sequence[float], rule: AdmissionRule) -> list[tuple[int, int]]:
     """Find tracked objects that have become one.
 
-    Of two, the one stays whose mask went on as it was: when an object passes before another, it is the other that
-    loses its place. Of equal ones, the earlier stays.
+    Of two, the one stays whose mask went on as it was from frame to frame: a track that passes over to another object
+    jumps. Of equal ones, the earlier stays.
 
     Args:
         masks: (N, h, w) bool, in the order in which the objects were admitted.
-        continuity: N, the IoU of each mask with that of the same object some frames ago.
+        continuity: N, the least IoU that each object's masks of two successive frames had lately.
         rule: the thresholds.
 
     Returns:
@@ -186,8 +188,8 @@ def duplicates(masks: Tensor, continuity: Sequence[float], rule: AdmissionRule) 
     for first, second in zip(rows.tolist(), columns.tolist(), strict=True):
         if first in kept_for or second in kept_for:
             continue
-        is_late = continuity[second] > continuity[first] + rule.same
-        kept, lost = (second, first) if is_late else (first, second)
+        has_jumped = continuity[first] < continuity[second] - _CLEARLY_LESS
+        kept, lost = (second, first) if has_jumped else (first, second)
         kept_for = {other: kept if one == lost else one for other, one in kept_for.items()}
         kept_for[lost] = kept
     return [(kept, lost) for lost, kept in kept_for.items()]

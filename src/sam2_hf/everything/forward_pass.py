@@ -19,7 +19,7 @@ from ..predictors.tracker import Tracker
 from ..results.records import ObjectMask, encode_masks
 from ..tracking.session import Sam2VideoInferenceSession
 from ..video_io.source import VideoSource
-from .admission import Admission, admit, duplicates, intersections, mask_ious, match_masks
+from .admission import Admission, admit, duplicates, intersections, match_masks
 from .candidates import Candidates, Finder, SearchedFrame, no_candidates, resized
 from .chunks import FrameMasks, ObjectChunks
 from .known_objects import KnownObject, Names
@@ -71,6 +71,7 @@ class ForwardPass:
         """
         features = self.encode(frame)
         found = self.active.run(frame_idx, features)
+        self._compare(found)
         if frame_idx % self.settings.every == 0:
             self._note(frame_idx, found)
             found = self._search(SearchedFrame(frame_idx, frame, features, ~found.masks.any(0)), found)
@@ -118,6 +119,17 @@ class ForwardPass:
             if visible:
                 self.known[name].show(frame_idx)
 
+    def _compare(self, found: FrameMasks) -> None:
+        """Note how masks go on from the frame before."""
+        if not found.names:
+            return
+        masks, known = found.masks, [self.known[name] for name in found.names]
+        before = torch.stack([item.before for item in known])
+        union = (masks | before).flatten(1).sum(1)
+        ious = ((masks & before).flatten(1).sum(1) / union.clamp(min=1)).tolist()
+        for item, mask, iou in zip(known, masks, ious, strict=True):
+            item.before, item.continuity = mask, min(item.continuity, iou)
+
     def _lose(self, frame_idx: int) -> None:
         """Take the objects that have been hidden for long out of tracking, and forget those that nobody will miss."""
         for name in self.active.names:
@@ -160,7 +172,7 @@ class ForwardPass:
             changed = changed or bool(admission.admitted)
         found = self.active.run(frame.index, frame.features) if changed else found
         for name, mask in zip(found.names, found.masks, strict=True):
-            self.known[name].before = mask
+            self.known[name].before, self.known[name].continuity = mask, 1.0
         return found
 
     def _merge(self, found: FrameMasks) -> FrameMasks:
@@ -180,11 +192,8 @@ class ForwardPass:
 
     def _separate(self, frame: SearchedFrame, found: FrameMasks) -> FrameMasks:
         """Take out objects that have passed over to another one; those that were tracked for a while are lost."""
-        masks = found.masks
-        before = [self.known[name].before for name in found.names]
-        pairs = zip(masks, before, strict=True)
-        continuity = [float(mask_ious(mask[None], old[None])) for mask, old in pairs]
-        dropped = [row for _, row in duplicates(masks, continuity, self.settings.rule)]
+        continuity = [self.known[name].continuity for name in found.names]
+        dropped = [row for _, row in duplicates(found.masks, continuity, self.settings.rule)]
         for row in dropped:
             name = found.names[row]
             if frame.index - self.known[name].first_frame >= 2 * self.settings.every:

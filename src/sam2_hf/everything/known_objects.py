@@ -22,7 +22,8 @@ class KnownObject:
         last_visible: the newest frame that shows it.
         visible_since: the first of the frames without a gap up to `last_visible` that show it.
         gone_at: the last frame that showed it before `visible_since`; None before it was first hidden.
-        before: (h, w) bool, its mask when new objects were last searched.
+        before: (h, w) bool, its mask in the frame before; empty where it was hidden.
+        continuity: least IoU of its masks in two frames that follow each other, since the last search.
     """
 
     name: Hashable
@@ -33,6 +34,7 @@ class KnownObject:
     visible_since: int
     before: Tensor
     gone_at: int | None = None
+    continuity: float = 1.0
 
     def show(self, frame_idx: int) -> None:
         """Note that a frame shows the object."""
