@@ -14,8 +14,8 @@ from .prompt_values import PAD_VALUE
 from .sizes import Size, read_size
 from .tracking.given_prompts import add_inputs
 from .tracking.memory.registry import PolicySetting
+from .tracking.retention import Retention, RetentionRule
 from .tracking.session import Sam2VideoInferenceSession
-from .tracking.session_state import Retention
 from .video_io.open_video import VideoSource, open_video
 from .video_processing_sam2 import Sam2VideoVideoProcessor
 
@@ -78,7 +78,7 @@ class Sam2VideoProcessor(Sam2Processor):
         max_vision_features_cache_size: int = 1,
         dtype: torch.dtype | str | None = None,
         torch_dtype: torch.dtype | str | None = None,
-        retention: Retention | None = None,
+        retention: Retention | RetentionRule | None = None,
         memory_policy: PolicySetting | None = None,
         input_range: Window | None = None,
         input_percentiles: Window | None = None,
@@ -96,7 +96,8 @@ class Sam2VideoProcessor(Sam2Processor):
             max_vision_features_cache_size: how many frames' features are kept for further prompts on them.
             dtype: of the pixels; by default the model's.
             torch_dtype: the former name of `dtype`.
-            retention: "everything" or "readable", see `Sam2VideoInferenceSession`.
+            retention: "checkpointed", "everything", "readable" or a `tracking.retention.Checkpointed` with settings,
+                see `SessionState`; by default "checkpointed" for a clip and "readable" for a stream.
             memory_policy: which memories tracking reads: "sam2", "visible" or another policy, in place of the model's.
             input_range: (black, white) in the values of the frames, for TIFF stacks, folders, arrays and lists of
                 16-bit, signed or floating data; see `open_video`. By default that of the image processor.

@@ -57,7 +57,7 @@ class TestOpening:
     def test_a_clip_tells_its_size_and_length(self) -> None:
         session = clip()
         assert (session.video_height, session.video_width, session.num_frames) == (20, 30, 6)
-        assert session.retention == "everything" and session.obj_ids == []
+        assert session.retention == "checkpointed" and session.obj_ids == []
 
     def test_a_stream_counts_the_frames_so_far(self) -> None:
         session = streamed(3)
@@ -72,7 +72,11 @@ class TestOpening:
     @pytest.mark.parametrize(
         "settings, message",
         [
-            ({"retention": "some"}, 'retention must be "everything" or "readable", got \'some\''),
+            ({"retention": "some"}, 'retention must be "everything", "checkpointed" or "readable", got \'some\''),
+            (
+                {"retention": "checkpointed"},
+                'retention="checkpointed" needs a clip whose frames can be read in any order',
+            ),
             ({"dtype": torch.uint8}, "dtype must be a floating-point dtype"),
             ({"dtype": "int32"}, "dtype must be a floating-point dtype"),
             ({"max_vision_features_cache_size": 0}, "max_vision_features_cache_size must be at least 1, got 0"),

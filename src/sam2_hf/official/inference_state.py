@@ -31,10 +31,11 @@ class FrameOutputs(Mapping[int, Outputs]):
     def __getitem__(self, frame_idx: int) -> Outputs:
         result = self._results[frame_idx]
         features = result.memory.features
+        logits = result.shown_logits
         return {
             "maskmem_features": None if features is None else features[None],
             "maskmem_pos_enc": None if features is None else [self._position_encoding[None]],
-            "pred_masks": None if result.mask_logits is None else result.mask_logits[None],
+            "pred_masks": None if logits is None else logits[None],
             "obj_ptr": result.memory.pointer[None],
             "object_score_logits": result.object_score[None],
         }

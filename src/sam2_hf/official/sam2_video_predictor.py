@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..processing_sam2_video import Sam2VideoProcessor
 from ..tracking.memory.registry import PolicySetting
-from ..tracking.session_state import Retention
+from ..tracking.retention import Everything, Retention, RetentionRule
 from .frames import LoadedFrames, unchanging_processor
 from .inference_state import InferenceState
 from .object_changes import forget_around
@@ -46,7 +46,7 @@ class SAM2VideoPredictor(VideoPredictorBase):
         offload_video_to_cpu: bool = False,
         offload_state_to_cpu: bool = False,
         async_loading_frames: bool = False,
-        retention: Retention | None = None,
+        retention: Retention | RetentionRule | None = None,
         memory_policy: PolicySetting | None = None,
     ) -> InferenceState:
         """Opens a video. Nothing is decoded but its first frame, unless a program has replaced `load_video_frames`.
@@ -57,8 +57,9 @@ class SAM2VideoPredictor(VideoPredictorBase):
             offload_state_to_cpu: keep memories and masks on the CPU.
             async_loading_frames: not needed here, where frames are always read when they are tracked; handed on to
                 a `load_video_frames` of the program's own.
-            retention: "readable" keeps of each object only what later frames can still read; see
-                `Sam2VideoInferenceSession`.
+            retention: "readable" keeps of each object only what later frames can still read, "everything" all as it
+                was computed; see `SessionState`. By default "checkpointed", and "everything" with `non_overlap_masks`,
+                which compare the logits of objects in all pixels.
             memory_policy: which memories tracking reads, by name; that of the model by default.
 
         Raises:
@@ -74,6 +75,8 @@ class SAM2VideoPredictor(VideoPredictorBase):
             retention=retention,
             memory_policy=memory_policy,
         )
+        if retention is None and self.non_overlap_masks and session.is_seekable:
+            session.rule = Everything()
         if images is None:
             images = misc.VideoFrames(session.video, processor.image_processor, torch.device("cpu"))  # type: ignore[arg-type]
         return InferenceState(session, images, self._video_network.memory_position_encoding)

@@ -15,7 +15,7 @@ from ..masks.postprocessing import MaskRestorer
 from ..sizes import Size, read_sizes
 from ..tracking.given_prompts import add_inputs
 from ..tracking.memory.registry import PolicySetting
-from ..tracking.session_state import Retention
+from ..tracking.retention import Retention, RetentionRule
 from ..video_io.source import VideoSource
 from .exported_folder import ExportedFolder
 from .session import ArrayFrames, VideoSession
@@ -118,7 +118,7 @@ class VideoProcessor(Processor):
     def init_video_session(
         self,
         video: Any = None,
-        retention: Retention | None = None,
+        retention: Retention | RetentionRule | None = None,
         memory_policy: PolicySetting | None = None,
         max_vision_features_cache_size: int = 1,
     ) -> VideoSession:
@@ -127,7 +127,7 @@ class VideoProcessor(Processor):
         Args:
             video: a path, folder, list, array, generator, camera or address; None for a stream whose frames are handed
                 to the model one by one.
-            retention: "everything" or "readable", see `sam2_hf.Sam2VideoInferenceSession`.
+            retention: "checkpointed", "everything", "readable" or a rule with settings; see `SessionState`.
             memory_policy: what objects read, keep and promote; that of the model by default.
             max_vision_features_cache_size: how many frames' features are kept for further prompts on them.
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from ..inputs.dtypes import read_dtype
 from .device_frames import DeviceFrames
 from .memory.registry import PolicySetting
-from .session_state import Retention, SessionState
+from .retention import Retention, RetentionRule
+from .session_state import SessionState
 
 if TYPE_CHECKING:
     from ..image_processing_sam2 import Sam2ImageProcessor
@@ -47,7 +48,7 @@ class DeviceState(SessionState):
         max_vision_features_cache_size: int = 1,
         image_processor: Sam2ImageProcessor | None = None,
         processing_device: torch.device | str | None = None,
-        retention: Retention | None = None,
+        retention: Retention | RetentionRule | None = None,
         memory_policy: PolicySetting | None = None,
     ):
         """Start without objects. `Sam2VideoProcessor.init_video_session` is the usual way here.
@@ -64,9 +65,8 @@ class DeviceState(SessionState):
             max_vision_features_cache_size: how many frames' features are kept for prompts on the same frame.
             image_processor: turns a frame of `video` into the model's input; needed with `video`.
             processing_device: where frames of `video` are resized; where they come from by default.
-            retention: "everything" keeps all results, so that going back and correcting stay exact; "readable" keeps
-                what a later frame can still read, a constant amount an object, and only goes onward. By default
-                "everything" for a clip that can be sought in, else "readable".
+            retention: what is kept, "checkpointed", "everything", "readable" or a `Checkpointed` with settings; see
+                `SessionState`.
             memory_policy: what objects read, keep and promote: a name such as "visible", a dict of the name and
                 settings, or a policy; that of the model by default.
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from ..arrays import Array
+from .recipe import Provenance, Recipe, Source
 from .stored_arrays import stored
 
-# The frames whose memories, and those whose pointers, went into a result, each with the version that was read; and the
-# frame whose policy state did, if the policy keeps one.
-Provenance = tuple[tuple[tuple[int, int], ...], ...]
+
+class KeptMask(Protocol):
+    """A mask that lies elsewhere in little space."""
+
+    def logits(self) -> Array | None:
+        """Logits (1, h, w), exact along the mask's edge; None if there is no mask."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,9 @@ class FrameResult:
         visible: whether the object score is above 0, where that was read from the device already; or what the memory
             policy says instead.
         policy_state: what the memory policy knows after this frame; None where it observed nothing.
+        source: the result as later ones read it; None where nothing is ever computed again.
+        recipe: how the result is computed again; None for the result of a prompt.
+        kept: where the mask lies, once the logits were dropped and can be computed again.
     """
 
     mask_logits: Array | None
@@ -54,6 +61,9 @@ class FrameResult:
     version: int = 0
     visible: bool | None = field(default=None, compare=False)
     policy_state: dict[str, Any] | None = None
+    source: Source | None = None
+    recipe: Recipe | None = None
+    kept: KeptMask | None = field(default=None, compare=False)
 
     def tensors(self) -> tuple[Array, ...]:
         """Everything that is stored."""
@@ -73,7 +83,12 @@ class FrameResult:
     def stands(self, reverse: bool, provenance: Provenance) -> bool:
         """Whether tracking in this direction would give this result again, reading what `provenance` names."""
         same = self.tracked_in_reverse == reverse and self.provenance == provenance
-        return same and self.mask_logits is not None
+        return same and (self.mask_logits is not None or self.kept is not None)
+
+    @property
+    def shown_logits(self) -> Array | None:
+        """Logits (1, h, w) of the mask, wherever it is stored: exact along the mask's edge; None if it was dropped."""
+        return self.mask_logits if self.mask_logits is not None or self.kept is None else self.kept.logits()
 
     def stored_on(self, device: Any) -> FrameResult:
         """Copy to a device, as results are kept: a view of the batch would keep the other objects' rows alive."""

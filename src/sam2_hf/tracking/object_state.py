@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..arrays import Array
+from .archive import CompactResult, Entry
 from .frame_result import FrameMemory, FrameResult
 from .memory.policy import MemoryPolicy
 from .prompts import PointPrompt, Prompt
@@ -35,7 +36,7 @@ class ObjectState:
     prompts: dict[int, Prompt] = field(default_factory=dict)
     results: ResultHistory = field(default_factory=ResultHistory)
     pending: set[int] = field(default_factory=set)
-    superseded: dict[int, FrameResult | None] = field(default_factory=dict)
+    superseded: dict[int, Entry | None] = field(default_factory=dict)
 
     def prompted_frames(self) -> set[int]:
         """Frames that condition the object, or will once their prompt is segmented."""
@@ -43,9 +44,13 @@ class ObjectState:
 
     def tensors(self) -> Iterator[Array]:
         """Everything that is stored of the object."""
-        for entry in (*self.prompts.values(), *self.results.values(), *self.superseded.values()):
-            if entry is not None:
+        whole = (entry for _, entry in self.results.entries())
+        for entry in (*self.prompts.values(), *whole, *self.superseded.values()):
+            if entry is not None and not isinstance(entry, CompactResult):
                 yield from entry.tensors()
+        yield from self.results.archive.arrays()
+        for recomputed in self.results.recomputed.values():
+            yield from recomputed
 
     def copy(self) -> ObjectState:
         """Copy the object; tensors are shared, as nothing ever writes to them."""
@@ -54,10 +59,11 @@ class ObjectState:
     def move_to(self, device: Any) -> None:
         """Move everything that is stored of the object."""
         self.prompts = {frame: prompt.stored_on(device) for frame, prompt in self.prompts.items()}
-        for frame, result in self.results.items():
-            self.results[frame] = result.stored_on(device)
+        self.results.recomputed.clear()
+        for frame, result in list(self.results.entries()):
+            self.results[frame] = _moved(result, device)
         self.superseded = {
-            frame: None if old is None else old.stored_on(device) for frame, old in self.superseded.items()
+            frame: None if old is None else _moved(old, device) for frame, old in self.superseded.items()
         }
 
     def before_prompts(self) -> SupersededHistory:
@@ -67,7 +73,7 @@ class ObjectState:
     def add_result(self, frame_idx: int, result: FrameResult) -> None:
         """Put a result in place of the one on the frame; a new conditioning frame goes behind the others."""
         if result.provenance is None:
-            self.superseded.setdefault(frame_idx, self.results.get(frame_idx))
+            self.superseded.setdefault(frame_idx, self.results.entry(frame_idx))
         else:
             self.superseded.clear()
         self.results[frame_idx] = result
@@ -85,14 +91,14 @@ class ObjectState:
         """Forget the prompt of a frame with what was segmented from it, and what was tracked from nothing else."""
         self.pending.discard(frame_idx)
         self.prompts.pop(frame_idx, None)
-        result, before = self.results.get(frame_idx), self.superseded.pop(frame_idx, None)
+        result, before = self.results.entry(frame_idx), self.superseded.pop(frame_idx, None)
         if result is not None and result.provenance is None:
             del self.results[frame_idx]
         if before is not None and before.provenance is not None:
             self.results[frame_idx] = before
         prompted = [frame for frame in self.results.conditioning if not self.results[frame].is_promoted]
         first, last = min(prompted, default=math.inf), max(prompted, default=-math.inf)
-        for frame, other in list(self.results.items()):
+        for frame, other in list(self.results.entries()):
             is_supported = last > frame if other.tracked_in_reverse else first < frame
             if not is_supported and frame not in prompted:
                 del self.results[frame]
@@ -151,3 +157,12 @@ class ObjectState:
         memory = FrameMemory(None, result.memory.pointer) if features_too else result.memory
         if result.mask_logits is not None or memory.features is not result.memory.features:
             self.results[frame] = replace(result, mask_logits=None, memory=memory)
+
+
+def _moved(entry: Entry, device: Any) -> Entry:
+    """A stored result on a device; in little space it stays on the host."""
+    if isinstance(entry, CompactResult):
+        return entry
+    if entry.source is not None:
+        entry.source.move_to(device)
+    return entry.stored_on(device)

@@ -5,16 +5,17 @@ The cost of a plan depends on the number of objects and on what they read, not o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..arrays import Array
-from .frame_result import FrameResult, Provenance
+from .frame_result import FrameResult
 from .memory.policy import MemoryPolicy, PolicyState
 from .memory.selection import MemorySelection
 from .prompts import PointPrompt, Prompt
-from .result_history import ResultHistory, Results, provenance_of
+from .recipe import Provenance
+from .result_history import RecordedReads, ResultHistory, Results, provenance_of
 
 if TYPE_CHECKING:
     from ..configuration_sam2 import Sam2VideoConfig
@@ -40,10 +41,11 @@ class Task:
         is_conditioning: whether the result will condition the object.
         tracked_in_reverse: the direction of tracking; None for a prompt where tracking has not passed.
         policy_state: what the memory policy knew after the frame passed before.
+        key_scale: factors for the keys of the selected memories, if the policy has any.
     """
 
     obj_id: Hashable
-    history: Results
+    history: Results | RecordedReads
     prompt: Prompt | None
     selection: MemorySelection | None
     provenance: Provenance | None
@@ -51,6 +53,7 @@ class Task:
     is_conditioning: bool
     tracked_in_reverse: bool | None
     policy_state: PolicyState
+    key_scale: Sequence[float] | None = None
 
     @property
     def num_points(self) -> int:
@@ -142,6 +145,7 @@ def _tracking_task(
         is_conditioning=False,
         tracked_in_reverse=reverse,
         policy_state=_state_before(policy, results, frame_idx, reverse),
+        key_scale=_key_scale(policy, results, selection),
     )
 
 
@@ -156,17 +160,26 @@ def _prompt_task(
     # What conditions an object goes on doing so when it is corrected, or nothing might be left that does.
     stays_conditioning = previous is not None and previous.is_conditioning
     reverse = bool(passed_in_reverse)
+    selection = policy.select(history, frame_idx, reverse) if reads_memory else None
     return Task(
         obj_id,
         history,
         prompt,
-        selection=policy.select(history, frame_idx, reverse) if reads_memory else None,
+        selection=selection,
         provenance=None,
         previous_logits=None if previous is None else previous.mask_logits,
         is_conditioning=stays_conditioning or not corrects or config.add_all_frames_to_correct_as_cond,
         tracked_in_reverse=passed_in_reverse,
         policy_state=_state_before(policy, history, frame_idx, reverse),
+        key_scale=None if selection is None else _key_scale(policy, history, selection),
     )
+
+
+def _key_scale(policy: MemoryPolicy, history: Results, selection: MemorySelection) -> Sequence[float] | None:
+    """Factors for the keys of the selected memories; None if the policy leaves all keys as they are."""
+    if not policy.overrides("key_scale"):
+        return None
+    return policy.key_scale(history, selection) or [1.0] * len(selection.memories)
 
 
 def _state_before(

@@ -90,8 +90,8 @@ def _check_reach(max_frames: int | None) -> int:
 def _check_going_back(session: SessionState, in_frame_order: bool) -> None:
     if not session.is_seekable:
         raise ValueError("a stream can only be tracked forward: its frames are gone when they have passed")
-    if in_frame_order and session.retention != "everything":
-        raise ValueError('in_frame_order needs a session with retention="everything"')
+    if in_frame_order and session.retention == "readable":
+        raise ValueError('in_frame_order needs a session with retention="everything" or "checkpointed"')
 
 
 def frames_at_once(asked: int | None, device: torch.device) -> int:

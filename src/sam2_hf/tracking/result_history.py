@@ -5,45 +5,66 @@ Both classes here are a `History` for policies. Nothing they answer takes longer
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 
-from .frame_result import FrameResult, Provenance
+from ..arrays import Array
+from .archive import Archive, Block, CompactResult, Entry, Recomputed, Row, compacted, on_host
+from .frame_result import FrameMemory, FrameResult
 from .memory.history import FrameRuns
 from .memory.selection import MemorySelection
+from .recipe import Provenance, Recipe, Source
 
 
 class ResultHistory(MutableMapping[int, FrameResult]):
     """Results by frame.
 
+    A result is stored as it is, or in little space, and is put as a `FrameResult` when it is asked for.
+
     Invariant: `conditioning` are the frames whose result conditions, in the order in which they came to do so;
     `_promoted` are those of them that a policy made so. `_runs` are the frames whose result shows the object, but for
-    those in `_unread`, whose scores nobody asked for yet.
+    those in `_unread`, whose scores nobody asked for yet. `_whole` are the frames whose result could be put into little
+    space, in the order in which they came.
+
+    Attributes:
+        archive: where results in little space lie.
+        recomputed: what was computed again of results in little space, the newest last.
     """
 
     def __init__(self) -> None:
-        self._results: dict[int, FrameResult] = {}
+        self.archive = Archive()
+        self.recomputed: OrderedDict[Source, Recomputed] = OrderedDict()
+        self._results: dict[int, Entry] = {}
+        self._whole: dict[int, None] = {}
         self._conditioning: dict[int, None] = {}
         self._promoted: set[int] = set()
         self._runs = FrameRuns()
         self._unread: set[int] = set()
 
     def __getitem__(self, frame: int) -> FrameResult:
-        return self._results[frame]
+        return self.expand(self._results[frame])
 
-    def __setitem__(self, frame: int, result: FrameResult) -> None:
+    def __setitem__(self, frame: int, value: Entry) -> None:
+        result: Entry = value
+        if isinstance(value, FrameResult) and isinstance(value.kept, Row):  # it was expanded, and small values changed
+            result = compacted(value, value.kept, value.is_visible)
         old = self._results.get(frame)
         self._results[frame] = result
+        self._whole.pop(frame, None)
+        if isinstance(result, FrameResult) and result.recipe is not None:
+            self._whole[frame] = None
         if result.is_conditioning:
             self._conditioning.setdefault(frame)
         else:
             self._conditioning.pop(frame, None)
         (self._promoted.add if result.is_promoted else self._promoted.discard)(frame)
-        if old is None or old.object_score is not result.object_score:
+        if old is None or not _same_score(old, result):
             self._runs.discard(frame)
             self._unread.add(frame)
 
     def __delitem__(self, frame: int) -> None:
         del self._results[frame]
+        self._whole.pop(frame, None)
         self._conditioning.pop(frame, None)
         self._promoted.discard(frame)
         self._runs.discard(frame)
@@ -61,9 +82,62 @@ class ResultHistory(MutableMapping[int, FrameResult]):
     def copy(self) -> ResultHistory:
         """Copy the history; the results are shared."""
         copied = ResultHistory()
-        copied._results, copied._conditioning = dict(self._results), dict(self._conditioning)
+        copied.archive, copied.recomputed = self.archive.copy(), self.recomputed.copy()
+        copied._results, copied._whole = dict(self._results), dict(self._whole)
+        copied._conditioning = dict(self._conditioning)
         copied._promoted, copied._runs, copied._unread = set(self._promoted), self._runs.copy(), set(self._unread)
         return copied
+
+    def expand(self, entry: Entry) -> FrameResult:
+        """Put a stored result as a `FrameResult`, with what was computed again of it."""
+        return entry if isinstance(entry, FrameResult) else entry.expand(self.recomputed.get(entry.source))
+
+    def entry(self, frame: int) -> Entry | None:
+        """The result of a frame as it is stored; None if there is none."""
+        return self._results.get(frame)
+
+    def entries(self) -> Iterable[tuple[int, Entry]]:
+        """Frames with their results as they are stored."""
+        return self._results.items()
+
+    @property
+    def whole(self) -> Collection[int]:
+        """Frames whose result could be put into little space, in the order in which they came."""
+        return self._whole.keys()
+
+    def pin(self, frames: Iterable[int]) -> None:
+        """Keep the features of frames for good, as far as they are there."""
+        for frame in frames:
+            entry = self._results[frame]
+            if entry.source is None or entry.source.depth == 0:
+                continue
+            features = self.expand(entry).memory.features
+            if features is not None:
+                entry.source.pin(features if isinstance(entry, FrameResult) else on_host(features))
+
+    def seal(self, frames: Collection[int]) -> list[Block]:
+        """Put results of `whole` frames into little space.
+
+        Returns:
+            The new block, if there are any frames.
+        """
+        if not frames:
+            return []
+        self.pin(frame for frame in frames if frame in self._conditioning)
+        results = [result for result in map(self._results.get, frames) if isinstance(result, FrameResult)]
+        block, compact = self.archive.seal(results)
+        for frame, result in zip(frames, compact, strict=True):
+            self._results[frame] = result
+            del self._whole[frame]
+        return [block]
+
+    def reorder(self, conditioning: Iterable[int], whole: Iterable[int]) -> None:
+        """For loading: take up the orders of conditioning and of whole frames; others stay behind these."""
+        self._conditioning = {
+            **{frame: None for frame in conditioning if frame in self._conditioning},
+            **self._conditioning,
+        }
+        self._whole = {**{frame: None for frame in whole if frame in self._whole}, **self._whole}
 
     @property
     def conditioning(self) -> list[int]:
@@ -83,12 +157,16 @@ class ResultHistory(MutableMapping[int, FrameResult]):
 
     def of(self, frames: Iterable[int]) -> list[FrameResult]:
         """The results of some frames, all of which have one."""
+        return [self[frame] for frame in frames]
+
+    def entries_of(self, frames: Iterable[int]) -> list[Entry]:
+        """The results of some frames, all of which have one, as they are stored."""
         results = self._results
         return [results[frame] for frame in frames]
 
     def visible_among(self, frames: Collection[int]) -> set[int]:
         """Those of the frames that have a result and show the object."""
-        return {frame for frame in frames if frame in self and self[frame].is_visible}
+        return {frame for frame in frames if frame in self._results and self._results[frame].is_visible}
 
     def visible_before(self, frame: int, count: int, reverse: bool, step: int = 1) -> list[int]:
         """The last frames that show the object; see `memory.history.History`."""
@@ -105,15 +183,18 @@ class SupersededHistory(Mapping[int, FrameResult]):
     `superseded` are the frames of these prompts, each with the result that stood there before, if any. There are few.
     """
 
-    def __init__(self, results: ResultHistory, superseded: Mapping[int, FrameResult | None]):
+    def __init__(self, results: ResultHistory, superseded: Mapping[int, Entry | None]):
         self._results = results
         self._superseded = superseded
 
     def __getitem__(self, frame: int) -> FrameResult:
-        result = self._superseded[frame] if frame in self._superseded else self._results[frame]
-        if result is None:
+        return self._results.expand(self._entry(frame))
+
+    def _entry(self, frame: int) -> Entry:
+        entry = self._superseded[frame] if frame in self._superseded else self._results.entry(frame)
+        if entry is None:
             raise KeyError(frame)
-        return result
+        return entry
 
     def __iter__(self) -> Iterator[int]:
         return (frame for frame in self._results if frame in self)
@@ -138,9 +219,13 @@ class SupersededHistory(Mapping[int, FrameResult]):
         """The results of some frames, all of which have one."""
         return [self[frame] for frame in frames]
 
+    def entries_of(self, frames: Iterable[int]) -> list[Entry]:
+        """The results of some frames, all of which have one, as they are stored."""
+        return [self._entry(frame) for frame in frames]
+
     def visible_among(self, frames: Collection[int]) -> set[int]:
         """Those of the frames that have a result and show the object."""
-        return {frame for frame in frames if frame in self and self[frame].is_visible}
+        return {frame for frame in frames if frame in self and self._entry(frame).is_visible}
 
     def visible_before(self, frame: int, count: int, reverse: bool, step: int = 1) -> list[int]:
         """The last frames that show the object; see `memory.history.History`."""
@@ -154,7 +239,36 @@ class SupersededHistory(Mapping[int, FrameResult]):
         return sorted(visible, reverse=not reverse)[:count]
 
 
+class RecordedReads:
+    """The results that a recipe names, for a task that computes its result again.
+
+    Args:
+        features: of the memories that it reads.
+        recipe: the recipe.
+    """
+
+    def __init__(self, features: Mapping[Source, Array], recipe: Recipe):
+        self._memories = {
+            source.frame: FrameMemory(features.get(source), source.pointer)
+            for source in (*recipe.pointers, *recipe.memories)
+        }
+
+    def of(self, frames: Iterable[int]) -> list[FrameResult]:
+        """Results of which the memory alone can be read."""
+        return [FrameResult(None, None, None, self._memories[frame], is_conditioning=False) for frame in frames]
+
+    def entries_of(self, frames: Iterable[int]) -> list[Entry]:
+        """The same, as they are stored."""
+        return list(self.of(frames))
+
+
 Results = ResultHistory | SupersededHistory
+
+
+def _same_score(old: Entry, new: Entry) -> bool:
+    if isinstance(old, CompactResult) or isinstance(new, CompactResult):
+        return isinstance(old, CompactResult) and isinstance(new, CompactResult) and old.row is new.row
+    return old.object_score is new.object_score
 
 
 def is_passed(other: int, frame: int, reverse: bool) -> bool:
@@ -186,7 +300,7 @@ def provenance_of(
 def _versions(results: Results, frames: list[int], reverse: bool) -> tuple[tuple[int, int], ...]:
     read = [
         (frame, result.version)
-        for frame, result in zip(frames, results.of(frames), strict=True)
+        for frame, result in zip(frames, results.entries_of(frames), strict=True)
         if result.is_conditioning or result.tracked_in_reverse == reverse
     ]
     return tuple(read)

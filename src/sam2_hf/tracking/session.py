@@ -28,6 +28,7 @@ class Sam2VideoInferenceSession(WholeSession, TransformersNames):
         inference_state_device: torch.device | str | None = None,
         video_storage_device: torch.device | str | None = None,
         processing_device: torch.device | str | None = None,
+        spill_directory: str | os.PathLike[str] | None = None,
     ) -> Sam2VideoInferenceSession:
         """Read a session back; going on from there gives what going on without a break would have given.
 
@@ -41,10 +42,13 @@ class Sam2VideoInferenceSession(WholeSession, TransformersNames):
             inference_state_device: where memories, masks and scores are kept.
             video_storage_device: where pixels are kept while they are needed.
             processing_device: where frames are resized.
+            spill_directory: where a session with checkpoints keeps its state in files from now on; in memory by
+                default, wherever it was before.
 
         Raises:
             FileNotFoundError: for a folder that holds no session.
-            ValueError: for files that are damaged, or a video that is not the session's.
+            ValueError: for files that are damaged, a video that is not the session's, or a directory for a session
+                without checkpoints.
         """
         from .session_storage import load_session
 
@@ -56,4 +60,5 @@ class Sam2VideoInferenceSession(WholeSession, TransformersNames):
             inference_state_device=inference_state_device,
             video_storage_device=video_storage_device,
             processing_device=processing_device,
+            spill_directory=spill_directory,
         )

@@ -12,11 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
-from ..arrays import Array
+from ..arrays import Array, moved_to
 from ..inputs.lru_cache import LruCache
 from ..network.features import FrameFeatures
+from .archive import with_source
 from .frame_attributes import FrameAttributes
 from .frame_result import FrameResult
 from .frames import SessionFrames
@@ -24,8 +25,10 @@ from .memory.policy import MemoryPolicy
 from .memory.registry import PolicySetting, read_policy_setting
 from .object_state import ObjectState
 from .prompts import Prompt
+from .retention import Checkpointed, Retention, RetentionRule, read_retention
 
-Retention = Literal["everything", "readable"]
+if TYPE_CHECKING:
+    from .spill import Spill
 
 
 class SessionState(FrameAttributes, ABC):
@@ -43,7 +46,7 @@ class SessionState(FrameAttributes, ABC):
         self,
         frames: SessionFrames,
         size: tuple[int | None, int | None],
-        retention: Retention | None = None,
+        retention: Retention | RetentionRule | None = None,
         max_vision_features_cache_size: int = 1,
         state_device: Any = None,
         memory_policy: PolicySetting | None = None,
@@ -53,9 +56,11 @@ class SessionState(FrameAttributes, ABC):
         Args:
             frames: where the pixels come from.
             size: (height, width) of the original frames in pixels; None where it is not known yet.
-            retention: "everything" keeps all results, so that going back and correcting stay exact; "readable" keeps
-                what a later frame can still read, a constant amount an object, and only goes onward. By default
-                "everything" for a clip that can be sought in, else "readable".
+            retention: "checkpointed" keeps masks, pointers and scores of all frames, and memories at checkpoints;
+                what else a correction or going back needs is computed again. "everything" keeps all results as they
+                are. "readable" keeps what a later frame can still read, a constant amount an object, and only goes
+                onward. By default "checkpointed" for a clip that can be sought in, else "readable". A
+                `tracking.retention.Checkpointed` has settings.
             max_vision_features_cache_size: how many frames' features are kept for prompts on the same frame.
             state_device: where memories, masks and scores are kept.
             memory_policy: what objects read, keep and promote: a name such as "visible", a dict of the name and
@@ -64,12 +69,11 @@ class SessionState(FrameAttributes, ABC):
         Raises:
             ValueError: for a setting out of its range.
         """
-        if retention not in (None, "everything", "readable"):
-            raise ValueError(f'retention must be "everything" or "readable", got {retention!r}')
+        self.rule = read_retention(retention, frames.is_seekable)
+        self.spill = _spill_of(self.rule)
         self.frames = frames
         self.video_height, self.video_width = size
         self.inference_state_device = state_device
-        self.retention: Retention = retention or ("everything" if self.is_seekable else "readable")
         self.memory_policy = read_policy_setting(memory_policy)
         self.tracks: dict[Hashable, ObjectState] = {}
         self.feature_cache = LruCache[int, FrameFeatures](
@@ -77,6 +81,11 @@ class SessionState(FrameAttributes, ABC):
         )
         self._next_version = 1
         self._user = threading.RLock()
+
+    @property
+    def retention(self) -> Retention:
+        """The name of what is kept; `rule` has its settings."""
+        return self.rule.name
 
     @contextmanager
     def used_by_this_thread(self) -> Iterator[None]:
@@ -230,14 +239,21 @@ class SessionState(FrameAttributes, ABC):
         # All copies are made before the first is kept: memory may run out.
         stored = {obj_id: result.stored_on(self.inference_state_device) for obj_id, result in results.items()}
         for obj_id, result in stored.items():
-            self.tracks[obj_id].add_result(frame_idx, replace(result, version=self._next_version))
+            numbered = replace(result, version=self._next_version)
+            recorded = with_source(numbered, frame_idx) if self.rule.records else numbered
+            self.tracks[obj_id].add_result(frame_idx, recorded)
             self._next_version += 1
 
+    def fetch(self, array: Array) -> Array:
+        """Bring a stored array to where the state is kept, from wherever it lies."""
+        return moved_to(array, self.inference_state_device)
+
     def prune(self, policy: MemoryPolicy, frame_idx: int, reverse: bool) -> None:
-        """Forget what tracking from here onward cannot read, if that is what the session retains."""
-        if self.retention == "readable":
-            for track in self.tracks.values():
-                track.forget_unreadable(policy, frame_idx, reverse, keep_prompted=self.is_seekable)
+        """Drop what the session need not retain once tracking has passed a frame."""
+        for track in self.tracks.values():
+            blocks = self.rule.prune(track, policy, frame_idx, reverse, self.is_seekable)
+            if blocks and self.spill is not None:
+                self.spill.add(blocks)
 
     def settle_prompts(self) -> None:
         """Note that tracking sets out, from the prompts segmented so far: from now on prompts read them, too."""
@@ -248,7 +264,8 @@ class SessionState(FrameAttributes, ABC):
         """Note that tracking passed a frame; a prompt that comes later then corrects these objects there."""
         for obj_id in obj_ids:
             results = self.tracks[obj_id].results
-            if results[frame_idx].tracked_in_reverse != reverse:
+            entry = results.entry(frame_idx)
+            if entry is not None and entry.tracked_in_reverse != reverse:
                 results[frame_idx] = replace(results[frame_idx], tracked_in_reverse=reverse)
 
     # For files
@@ -280,3 +297,12 @@ class SessionState(FrameAttributes, ABC):
         """For loading: take up what `stream_state` gave."""
         self.frames.num_streamed, self.frames.newest_pixels = num_streamed, newest
         self._next_version = next_version
+
+
+def _spill_of(rule: RetentionRule) -> Spill | None:
+    """Where state is kept in files; None for the memory of the host."""
+    if not isinstance(rule, Checkpointed) or rule.directory is None:
+        return None
+    from .spill import Spill
+
+    return Spill(rule.directory)

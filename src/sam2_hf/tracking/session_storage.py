@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..arrays import Array, is_tensor, moved_to, to_numpy
+from ..arrays import Array, moved_to, to_numpy
 from ..video_io.source import VideoDecodingError
-from .frame_result import FrameMemory, FrameResult, Provenance
-from .memory.policy import PolicyState
-from .object_state import ObjectState
-from .prompts import MaskPrompt, PointPrompt, Prompt
+from .object_storage import build_track, describe_track
+from .retention import Checkpointed, RetentionRule, read_retention
 from .session_files import SESSION_FILE, naming_the_file, read_folder, write_folder
 from .session_state import SessionState
+from .stored_values import count, optional_count
 
 if TYPE_CHECKING:
     from ..inputs.value_range import ValueRange
@@ -39,7 +39,11 @@ def save_session(session: SessionState, directory: str | os.PathLike[str]) -> No
 
 
 def load_session(
-    session_class: type[SessionT], directory: str | os.PathLike[str], video: Any, **settings: Any
+    session_class: type[SessionT],
+    directory: str | os.PathLike[str],
+    video: Any,
+    spill_directory: str | os.PathLike[str] | None = None,
+    **settings: Any,
 ) -> SessionT:
     """Read a session back; see `Sam2VideoInferenceSession.load`."""
     path = Path(directory) / SESSION_FILE
@@ -52,7 +56,17 @@ def load_session(
     source = None if video is None else _open(video, window)
     _check_video(stored_video, source)
     with naming_the_file(path):
-        return _build_session(session_class, description, tensors, source, settings)
+        rule = read_retention(description["retention"], is_seekable=source is not None and source.seekable)
+    if spill_directory is not None:
+        if not isinstance(rule, Checkpointed):
+            raise ValueError(f'spill_directory is for a session with retention="checkpointed", got {rule.name!r}')
+        rule = replace(rule, directory=spill_directory)
+    with naming_the_file(path):
+        session = _build_session(session_class, description, tensors, source, rule, settings)
+    if session.spill is not None:
+        for track in session.tracks.values():
+            session.spill.add(track.results.archive)
+    return session
 
 
 # What is written
@@ -70,14 +84,14 @@ def _describe(session: SessionState, tensors: dict[str, Array]) -> dict[str, Any
         "value_range": None if session.video is None else _describe_window(session.video.value_range),
         "height": session.video_height,
         "width": session.video_width,
-        "retention": session.retention,
+        "retention": session.rule.as_setting(),
         **({} if session.memory_policy is None else {"memory_policy": session.memory_policy}),
         "feature_cache_size": session.feature_cache.size,
         **settings,
         "num_streamed": num_streamed,
         "next_version": next_version,
         "objects": [
-            {"id": _encode_id(obj_id), **_describe_track(track, f"objects.{index}", tensors)}
+            {"id": _encode_id(obj_id), **describe_track(track, f"objects.{index}", tensors)}
             for index, (obj_id, track) in enumerate(session.tracks.items())
         ],
     }
@@ -110,52 +124,6 @@ def _levels(frame: np.ndarray) -> list[int]:
     return np.stack(parts, axis=1).round().astype(int).flatten().tolist()
 
 
-def _describe_track(track: ObjectState, prefix: str, tensors: dict[str, Array]) -> dict[str, Any]:
-    for frame, prompt in track.prompts.items():
-        tensors.update({f"{prefix}.prompts.{frame}.{name}": tensor for name, tensor in vars(prompt).items()})
-    results = {
-        str(frame): _describe_result(result, f"{prefix}.results.{frame}", tensors)
-        for frame, result in track.results.items()
-    }
-    superseded = {
-        str(frame): None if result is None else _describe_result(result, f"{prefix}.superseded.{frame}", tensors)
-        for frame, result in track.superseded.items()
-    }
-    return {
-        "prompts": list(track.prompts),
-        "pending": sorted(track.pending),
-        "results": results,
-        "superseded": superseded,
-    }
-
-
-def _describe_result(result: FrameResult, prefix: str, tensors: dict[str, Array]) -> dict[str, Any]:
-    named = {
-        "mask_logits": result.mask_logits,
-        "object_score": result.object_score,
-        "iou": result.iou,
-        "features": result.memory.features,
-        "pointer": result.memory.pointer,
-    }
-    tensors.update({f"{prefix}.{name}": tensor for name, tensor in named.items() if tensor is not None})
-    state = result.policy_state or {}
-    tensors.update({f"{prefix}.policy.{name}": value for name, value in state.items() if _is_array(value)})
-    return {
-        "is_conditioning": result.is_conditioning,
-        "tracked_in_reverse": result.tracked_in_reverse,
-        "provenance": result.provenance,
-        "version": result.version,
-        **({} if result.policy_state is None else _describe_policy(result.policy_state, result.visible)),
-    }
-
-
-def _describe_policy(state: PolicyState, visible: bool | None) -> dict[str, Any]:
-    """The plain values of a policy's state, the names of its tensors, and whether it counts the frame as visible."""
-    values = {name: value for name, value in state.items() if not _is_array(value)}
-    names = [name for name in state if name not in values]
-    return {"policy_state": {"values": values, "tensors": names}, "visible": visible}
-
-
 def _encode_id(obj_id: Hashable) -> Any:
     if isinstance(obj_id, tuple):
         return {"tuple": [_encode_id(part) for part in obj_id]}
@@ -172,26 +140,30 @@ def _build_session(
     description: dict[str, Any],
     tensors: dict[str, Array],
     video: VideoSource | None,
+    rule: RetentionRule,
     settings: dict[str, Any],
 ) -> SessionT:
     session = session_class.from_settings(
         description,
         video=video,
-        video_height=_optional_count(description["height"]),
-        video_width=_optional_count(description["width"]),
-        max_vision_features_cache_size=_count(description["feature_cache_size"]),
-        retention=description["retention"],
+        video_height=optional_count(description["height"]),
+        video_width=optional_count(description["width"]),
+        max_vision_features_cache_size=count(description["feature_cache_size"]),
+        retention=rule,
         memory_policy=description.get("memory_policy"),
         **settings,
     )
     newest = tensors.pop("newest_streamed", None)
-    tensors = {name: moved_to(tensor, session.inference_state_device) for name, tensor in tensors.items()}
+    tensors = {
+        name: array if ".blocks." in name else moved_to(array, session.inference_state_device)
+        for name, array in tensors.items()
+    }
     for index, entry in enumerate(description["objects"]):
-        session.tracks[_decode_id(entry["id"])] = _build_track(entry, f"objects.{index}", tensors)
+        session.tracks[_decode_id(entry["id"])] = build_track(entry, f"objects.{index}", tensors)
     session.restore_stream(
-        _count(description["num_streamed"]),
+        count(description["num_streamed"]),
         newest,
-        _count(description["next_version"]),
+        count(description["next_version"]),
     )
     return session
 
@@ -201,9 +173,9 @@ def _read_video(stored: Any) -> dict[str, Any] | None:
         return None
     levels = stored["first_frame"]
     return {
-        "num_frames": _optional_count(stored["num_frames"]),
-        "size": [_count(side) for side in stored["size"]],
-        "first_frame": None if levels is None else [_count(level) for level in levels],
+        "num_frames": optional_count(stored["num_frames"]),
+        "size": [count(side) for side in stored["size"]],
+        "first_frame": None if levels is None else [count(level) for level in levels],
     }
 
 
@@ -241,95 +213,5 @@ def _check_video(stored: dict[str, Any] | None, video: VideoSource | None) -> No
             raise ValueError("video must be the clip of the session, but its first frame is another one")
 
 
-def _build_track(entry: dict[str, Any], prefix: str, tensors: dict[str, Array]) -> ObjectState:
-    track = ObjectState(pending={_count(frame) for frame in entry["pending"]})
-    for frame in entry["prompts"]:
-        track.prompts[_count(frame)] = _build_prompt(f"{prefix}.prompts.{frame}", tensors)
-    for frame, facts in entry["results"].items():
-        track.results[int(frame)] = _build_result(facts, f"{prefix}.results.{frame}", tensors)
-    for frame, facts in entry["superseded"].items():
-        result = None if facts is None else _build_result(facts, f"{prefix}.superseded.{frame}", tensors)
-        track.superseded[int(frame)] = result
-    return track
-
-
-def _build_result(facts: dict[str, Any], prefix: str, tensors: dict[str, Array]) -> FrameResult:
-    return FrameResult(
-        mask_logits=_optional_tensor(tensors, f"{prefix}.mask_logits", "1hw"),
-        object_score=_tensor(tensors, f"{prefix}.object_score", "1"),
-        iou=_tensor(tensors, f"{prefix}.iou", "1"),
-        memory=FrameMemory(
-            _optional_tensor(tensors, f"{prefix}.features", "dhw"), _tensor(tensors, f"{prefix}.pointer", "c")
-        ),
-        is_conditioning=bool(facts["is_conditioning"]),
-        tracked_in_reverse=facts["tracked_in_reverse"],
-        provenance=_build_provenance(facts["provenance"]),
-        version=_count(facts["version"]),
-        visible=facts.get("visible"),
-        policy_state=_build_state(facts.get("policy_state"), f"{prefix}.policy", tensors),
-    )
-
-
-def _build_state(stored: dict[str, Any] | None, prefix: str, tensors: dict[str, Array]) -> PolicyState | None:
-    if stored is None:
-        return None
-    return {**stored["values"], **{name: tensors[f"{prefix}.{name}"] for name in stored["tensors"]}}
-
-
-def _build_prompt(prefix: str, tensors: dict[str, Array]) -> Prompt:
-    if f"{prefix}.mask" in tensors:
-        return MaskPrompt(_tensor(tensors, f"{prefix}.mask", "hw", floating=False))
-    points, labels = (
-        _tensor(tensors, f"{prefix}.points", "n2"),
-        _tensor(tensors, f"{prefix}.labels", "n", floating=False),
-    )
-    if len(points) != len(labels):
-        raise ValueError(f"{prefix} has {len(points)} points and {len(labels)} labels")
-    return PointPrompt(points, labels)
-
-
-def _tensor(tensors: dict[str, Array], name: str, axes: str, floating: bool = True) -> Array:
-    """A tensor that was stored, with as many axes as there are letters; a digit is the length of its axis."""
-    tensor = tensors[name]
-    fits = tensor.ndim == len(axes) and all(
-        not axis.isdigit() or int(axis) == length for axis, length in zip(axes, tensor.shape, strict=True)
-    )
-    if not fits or _is_floating(tensor) != floating:
-        kind = "floating-point" if floating else "integer or bool"
-        raise ValueError(
-            f"{name} must be {kind} with the axes ({', '.join(axes)}), got {tensor.dtype} {tuple(tensor.shape)}"
-        )
-    return tensor
-
-
-def _optional_tensor(tensors: dict[str, Array], name: str, axes: str) -> Array | None:
-    return _tensor(tensors, name, axes) if name in tensors else None
-
-
-def _build_provenance(stored: list | None) -> Provenance | None:
-    if stored is None:
-        return None
-    return tuple(tuple((frame, version) for frame, version in slots) for slots in stored)
-
-
 def _decode_id(stored: Any) -> Hashable:
     return tuple(_decode_id(part) for part in stored["tuple"]) if isinstance(stored, dict) else stored
-
-
-def _count(stored: Any) -> int:
-    if isinstance(stored, bool) or not isinstance(stored, int) or stored < 0:
-        raise ValueError(f"expected a number from 0 up, got {stored!r}")
-    return stored
-
-
-def _optional_count(stored: Any) -> int | None:
-    return None if stored is None else _count(stored)
-
-
-def _is_array(value: Any) -> bool:
-    return is_tensor(value) or isinstance(value, np.ndarray)
-
-
-def _is_floating(array: Array) -> bool:
-    """Whether an array holds floating-point numbers, bits of bfloat16 included."""
-    return bool(array.is_floating_point()) if is_tensor(array) else array.dtype.kind == "f" or array.dtype == np.uint16

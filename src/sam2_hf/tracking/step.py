@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..arrays import Array, concatenate, stack, where
@@ -23,7 +24,9 @@ from .memory.selection import MemorySelection
 from .plan import Scope, StepPlan, Task, plan_step
 from .policy_calls import consult, observe
 from .prompts import MaskPrompt, PointPrompt
-from .result_history import Results
+from .propagation import frames_at_once
+from .restoring import Needs, Restorer, needs_of, needs_on, recipe_of
+from .result_history import RecordedReads, Results
 
 if TYPE_CHECKING:
     from .model_arrays import ModelArrays
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 # What one object reads: its results, and which of them.
-Reading = tuple[Results, MemorySelection]
+Reading = tuple[Results | RecordedReads, MemorySelection]
 
 
 class ComputedStep(NamedTuple):
@@ -119,12 +122,18 @@ class FrameStep:
         tasks, tracked = self.plan(frame_idx, reverse, scope)
         if not tasks:
             return ComputedStep(None, {}, tracked)
+        needs = needs_of(self.session, tasks, frame_idx)
+        if needs.dropped:
+            self.restore(needs)
+            tasks, tracked = self.plan(frame_idx, reverse, scope)
         features = self.session.feature_cache.get(frame_idx)
         if features is None:
             features = (encode or self._encode)(frame_idx)
         segmented = self._segment(features, tasks)
         results = self._remember(features, tasks, segmented.masks, remember)
         observed = observe(self.policy, frame_idx, tasks, results, segmented.measured)
+        if self.session.rule.records:
+            observed = {task.obj_id: replace(observed[task.obj_id], recipe=recipe_of(task)) for task in tasks}
         return ComputedStep(features, observed, tracked)
 
     def keep(self, frame_idx: int, step: ComputedStep, reverse: bool = False, scope: Scope = "all") -> None:
@@ -135,6 +144,25 @@ class FrameStep:
         self.session.feature_cache.put(frame_idx, step.features)
         if scope != "prompts":  # tracking has not come there yet, and still needs what lies behind
             self.session.prune(self.policy, frame_idx, reverse)
+
+    def restore(self, needs: Needs) -> None:
+        """Compute again what was dropped of results; nothing else in the session changes."""
+        at_once = frames_at_once(None, self.model.device) if hasattr(self.model, "device") else 1
+        restorer = Restorer(
+            self.session,
+            self._compute_again,
+            lambda pixels: self.model.encode_frames(self.arrays.take(pixels)),
+            at_once,
+            self.session.rule.window,
+        )
+        restorer.restore(needs)
+
+    def recall(self, frame_idx: int) -> None:
+        """Bring back the logits of all objects in a frame, where they were dropped."""
+        with self.session.used_by_this_thread():
+            needs = needs_on(self.session, frame_idx)
+            if needs.dropped:
+                self.restore(needs)
 
     def segment_prompts(self, frames: Iterable[int]) -> None:
         """Segment the prompts that wait on frames which tracking does not visit now."""
@@ -160,8 +188,9 @@ class FrameStep:
         ious = full((count, 1), 0.0)
         for row, (obj_id, track) in enumerate(tracks.items()):
             result = (computed or {}).get(obj_id) or track.results.get(frame_idx)
-            if result is not None and result.mask_logits is not None:
-                masks[row] = result.mask_logits
+            logits = None if result is None else result.shown_logits
+            if result is not None and logits is not None:
+                masks[row] = logits
                 scores[row] = result.object_score
                 ious[row] = result.iou
         return masks, scores, ious
@@ -192,6 +221,10 @@ class FrameStep:
     def _encode(self, frame_idx: int) -> FrameFeatures:
         return self.model.encode_frames(self.arrays.take(self.session.pixel_values(frame_idx)))[0]
 
+    def _compute_again(self, features: FrameFeatures, tasks: list[Task]) -> dict[Hashable, FrameResult]:
+        """The results of tasks as they were before the policy took note of them."""
+        return self._remember(features, tasks, self._segment(features, tasks).masks, remember=True)
+
     def _segment(self, features: FrameFeatures, tasks: list[Task]) -> Segmented:
         """First two phases: the masks of all objects."""
         from_masks = [task for task in tasks if isinstance(task.prompt, MaskPrompt)]
@@ -219,16 +252,11 @@ class FrameStep:
         embeddings: dict[Hashable, Array] = {}
         for group in grouped(readers, lambda reader: (len(reader[1].memories), len(reader[1].pointers))):
             read = [(task.history, selection) for task, selection in group]
-            conditioned = self.model.read_memories(features, self._gather(read), self._key_scale(read))
+            scales = [task.key_scale for task, _ in group if task.key_scale is not None]
+            key_scale = self.arrays.take(scales, "float32") if scales else None
+            conditioned = self.model.read_memories(features, self._gather(read), key_scale)
             embeddings.update(zip((task.obj_id for task, _ in group), conditioned, strict=True))
         return embeddings
-
-    def _key_scale(self, group: Sequence[Reading]) -> Array | None:
-        """Factors for the keys of the spatial memories, (N, K), if the policy has any."""
-        if not self.policy.overrides("key_scale"):
-            return None
-        scales = [self.policy.key_scale(history, chosen) or [1.0] * len(chosen.memories) for history, chosen in group]
-        return self.arrays.take(scales, "float32")
 
     def _gather(self, group: Sequence[Reading]) -> StoredMemories:
         """The memories and pointers that objects' selections name, equally many for each."""
@@ -239,8 +267,9 @@ class FrameStep:
         maps, pointers = [], []
         for history, chosen in group:
             memory_frames, pointer_frames = chosen.frames()
-            maps.append(stack([features_of(result) for result in history.of(memory_frames)]))
-            pointers.append([result.memory.pointer for result in history.of(pointer_frames)])
+            fetch = self.session.fetch
+            maps.append(stack([fetch(features_of(result)) for result in history.of(memory_frames)]))
+            pointers.append([fetch(result.memory.pointer) for result in history.of(pointer_frames)])
         # Objects that were prompted together read the same temporal indices: one row of encodings serves them all.
         indices = shared_rows([[slot.temporal_index for slot in chosen.memories] for _, chosen in group])
         distances = shared_rows([[slot.distance for slot in chosen.pointers] for _, chosen in group])

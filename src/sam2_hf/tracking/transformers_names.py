@@ -293,7 +293,7 @@ def _describe_result(result: FrameResult) -> dict[str, Any]:
     """The parts of a result as transformers names them, with an axis for the object."""
     features = result.memory.features
     return {
-        "pred_masks": None if result.mask_logits is None else result.mask_logits[None],
+        "pred_masks": None if result.shown_logits is None else result.shown_logits[None],
         "object_score_logits": result.object_score[None],
         "object_pointer": result.memory.pointer[None],
         "maskmem_features": None if features is None else features[None],

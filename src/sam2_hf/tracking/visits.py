@@ -50,10 +50,13 @@ def visit_frame(
     session.check_not_gone(frame_idx)
     step.segment_prompts(other for other in session.waiting_frames(frame_idx) if other != frame_idx)
     session.frames.wait_for(frame_idx)
-    if not remember:
-        return frame_idx, step.compute(frame_idx, reverse, remember=False).results
-    step.run(frame_idx, reverse)
-    return frame_idx, {}
+    computed: Computed = {}
+    if remember:
+        step.run(frame_idx, reverse)
+    else:
+        computed = step.compute(frame_idx, reverse, remember=False).results
+    step.recall(frame_idx)
+    return frame_idx, computed
 
 
 def _take_frame(
