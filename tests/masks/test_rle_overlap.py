@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 
 from sam2_hf.masks.boxes import mask_to_box
 from sam2_hf.masks.rle import mask_run_lengths
-from sam2_hf.masks.rle_overlap import RunIntervals, mask_nms
+from sam2_hf.masks.rle_overlap import (
+    RunIntervals,
+    intersect_run_lengths,
+    join_run_lengths,
+    mask_nms,
+    rectangle_run_lengths,
+)
 
 
 def drawn(seed: int, count: int, height: int, width: int) -> torch.Tensor:
@@ -53,6 +59,26 @@ def test_suppression_is_that_of_a_plain_loop(seed, count, threshold):
     scores = torch.from_numpy(np.random.default_rng(seed).integers(0, 4, count) / 4)  # some are equal
     kept = mask_nms(mask_run_lengths(masks), mask_to_box(masks), scores, threshold)
     assert kept.tolist() == plain_nms(masks, scores, threshold) and kept.dtype == torch.int64
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 9), st.integers(1, 9))
+def test_unions_intersections_and_rectangles_are_those_of_pixels(seed, count, height, width):
+    masks = drawn(seed, count, height, width)
+    (expected,) = mask_run_lengths(masks.any(0)[None])
+    assert join_run_lengths(mask_run_lengths(masks)).tolist() == expected.tolist()
+    counts = mask_run_lengths(masks)
+    for other in range(count):
+        (expected,) = mask_run_lengths((masks[0] & masks[other])[None])
+        assert intersect_run_lengths(counts[0], counts[other]).tolist() == expected.tolist()
+    generator = np.random.default_rng(seed)
+    (left, right), (top, bottom) = (np.sort(generator.integers(0, side + 1, 2)) for side in (width, height))
+    rectangle = torch.zeros(1, height, width, dtype=torch.bool)
+    rectangle[0, top:bottom, left:right] = True
+    counts = rectangle_run_lengths((left, top, right, bottom), (height, width))
+    assert counts.tolist() == mask_run_lengths(rectangle)[0].tolist()
+    shared = RunIntervals(mask_run_lengths(masks)).intersections_with(counts, range(count))
+    assert shared.tolist() == (masks & rectangle).sum((1, 2)).tolist()
 
 
 def test_no_masks():

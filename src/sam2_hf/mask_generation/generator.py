@@ -52,7 +52,7 @@ def find_masks(
 
     Returns:
         The masks that pass all filters, in the order of the points; duplicates among them, unless
-        `settings.box_nms_thresh` is set.
+        `settings.box_nms_thresh` is set. In tiles, masks that are cut off as well.
     """
     grid, device = settings.grid(crop.layer), image_embeddings[-1].device
     at_once = min(settings.points_per_batch or len(grid), how_many_fit(image_embeddings[-1].nbytes, device))
@@ -194,4 +194,5 @@ def _compress(
         crops=torch.tensor([crop[:4]], device="cpu").expand(len(masks), -1),
     )
     table = table.cleaned(settings.max_hole_area or 0, settings.max_sprinkle_area or 0)
-    return table.without_empty().without_cut_off()
+    table = table.without_empty()
+    return table if settings.tile_size is not None else table.without_cut_off()  # tiles are joined at their seams

@@ -15,6 +15,7 @@ from .crops import Crop, crop_layers
 from .generator import find_masks, join_crops
 from .mask_table import MaskTable, as_lists
 from .settings import MaskGenerationSettings, OutputSettings, resolve_names
+from .tiles import join_tiles, tile_layout
 
 
 class Sam2MaskGenerationPipeline(Pipeline):
@@ -43,6 +44,9 @@ class Sam2MaskGenerationPipeline(Pipeline):
     - points_per_batch (64): points in the model at once, at most; None for all.
     - crops_n_layers (0): further layers of crops to search, with 4, 16, ... crops. `crop_n_layers` is the same.
     - crop_overlap_ratio (512 / 1500): how much crops overlap, as a part of the image's shorter side.
+    - tile_size (None): search an image in tiles of so many pixels a side, each with its own grid, and join masks
+      across seams where they agree in what tiles share. For images much larger than the model's input.
+    - tile_overlap (256): how many pixels neighbouring tiles share, at least.
     - crop_n_points_downscale_factor (1): in layer n, `points_per_crop` is divided by the n-th power of it.
 
     What the model predicts:
@@ -153,7 +157,7 @@ class Sam2MaskGenerationPipeline(Pipeline):
         parts = [
             _Part(number, image, crop)
             for number, image in enumerate(images)
-            for crop in crop_layers(tuple(image.shape[-2:]), settings.crops_n_layers, settings.crop_overlap_ratio)
+            for crop in _layout((image.shape[-2], image.shape[-1]), settings)
         ]
         # Crops of one image and of several alike; no more than one batch of embeddings is held.
         for start in range(0, len(parts), encoded_at_once):
@@ -163,7 +167,11 @@ class Sam2MaskGenerationPipeline(Pipeline):
                 embedded = [level[row : row + 1] for level in embeddings]
                 size = (image.shape[-2], image.shape[-1])
                 found[number].append(find_masks(self.model, embedded, input_size, crop, size, settings))
-        return {"found": [join_crops(tables, settings) for tables in found]}
+        if settings.tile_size is None:
+            return {"found": [join_crops(tables, settings) for tables in found]}
+        layouts = [_layout((image.shape[-2], image.shape[-1]), settings) for image in images]
+        joined = (join_tiles(tables, tiles, settings) for tables, tiles in zip(found, layouts, strict=True))
+        return {"found": list(joined)}
 
     def _encode(self, images: list[torch.Tensor]) -> tuple[list[torch.Tensor], tuple[int, int]]:
         """Image embeddings of (3, height, width) images of any sizes, and the size that they were brought to."""
@@ -195,6 +203,13 @@ class Sam2MaskGenerationPipeline(Pipeline):
 
 def _without(arguments: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in names}
+
+
+def _layout(size: tuple[int, int], settings: MaskGenerationSettings) -> list[Crop]:
+    """The parts of an image that are searched."""
+    if settings.tile_size is not None:
+        return tile_layout(size, settings.tile_size, settings.tile_overlap)
+    return crop_layers(size, settings.crops_n_layers, settings.crop_overlap_ratio)
 
 
 class _Part(NamedTuple):

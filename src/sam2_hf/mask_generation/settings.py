@@ -32,6 +32,8 @@ class MaskGenerationSettings:
     crops_n_layers: int = 0
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: float = 1
+    tile_size: int | None = None
+    tile_overlap: int = 256
     multimask_output: bool = True
     use_m2m: bool = False
     pred_iou_thresh: float = 0.88
@@ -53,6 +55,10 @@ class MaskGenerationSettings:
                 f"point_grids must have a grid for each of the {self.crops_n_layers + 1} layers "
                 f"(crops_n_layers + 1), got {len(self.point_grids)}"
             )
+        if self.tile_size is not None and self.tile_overlap >= self.tile_size:
+            raise ValueError(f"tile_overlap must be less than tile_size={self.tile_size}, got {self.tile_overlap}")
+        if self.tile_size is not None and self.crops_n_layers > 0:
+            raise ValueError(f"crops_n_layers must be 0 where tile_size is given, got {self.crops_n_layers}")
         for layer in range(self.crops_n_layers + 1):
             self.grid(layer)
 
@@ -136,6 +142,8 @@ _RULES: dict[str, Rule] = {
         lambda value: _is_number(value, 0) and value < 1,
     ),
     "crop_n_points_downscale_factor": ("a number of at least 1", lambda value: _is_number(value, 1)),
+    "tile_size": _or_none(_POSITIVE_COUNT),
+    "tile_overlap": ("a whole number of at least 0", lambda value: _is_count(value, 0)),
     "multimask_output": _BOOL,
     "use_m2m": _BOOL,
     "pred_iou_thresh": _THRESHOLD,

@@ -47,6 +47,13 @@ class RunIntervals:
         total = np.concatenate([np.zeros(1, np.int64), np.cumsum(shared)])
         return total[bounds[1:]] - total[bounds[:-1]]
 
+    def intersections_with(self, counts: np.ndarray, others: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Count the pixels that a further mask, given by its counts, shares with others: (K,) int64."""
+        further = RunIntervals([counts])
+        further._starts += [self._starts[other] for other in others]
+        further._stops += [self._stops[other] for other in others]
+        return further.intersections(0, range(1, len(others) + 1))
+
     def ious(self, one: int, others: Sequence[int] | np.ndarray) -> np.ndarray:
         """Measure the IoU of a mask with others: (K,) float64; 0 where both are empty."""
         shared = self.intersections(one, others)
@@ -92,3 +99,56 @@ def mask_nms(
         suppressed[touches] = intervals.ious(best, remaining[touches]) > iou_threshold
         remaining = remaining[~suppressed]
     return torch.from_numpy(np.array(kept, dtype=np.int64))
+
+
+def rectangle_run_lengths(box: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
+    """Compute the counts of a mask that is a rectangle.
+
+    Args:
+        box: left, top, right, bottom (exclusive) within the image.
+        size: (height, width) of the image.
+
+    Returns:
+        The counts, int32.
+    """
+    left, top, right, bottom = box
+    height, width = size
+    starts = np.arange(left, right, dtype=np.int64) * height + top
+    return _counts_of(starts, starts + (bottom - top), height * width)
+
+
+def join_run_lengths(run_lengths: Sequence[np.ndarray]) -> np.ndarray:
+    """Compute the counts of the union of masks of one size, of which there is at least one."""
+    ends = [np.cumsum(counts, dtype=np.int64) for counts in run_lengths]
+    pixels = int(ends[0][-1])
+    starts = np.concatenate([bounds[0 : len(bounds) - len(bounds) % 2 : 2] for bounds in ends])
+    stops = np.concatenate([bounds[1::2] for bounds in ends])
+    order = starts.argsort(kind="stable")
+    return _counts_of(starts[order], stops[order], pixels)
+
+
+def intersect_run_lengths(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Compute the counts of what two masks of one size share."""
+    bounds = [np.cumsum(counts, dtype=np.int64) for counts in (one, other)]
+    pixels = int(bounds[0][-1])
+    position = np.concatenate(bounds)
+    # Coverage rises where a background ends, at even counts, and falls where a foreground ends.
+    change = np.concatenate([1 - 2 * (np.arange(len(ends)) % 2) for ends in bounds])
+    order = position.argsort(kind="stable")
+    position, coverage = position[order], np.cumsum(change[order])
+    both = np.flatnonzero(coverage == 2)
+    return _counts_of(position[both], np.append(position, pixels)[both + 1], pixels)
+
+
+def _counts_of(starts: np.ndarray, stops: np.ndarray, pixels: int) -> np.ndarray:
+    """The counts of intervals in the order of their starts; they may touch and overlap."""
+    filled = stops > starts
+    starts, stops = starts[filled], stops[filled]
+    reached = np.maximum.accumulate(stops)
+    begins = np.ones(len(starts), bool)
+    begins[1:] = starts[1:] > reached[:-1]
+    firsts = np.flatnonzero(begins)
+    lasts = np.append(firsts[1:], len(starts)) - 1
+    bounds = np.stack([starts[firsts], reached[lasts]], axis=1).ravel() if len(firsts) else np.zeros(0, np.int64)
+    counts = np.diff(bounds, prepend=0, append=pixels)
+    return (counts[:-1] if len(bounds) and counts[-1] == 0 else counts).astype(np.int32)
