@@ -26,12 +26,11 @@ CONFIG = (
 
 
 def write_parameters(model: Any, folder: Path) -> Path:
-    """The `parameters.json` of a video model, which names graphs that are not there."""
-    shapes = model.stored_shapes()
+    """The `parameters.json` of a model, which names graphs that are not there."""
     parameters = {
         "format": "sam2_hf.export",
         "format_version": 1,
-        "model_type": "sam2_video",
+        "model_type": "sam2",
         "files": {"fp32": {name: f"onnx/{name}.onnx" for name in GRAPHS}},
         "image_size": list(model.prompt_encoder.image_size),
         "resample": 2,
@@ -39,13 +38,18 @@ def write_parameters(model: Any, folder: Path) -> Path:
         "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225],
         "mask_threshold": 0.0,
-        "mask_size": shapes.masks,
-        "embedding_size": shapes.memories[1:],
-        "hidden_size": shapes.pointers[0],
-        "memory_size": shapes.memories[0],
         "no_memory_embedding": model.no_memory_embedding.flatten().tolist(),
-        "video": {"config": {name: getattr(model.config, name) for name in CONFIG}},
     }
+    if hasattr(model, "memory_encoder"):
+        shapes = model.stored_shapes()
+        parameters.update(
+            model_type="sam2_video",
+            mask_size=shapes.masks,
+            embedding_size=shapes.memories[1:],
+            hidden_size=shapes.pointers[0],
+            memory_size=shapes.memories[0],
+            video={"config": {name: getattr(model.config, name) for name in CONFIG}},
+        )
     (folder / "parameters.json").write_text(json.dumps(parameters))
     return folder
 
@@ -65,10 +69,9 @@ class TorchGraphs:
         return [found[output].numpy() for output in outputs]
 
     def _vision_encoder(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
-        fine, coarsest = self.model.encode_frame(given["pixel_values"])
-        with_no_memory = self.model.without_memory(FrameFeatures(fine, coarsest))
-        levels = {f"image_embeddings.{index}": level for index, level in enumerate((*fine, with_no_memory))}
-        return {**levels, "vision_features": coarsest}
+        maps = self.model.encode_maps(given["pixel_values"])
+        levels = {f"image_embeddings.{index}": level for index, level in enumerate(self.model.add_no_memory(maps))}
+        return {**levels, "vision_features": maps[2]}
 
     def _prompt_encoder_mask_decoder(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
         levels = [given[f"image_embeddings.{index}"] for index in range(3)]

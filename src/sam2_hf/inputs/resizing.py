@@ -104,9 +104,10 @@ def resize_logits(logits: Array, size: Size) -> Array:
 def _between(values: np.ndarray, count: int, axis: int) -> np.ndarray:
     """Take `count` values along an axis, evenly, each between the two that lie nearest to it."""
     old = values.shape[axis]
-    position = np.maximum((np.arange(count) + 0.5) * (old / count) - 0.5, 0)
+    # In single precision, as torch has it.
+    position = np.maximum((np.arange(count, dtype=np.float32) + 0.5) * np.float32(old / count) - 0.5, 0)
     lower = np.minimum(position.astype(np.int64), old - 1)
-    weight = (position - lower).astype(np.float32)
+    weight = position - lower.astype(np.float32)
     weight = weight if axis == -1 else weight[:, None]
     first = np.take(values, lower, axis)
     return first + weight * (np.take(values, np.minimum(lower + 1, old - 1), axis) - first)

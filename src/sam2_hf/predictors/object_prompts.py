@@ -179,10 +179,10 @@ def _box(value: Any, name: str) -> tuple[float, float, float, float]:
 
 
 def _mask(value: Any, name: str) -> np.ndarray:
-    found = read_masks(value, name)
+    found = read_masks(value, name, as_tensors=False)
     if len(found) != 1:
         raise ValueError(f"{name} must be one mask (height, width), got {len(found)}")
-    mask = found[0].resize(found[0].size).numpy()
+    mask = found[0].resize(found[0].size)
     if not mask.any():
         raise ValueError(f"{name} is empty")
     return mask
