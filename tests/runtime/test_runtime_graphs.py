@@ -17,7 +17,7 @@ def folder(tmp_path_factory):
     for library in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(library, reason="needs the extra export")
     path = tmp_path_factory.mktemp("exported") / "graphs"
-    sam2_hf.export("bundled", path)
+    sam2_hf.export(sam2_hf.bundled_checkpoint(), path)
     return path
 
 
