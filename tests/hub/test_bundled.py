@@ -15,7 +15,7 @@ from transformers_reference import ReferenceModel, ReferenceVideoModel
 
 import sam2_hf
 from sam2_hf import Sam2VideoInferenceSession, Sam2VideoModel, bundled_checkpoint
-from sam2_hf.demo.images import BUNDLED_THRESHOLDS
+from sam2_hf.predictors.loaded_models import LoadedModel
 from sam2_hf.training.evaluation.metrics import summarise
 from sam2_hf.training.evaluation.prompt_evaluation import evaluate_prompts
 from sam2_hf.training.evaluation.tracking_evaluation import evaluate_tracking
@@ -92,7 +92,8 @@ class TestImages:
         assert scores["5 clicks"] > scores["3 clicks"] - 0.01
 
     def test_the_pipeline_finds_most_of_the_objects(self):
-        generator = pipeline("mask-generation", model=str(FOLDER), points_per_crop=24, **BUNDLED_THRESHOLDS)
+        thresholds = LoadedModel(str(FOLDER), *image_model()).thresholds
+        generator = pipeline("mask-generation", model=str(FOLDER), points_per_crop=24, **thresholds)
         assert isinstance(generator, sam2_hf.Sam2MaskGenerationPipeline)
         found_all = []
         for number in range(4):
