@@ -9,7 +9,7 @@ from sam2_hf.predictors.live import LiveTracks
 @pytest.fixture(scope="module")
 def world():
     drawn = draw_clip()
-    return drawn._replace(frames=drawn.frames[:6])
+    return drawn._replace(frames=drawn.frames[:4])
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,10 @@ from .people import PersonStore
 
 _STYLE = Path(__file__).parent / "page" / "style.css"
 _CLEANING = (600, 3600)  # seconds: how often files that gradio holds are looked at, and how old they become
+_ABOUT_BUNDLED = (
+    '<p class="s2-about">The bundled checkpoint knows drawn shapes and no photographs. '
+    "For those: <code>sam2 app --checkpoint facebook/sam2.1-hiera-tiny</code></p>"
+)
 _LONGEST_QUEUE = 100  # requests that wait; more are refused
 _FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]
 
@@ -96,9 +100,10 @@ def _remove_old(people: PersonStore) -> None:
 
 
 def _header(context: AppContext) -> str:
+    about = _ABOUT_BUNDLED if context.is_bundled else ""
     return (
         '<div class="s2-head"><strong>sam2_hf</strong><span>Click on anything: its mask, in images and clips</span>'
-        f"<code>{_escaped(context.model_name)}</code><small>{__version__}</small></div>"
+        f"<code>{_escaped(context.model_name)}</code><small>{__version__}</small></div>{about}"
     )
 
 
