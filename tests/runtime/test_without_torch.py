@@ -83,15 +83,19 @@ tracks.correct("a", 3, points=[(4, 4)], labels=[0])
 tracks.session.save(folder / "saved")
 loaded = runtime.VideoSession.load(folder / "saved", frames, tracks.tracker.processor)
 streamed = list(runtime.Tracker(folder, memory_policy="samurai").stream(iter([image] * 4), {"a": [(30, 25)]}))
+live = runtime.LiveTracks(runtime.Tracker(folder))
+live.step(image)
+live.prompt("a", points=(30, 25))
+stepped = live.step(image)
 tracks.save(folder / "clip.mp4")
 decoded = runtime.open_video(folder / "clip.mp4")
 print(json.dumps([segmented.boxes.tolist(), masked.boxes.tolist(), [tracks[5].boxes.tolist()], repr(loaded),
-                  len(streamed), len(decoded), type(decoded[2]).__name__]))
+                  len(streamed), len(decoded), type(decoded[2]).__name__, stepped.boxes.tolist()]))
 """
     )
     box = [20, 15, 50, 37]
-    boxes, masked, tracked, loaded, streamed, decoded, kind = told
-    assert boxes == [box, box] and masked == [box] and tracked == [[box, box]]
+    boxes, masked, tracked, loaded, streamed, decoded, kind, stepped = told
+    assert boxes == [box, box] and masked == [box] and tracked == [[box, box]] and stepped == [box]
     assert loaded.startswith("VideoSession(") and "objects=['a', 'b']" in loaded
     assert (streamed, decoded, kind) == (4, 6, "ndarray")
 

@@ -6,6 +6,7 @@ The code is that of `sam2_hf.runtime`, copied here with the modules that it need
 from __future__ import annotations
 
 from .runtime import (
+    LiveTracks,
     Segmenter,
     Tracker,
     VideoModel,
@@ -19,6 +20,7 @@ from .runtime import (
 from .version import __version__
 
 __all__ = [
+    "LiveTracks",
     "Segmenter",
     "Tracker",
     "VideoModel",

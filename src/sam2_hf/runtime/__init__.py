@@ -6,12 +6,14 @@ or transformers. The separate distribution `sam2-hf-runtime` has the same code a
 
 from __future__ import annotations
 
+from ..predictors.live import LiveTracks
 from .one_call import Segmenter, Tracker, open_video, segment, segment_everything, track
 from .processor import VideoProcessor
 from .session import VideoSession
 from .video_model import VideoModel
 
 __all__ = [
+    "LiveTracks",
     "Segmenter",
     "Tracker",
     "VideoModel",
