@@ -90,3 +90,20 @@ def test_masks_are_restored_by_the_arguments_of_transformers():
     (masks,) = Sam2VideoVideoProcessor().post_process_masks([logits], [(20, 30)], [(64, 64)], 0.25, True, None)
     (expected,) = Sam2ImageProcessor().post_process_masks([logits], [(20, 30)], mask_threshold=0.25)
     assert torch.equal(masks, expected)
+
+
+def test_its_settings_are_found_in_every_layout(tmp_path):
+    clips, images = Sam2VideoVideoProcessor(size=96), Sam2ImageProcessor(size=64)
+    for name, save in {
+        "together": lambda folder: Sam2VideoProcessor(images, clips).save_pretrained(folder),
+        "side by side": lambda folder: images.save_pretrained(folder),
+        "images alone": lambda folder: images.save_pretrained(folder),
+    }.items():
+        save(tmp_path / name)
+    clips.save_pretrained(tmp_path / "alone")
+    (tmp_path / "alone/preprocessor_config.json").replace(tmp_path / "side by side/video_preprocessor_config.json")
+    sizes = {
+        name: Sam2VideoVideoProcessor.from_pretrained(tmp_path / name, local_files_only=True).size["height"]
+        for name in ("together", "side by side", "images alone")
+    }
+    assert sizes == {"together": 96, "side by side": 96, "images alone": 64}

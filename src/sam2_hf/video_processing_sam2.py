@@ -5,17 +5,30 @@ A session does not need it: it reads and resizes one frame at a time.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
 from transformers.image_processing_utils import BatchFeature
 
+from .hub.json_files import HUB_ARGUMENTS, read_json
 from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor
 from .video_io.open_video import open_video
 
 
 class Sam2VideoVideoProcessor(Sam2ImageProcessor):
     """Turns the frames of videos into pixels for SAM 2, all at once; the settings are those of `Sam2ImageProcessor`."""
+
+    @classmethod
+    def get_image_processor_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read the settings for clips, in either layout; those for images where a checkpoint has no others."""
+        saved = read_json(pretrained_model_name_or_path, "processor_config.json", kwargs).get("video_processor")
+        saved = saved or read_json(pretrained_model_name_or_path, "video_preprocessor_config.json", kwargs)
+        if saved:
+            return saved, {name: value for name, value in kwargs.items() if name not in HUB_ARGUMENTS}
+        return super().get_image_processor_dict(pretrained_model_name_or_path, **kwargs)
 
     @classmethod
     def register_for_auto_class(cls, auto_class: str | type | None = None) -> None:

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
-import os
 from collections import UserDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from .import_hooks import cancel, when_imported
+from .json_files import read_json
 from .replacing import restore
 
 CLASSES = {
@@ -192,42 +190,21 @@ def _route_processors(auto_class: str, module: ModuleType) -> Undo:
 def _processor_name(auto_class: str, source: Any, kwargs: dict[str, Any]) -> str | None:
     """Find which of our classes `auto_class` gives for the checkpoint `source`; None if it is none of ours."""
     config = kwargs.get("config")
-    model_type = getattr(config, "model_type", None) or _read_json(source, "config.json", kwargs).get("model_type")
+    model_type = getattr(config, "model_type", None) or read_json(source, "config.json", kwargs).get("model_type")
     if model_type is not None:
         return CLASSES.get(model_type, {}).get(auto_class)
     # A folder that holds a processor alone: its class name is all there is to go by.
-    saved = _read_json(source, "preprocessor_config.json", kwargs)
-    saved |= _read_json(source, "processor_config.json", kwargs)
+    saved = read_json(source, "preprocessor_config.json", kwargs)
+    saved |= read_json(source, "processor_config.json", kwargs)
     if auto_class == "AutoProcessor":
         name = saved.get("processor_class")
     elif auto_class == "AutoVideoProcessor":
-        saved |= _read_json(source, "video_preprocessor_config.json", kwargs)
+        saved |= read_json(source, "video_preprocessor_config.json", kwargs)
         name = (saved | saved.get("video_processor", {})).get("video_processor_type")
     else:
         name = (saved | saved.get("image_processor", {})).get("image_processor_type")
     name = str(name).removesuffix("Fast")
     return name if any(name == classes.get(auto_class) for classes in CLASSES.values()) else None
-
-
-def _read_json(source: Any, filename: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Read a JSON file of a folder or Hub repository; empty if there is none.
-
-    What is wrong with `source` is left to the caller's own look at it, which has the better error.
-    """
-    from transformers.utils import cached_file
-
-    hub = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
-    options = {name: kwargs[name] for name in hub if kwargs.get(name) is not None}
-    options |= {
-        f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries", "connection_errors")
-    }
-    if os.path.isfile(source):
-        return {}
-    try:
-        path = cached_file(source, filename, **options)
-        return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 _STEPS: dict[str, Callable[[ModuleType], Undo]] = {
