@@ -11,6 +11,8 @@ import sam2_hf
 from sam2_hf import bundled_checkpoint, grounded
 from sam2_hf.training.synthetic.world import SyntheticVideos
 
+SMALL = {"checkpoint": bundled_checkpoint(), "image_size": 192}
+
 
 class PerfectDetector:
     """Gives the boxes of the objects of a synthetic clip; frames are told by their pixels."""
@@ -92,7 +94,7 @@ def test_an_image_without_detections_is_a_result_without_objects():
 def test_objects_of_a_clip_are_tracked_and_not_admitted_again(world):
     video, frames, detector = world
     detector.asked.clear()
-    tracks = grounded.track(frames, ["a cup", "a plate"], detector=detector, every=2, checkpoint=bundled_checkpoint())
+    tracks = grounded.track(frames, ["a cup", "a plate"], detector=detector, every=2, **SMALL)
     assert detector.asked == [(index, ["a cup", "a plate"]) for index in (0, 2, 4)]
     assert set(tracks.names) == {"a cup 1", "a plate 1"} and len(tracks) == 5
     for frame in tracks:
@@ -106,28 +108,30 @@ def test_objects_of_a_clip_are_tracked_and_not_admitted_again(world):
 def test_what_a_detector_finds_late_is_followed_back(world):
     video, frames, _ = world
     late = PerfectDetector(video, frames, ["a cup", "a plate"], forget={0})
-    tracks = grounded.track(frames, ["a cup"], detector=late, every=2, backward=True, checkpoint=bundled_checkpoint())
+    tracks = grounded.track(frames, ["a cup"], detector=late, every=2, backward=True, **SMALL)
     assert all(set(frame.names) == {"a cup 1", "a plate 1"} for frame in tracks)
 
 
 def test_a_stream_is_tracked_frame_by_frame(world):
     _, frames, detector = world
-    stream = grounded.track(iter(frames), ["a cup"], detector=detector, every=3, checkpoint=bundled_checkpoint())
+    stream = grounded.track(iter(frames), ["a cup"], detector=detector, every=3, **SMALL)
     assert [set(frame.names) for frame in stream] == [{"a cup 1", "a plate 1"}] * 5
     with pytest.raises(ValueError, match="only be tracked forward"):
         grounded.track(iter(frames), ["a cup"], detector=detector, backward=True)
 
 
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    return random_owl(tmp_path_factory.mktemp("owl"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny", video=True)
+
+
 class TestCalls:
     """With a random detector of transformers and a random SAM 2: what comes out is of no use, the calls are right."""
-
-    @pytest.fixture(scope="class")
-    def detector(self, tmp_path_factory):
-        return random_owl(tmp_path_factory.mktemp("owl"))
-
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory):
-        return save_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny", video=True)
 
     def test_of_a_pipeline_of_transformers(self, detector, folder):
         image = Image.effect_noise((60, 40), 80).convert("RGB")
