@@ -99,7 +99,7 @@ class GridFinder:
         height, width = frame.size
         low_size = (frame.free.shape[0], frame.free.shape[1])
         points = self.settings.grid(0)
-        cells = (points * torch.tensor([low_size[1], low_size[0]])).long()
+        cells = (points * torch.tensor([low_size[1], low_size[0]], device="cpu")).long()
         points = points[frame.free.cpu()[cells[:, 1], cells[:, 0]]]
         if not len(points):
             return no_candidates(frame.free)

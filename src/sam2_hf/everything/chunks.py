@@ -119,5 +119,5 @@ class ObjectChunks:
     def _none(self, features: FrameFeatures) -> FrameMasks:
         size = self.model.prompt_encoder.mask_input_size
         device = features.coarsest.device
-        none = torch.zeros(0, device=device)
-        return FrameMasks([], torch.zeros((0, *size), device=device), none, none)
+        none = torch.zeros(0, device=device, dtype=torch.float32)
+        return FrameMasks([], none.view(0, 1, 1).expand(0, *size), none, none)

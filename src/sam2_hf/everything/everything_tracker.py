@@ -135,6 +135,7 @@ class EverythingTracker:
         def results() -> Iterator[ImageResult]:
             for index, frame in source.iterate():
                 objects, pixels = work.step(index, frame), frame.permute(1, 2, 0).cpu().numpy()
+                work.take_renamed()  # frames that have passed keep their names
                 yield ImageResult(objects, pixels, source.size, frame_file_name(name, index), index)
 
         return ResultStream(results(), [], source.fps, name)
