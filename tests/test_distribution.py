@@ -98,7 +98,7 @@ def test_pre_commit_runs_the_linter_that_make_runs():
 
 def test_continuous_integration_runs_the_commands_of_the_pages():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert re.findall(r"^make (.*)$", script, re.MULTILINE) == ["test", "test-older"]
+    assert re.findall(r"^make (.*)$", script, re.MULTILINE) == ["test", "test-older", "test-browser"]
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
