@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CHECKPOINT = "sam2_hf/checkpoints/sam2.1-hiera-micro"
 NEEDED = (
     "sam2_hf/py.typed",
+    *(f"sam2_hf/app/page/{name}" for name in ("stage.html", "stage.js", "style.css")),
     f"{CHECKPOINT}/README.md",
     f"{CHECKPOINT}/config.json",
     f"{CHECKPOINT}/model.safetensors",
