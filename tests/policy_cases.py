@@ -33,7 +33,7 @@ CASES: dict[str, dict[str, Case]] = {
         "few trusted": case(32, 47, iou=2.0),
         "trusted": case(32, 47, iou=4.0),
         # A mask so small that what others cover besides it counts.
-        "rivals": case(32, 47, iou=4.0, mask=-0.2),
+        "rivals": case(17, 47, iou=4.0, mask=-0.2),
         # The object is hidden in some frames.
         "hidden": case(25, 47, iou=4.0, object_score=-9.8),
     },

@@ -15,7 +15,6 @@ from sam2_hf.network.memory_tokens import build_memory
 from sam2_hf.tracking.memory.dam4sam import DistractorAwareMemory
 from sam2_hf.tracking.memory.history import FrameSets
 from sam2_hf.tracking.memory.recent import RecentMemory
-from sam2_hf.tracking.memory.resolving import ResolvingMemory
 from sam2_hf.tracking.memory.selection import RetainedFrames, closest_conditioning_frames
 from sam2_hf.tracking.memory.visible import VisibleMemory
 
@@ -29,9 +28,7 @@ numbers = {
 }
 rules = st.builds(RecentMemory, stride=st.integers(1, 4), **numbers)
 visible_rules = st.builds(VisibleMemory, **numbers)
-distractor_rules = st.one_of(
-    st.builds(policy, stride=st.integers(1, 4), **numbers) for policy in (DistractorAwareMemory, ResolvingMemory)
-)
+distractor_rules = st.builds(DistractorAwareMemory, stride=st.integers(1, 4), **numbers)
 frame_sets = st.sets(st.integers(0, LAST_FRAME - 1))
 # What becomes of a frame, and whether it shows the object.
 events = st.tuples(st.sampled_from(["tracked", "prompted", "skipped"]), st.booleans())

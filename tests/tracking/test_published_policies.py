@@ -1,4 +1,4 @@
-"""The memory policies of SAMURAI and DAM4SAM and this package's own: what they decide, and that sessions carry it."""
+"""The memory policies of SAMURAI and DAM4SAM: what they decide, and that sessions carry it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from sam2_hf.tracking.memory.dam4sam import DistractorAwareMemory
 from sam2_hf.tracking.memory.history import FrameSets
 from sam2_hf.tracking.memory.policy import Sighting
 from sam2_hf.tracking.memory.registry import build_memory_policy
-from sam2_hf.tracking.memory.resolving import ResolvingMemory
 from sam2_hf.tracking.memory.rivals import largest_components, rival_overlaps
 from sam2_hf.tracking.memory.samurai import SamuraiMemory
 from sam2_hf.tracking.session import Sam2VideoInferenceSession
@@ -28,7 +27,6 @@ PROMOTING = {"stride": 2, "resolving_iou": 0.0, "resolving_area": 9.0, "resolvin
 POLICIES = {
     "samurai": SamuraiMemory(stable_frames=2, stable_iou=0.01, memory_iou=0.3, motion_weight=0.9, num_maskmem=4),
     "dam4sam": DistractorAwareMemory(num_maskmem=4, max_cond_frame_num=3, **PROMOTING),
-    "resolving": ResolvingMemory(num_maskmem=4, max_cond_frame_num=3, **PROMOTING),
 }
 LENGTH = 9  # so that multiples of the stride are multiples of it in the reversed clip as well
 
@@ -114,9 +112,8 @@ class TestSessions:
         readable = prompted((0, "a"), (3, "b"), num_frames=LENGTH, memory_policy=policy, retention="readable")
         assert_same(track(tiny_model(), readable), track(tiny_model(), everything))
 
-    @pytest.mark.parametrize("name", ["dam4sam", "resolving"])
-    def test_promoted_frames_are_bounded_in_clips_too(self, name) -> None:
-        session = prompted((0, "a"), num_frames=16, memory_policy=POLICIES[name], retention="readable")
+    def test_promoted_frames_are_bounded_in_clips_too(self) -> None:
+        session = prompted((0, "a"), num_frames=16, memory_policy=POLICIES["dam4sam"], retention="readable")
         track(tiny_model(), session)
         promoted = [result for result in session.tracks["a"].results.values() if result.is_promoted]
         assert 1 < sum(result.memory.features is not None for result in promoted) <= 5

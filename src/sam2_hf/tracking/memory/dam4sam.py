@@ -1,8 +1,9 @@
 """The policy of DAM4SAM: memories of frames in which the object was told apart from something like it.
 
 Source: Videnovic et al., "A Distractor-Aware Memory for Visual Object Tracking with SAM2" (arXiv 2411.17576). Areas and
-boxes are those of the decoder's masks, where the authors' code takes masks of the image's size; the state is of each
-object.
+boxes are those of the decoder's masks, where the authors' code takes masks of the image's size. A frame that is promoted
+keeps the memory with which it was tracked, where the authors' code encodes it anew as that of a prompt. The state is of
+each object.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class DistractorAwareMemory(MemoryPolicy):
         newest = self._visible(history, conditioning, following, 1, reverse, step=1)
         return newest + self._visible(history, conditioning, following, self.num_maskmem, reverse, self.stride)
 
-    def readable_pointers(self, history: History, frames: Collection[int]) -> Collection[int]:
+    def readable_pointers(self, history: History, frames: Collection[int]) -> set[int]:
         """Those of frames that show the object."""
         return history.visible_among(frames)
 

@@ -11,7 +11,6 @@ from .dam4sam import DistractorAwareMemory
 from .policy import MemoryPolicy
 from .policy_table import MEMORY_POLICIES, add_policy
 from .recent import RecentMemory
-from .resolving import ResolvingMemory
 from .samurai import SamuraiMemory
 from .visible import VisibleMemory
 
@@ -26,7 +25,6 @@ for _name, _policy in {
     "visible": VisibleMemory,
     "samurai": SamuraiMemory,
     "dam4sam": DistractorAwareMemory,
-    "resolving": ResolvingMemory,
 }.items():
     add_policy(_name, _policy)
 

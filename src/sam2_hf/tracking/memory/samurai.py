@@ -2,7 +2,8 @@
 
 Source: Yang et al., "SAMURAI: Adapting Segment Anything Model for Zero-Shot Visual Tracking with Motion-Aware Memory"
 (arXiv 2411.11922). The state is of each object, where the authors' code has one filter for all. An empty mask measures
-no motion: it starts the filter anew, where the authors' code takes it for a box in the corner of the image.
+no motion: it starts the filter anew, where the authors' code takes it for a box in the corner of the image. Boxes are
+those of the decoder's masks, where that takes masks of the model's input size.
 """
 
 from __future__ import annotations

@@ -27,28 +27,16 @@ class VisibleMemory(MemoryPolicy):
 
     def recent_memories(self, history: History, frame: int, reverse: bool) -> list[SpatialMemory]:
         """Slots of the neighbour and of the last visible frames, oldest first, numbered without gaps."""
-        return newest_visible(history, frame, self.num_maskmem - 1, reverse)
+        neighbour = frame + 1 if reverse else frame - 1
+        newest = history.visible_before(frame, self.num_maskmem - 1, reverse)
+        if neighbour not in newest[:1] and (
+            history.tracked_among([neighbour]) or neighbour in history.conditioning_for(frame, reverse)
+        ):
+            newest = [neighbour, *newest][: self.num_maskmem - 1]
+        return [SpatialMemory(newest[index], index) for index in range(len(newest) - 1, -1, -1)]
 
     def readable_memories(self, history: History, frame: int, reverse: bool) -> list[int]:
         """A full window of visible frames, and the frame itself, which takes one's slot only while it is the
         neighbour."""
         following = frame - 1 if reverse else frame + 1
         return [frame, *history.visible_before(following, self.num_maskmem - 1, reverse)]
-
-
-def newest_visible(history: History, frame: int, count: int, reverse: bool) -> list[SpatialMemory]:
-    """Slots of the neighbour of a frame and of the last visible frames, oldest first, numbered without gaps.
-
-    Args:
-        history: the object's frames.
-        frame: the index of the frame that reads.
-        count: of slots, at most.
-        reverse: whether the clip is tracked backwards.
-    """
-    neighbour = frame + 1 if reverse else frame - 1
-    newest = history.visible_before(frame, count, reverse)
-    if neighbour not in newest[:1] and (
-        history.tracked_among([neighbour]) or neighbour in history.conditioning_for(frame, reverse)
-    ):
-        newest = [neighbour, *newest][:count]
-    return [SpatialMemory(newest[index], index) for index in range(len(newest) - 1, -1, -1)]
