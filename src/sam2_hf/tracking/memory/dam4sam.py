@@ -1,9 +1,9 @@
 """The policy of DAM4SAM: memories of frames in which the object was told apart from something like it.
 
 Source: Videnovic et al., "A Distractor-Aware Memory for Visual Object Tracking with SAM2" (arXiv 2411.17576). Areas and
-boxes are those of the decoder's masks, where the authors' code takes masks of the image's size. A frame that is promoted
-keeps the memory with which it was tracked, where the authors' code encodes it anew as that of a prompt. The state is of
-each object.
+boxes are those of the decoder's masks, where the authors' code takes masks of the image's size. A promoted frame keeps
+the memory with which it was tracked, where the authors' code encodes it anew as that of a prompt. The state is of each
+object.
 """
 
 from __future__ import annotations
