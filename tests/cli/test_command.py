@@ -149,7 +149,7 @@ def test_clips_are_files_folders_of_images_folders_of_clips_patterns_and_the_sta
 
 
 def test_everything(sam2, tmp_path):
-    arguments = ("--everything", "--points-per-side", 4, "--out", tmp_path, "--json")
+    arguments = ("--everything", "--points-per-side", 4, "--tile-size", 512, "--out", tmp_path, "--json")
     status, output, _ = sam2("segment", "photos/photo2.png", *arguments, checkpoint=bundled_checkpoint())
     (entry,) = json.loads(output)
     assert status == 0 and len(entry["objects"]) > 0

@@ -39,6 +39,9 @@ def segment(
     prompts: From = None,
     everything: Annotated[bool, typer.Option("--everything", help="Segment everything, by a grid of points.")] = False,
     points_per_side: Annotated[int, typer.Option(min=1, help="Of the grid, for --everything.")] = 32,
+    tile_size: Annotated[
+        int | None, typer.Option(min=1, help="Search large images in tiles of so many pixels a side, for --everything.")
+    ] = None,
     paths_from: PathsFrom = None,
     out: Out = Path("outputs"),
     format: Annotated[str, typer.Option(help=f"With commas between them: {', '.join(FORMATS)}.")] = "png",
@@ -62,7 +65,8 @@ def segment(
     arguments.prepare_process(quiet)
     from .segment_images import SegmentJob, segment_images
 
-    job = SegmentJob(given, everything, points_per_side, out, formats, style, json_output, quiet)
+    search = {"points_per_crop": points_per_side, "tile_size": tile_size}
+    job = SegmentJob(given, everything, search, out, formats, style, json_output, quiet)
     segment_images(job, texts, paths_from, loading)
 
 

@@ -41,7 +41,7 @@ class SegmentJob:
     Attributes:
         prompts: arguments of `Segmenter.segment`.
         everything: whether everything is segmented, without prompts.
-        points_per_side: of the grid, for everything.
+        search: settings of mask generation, for everything.
         out: the folder that files are written to.
         formats: names of formats.
         style: of overlays.
@@ -51,7 +51,7 @@ class SegmentJob:
 
     prompts: dict[str, Any]
     everything: bool
-    points_per_side: int
+    search: dict[str, Any]
     out: Path
     formats: Sequence[str]
     style: str
@@ -114,7 +114,7 @@ def segment_images(
 
 def _segment(segmenter: Segmenter, image: NamedSource, job: SegmentJob) -> ImageResult:
     if job.everything:
-        return segmenter.segment_everything(image.source, points_per_crop=job.points_per_side)
+        return segmenter.segment_everything(image.source, **job.search)
     return segmenter.segment(image.source, **job.prompts)
 
 
