@@ -176,7 +176,9 @@ def _write_texts(
     (folder / "README.md").write_text(card, encoding="utf-8")
     (folder / "LICENSE").write_text(licence_text(source.folder), encoding="utf-8")
     source.model.config.save_pretrained(folder)
-    source.processor.save_pretrained(folder)
+    # transformers.js finds the class of the processor in this file.
+    processor = {**json.loads(source.processor.to_json_string()), "processor_class": "Sam2Processor"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n", encoding="utf-8")
     if options.names == "samexporter":
         (folder / "x-anylabeling.yaml").write_text(_annotator_config(source.title, files), encoding="utf-8")
 
