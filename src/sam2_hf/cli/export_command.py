@@ -21,6 +21,9 @@ def export(
     graph: Annotated[list[str] | None, typer.Option(help="A graph to write; all by default. Repeatable.")] = None,
     fixed_memories: Annotated[int | None, typer.Option(help="Memories of the fixed-length memory attention.")] = None,
     fixed_pointers: Annotated[int | None, typer.Option(help="Pointers of the fixed-length memory attention.")] = None,
+    web: Annotated[
+        Path | None, typer.Option(help="Write a web page as well; where npm has installed onnxruntime-web.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is there.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -30,7 +33,7 @@ def export(
     settings |= {"fixed_memories": fixed_memories, "fixed_pointers": fixed_pointers}
     report = None if quiet else lambda line: typer.echo(line, err=True)
     exported = write_graphs(
-        named_checkpoint(checkpoint), folder, **settings, graphs=graph, overwrite=overwrite, report=report
+        named_checkpoint(checkpoint), folder, **settings, graphs=graph, web=web, overwrite=overwrite, report=report
     )
     count = sum(len(files) for files in exported.files.values())
     typer.echo(f"{count} graph{'s' if count != 1 else ''}: {exported.folder}")

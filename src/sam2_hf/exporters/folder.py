@@ -23,6 +23,7 @@ from .options import Dtype, ExportOptions, Format, Names
 from .parameters import parameters_of
 from .program_files import write_program
 from .source import ExportSource, load_source
+from .web_page import find_runtime, write_page
 
 if TYPE_CHECKING:
     from ..network.promptable_network import Sam2PromptableNetwork
@@ -48,6 +49,7 @@ def export(
     graphs: Sequence[str] | None = None,
     fixed_memories: int | None = None,
     fixed_pointers: int | None = None,
+    web: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     report: Report | None = None,
 ) -> ExportedFolder:
@@ -66,6 +68,8 @@ def export(
         graphs: names of the graphs to write; all by default.
         fixed_memories: how many memories the fixed-length form of memory attention has; `num_maskmem` by default.
         fixed_pointers: how many pointers it has; `max_object_pointers_in_encoder` by default.
+        web: the npm package onnxruntime-web, or a folder that it is installed in: then the folder also has a page on
+            which one clicks an image and tracks a clip, to be served statically.
         overwrite: whether a folder that is there is replaced.
         report: called with the name of every file that is written.
 
@@ -74,6 +78,7 @@ def export(
 
     Raises:
         ValueError: for an unknown format, dtype, name or graph, and for a combination that there is not.
+        FileNotFoundError: `web` has no files of onnxruntime-web.
         FileExistsError: the folder is there, and may not be replaced.
         ImportError: without the libraries of the format; it says how to install them.
         OSError: as `from_pretrained`.
@@ -81,16 +86,23 @@ def export(
     dtypes = (dtype,) if isinstance(dtype, str) else tuple(dtype)
     chosen = None if graphs is None else tuple(graphs)
     options = ExportOptions(format, dtypes, names, chosen, fixed_memories, fixed_pointers)
-    target = Path(folder)
+    target, runtime = Path(folder), None
+    if web is not None:
+        options.check_web()
+        runtime = find_runtime(web)
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} is there already; overwrite=True (--overwrite) replaces it")
     if format != "torch-export":
         import_onnx()
     source = load_source(checkpoint)
+    if web is not None and not is_video(source.model):
+        raise ValueError("web needs a video checkpoint: the page tracks")
     listed = options.graphs_of(source.model)
     with _whole_folder(target) as partial:
         files = _write_graphs(partial, source, options, report or (lambda line: None))
         _write_texts(partial, source, options, listed, files)
+        if runtime is not None:
+            write_page(partial, runtime)
     paths = {kind: {name: target / file for name, file in of_kind.items()} for kind, of_kind in files.items()}
     return ExportedFolder(target, paths)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from .catalogue import graphs_of
 from .graph import Graph
 from .samexporter_graphs import samexporter_graphs
+from .web_page import GRAPHS
 
 if TYPE_CHECKING:
     from ..network.promptable_network import Sam2PromptableNetwork
@@ -60,6 +61,18 @@ class ExportOptions:
             raise ValueError(f"dtype must name one of {', '.join(DTYPES)} at least, got none")
         if self.format == "torch-export" and "int8" in self.dtypes:
             raise ValueError("dtype 'int8' is made by onnxruntime: it needs format 'onnx' or 'openvino'")
+
+    def check_web(self) -> None:
+        """Check that a page can be written beside the graphs.
+
+        Raises:
+            ValueError: for a format, names or graphs that the page does not read.
+        """
+        if self.format != "onnx" or self.names != "transformers.js":
+            raise ValueError('web needs format "onnx" and names "transformers.js", which are what the page reads')
+        missing = [name for name in GRAPHS if self.graphs is not None and name not in self.graphs]
+        if missing:
+            raise ValueError(f"web needs the graphs {', '.join(GRAPHS)}; without {', '.join(missing)} there is no page")
 
     def graphs_of(self, model: Sam2PromptableNetwork) -> list[Graph]:
         """The graphs of a model that are asked for.
