@@ -1,4 +1,4 @@
-"""A page beside the graphs, on which one clicks an image and tracks a clip, in a browser and without a server program."""
+"""A page beside the graphs, on which one clicks an image and tracks a clip, in a browser and with no server program."""
 
 from __future__ import annotations
 
