@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,15 @@ def _file_of(source: Path, parts: list[str]) -> str:
     return f"{name}.py" if (source / f"{name}.py").is_file() else f"{name}/__init__.py"
 
 
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def _imports(source: Path, name: str) -> Iterator[tuple[str, bool]]:
     """The files that a file imports, and whether it does so at its top."""
     package = Path(name).parent.parts
-    for node, at_top in _statements(ast.parse((source / name).read_text(encoding="utf-8")), True):
+    for node, at_top in _statements(_parsed(source / name), True):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = [*package[: len(package) - (node.level - 1)], *(node.module or "").split(".")]
             base = [part for part in base if part]
@@ -91,7 +97,7 @@ def _imports(source: Path, name: str) -> Iterator[tuple[str, bool]]:
 
 def _needs_absent(path: Path) -> bool:
     """Whether a file imports, at its top, a library that the runtime does without."""
-    for node, at_top in _statements(ast.parse(path.read_text(encoding="utf-8")), True):
+    for node, at_top in _statements(_parsed(path), True):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
         is_own = isinstance(node, ast.ImportFrom) and node.level
         if at_top and not is_own and any(name.split(".")[0] in ABSENT_LIBRARIES for name in names):

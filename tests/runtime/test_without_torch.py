@@ -131,6 +131,7 @@ class TestTheDistribution:
         with pytest.raises(ValueError, match=r"runtime\.py imports torch_side\.py at its top"):
             load_hook().module_files(tmp_path)
         (tmp_path / "runtime.py").write_text("def g():\n    from .torch_side import f\n")
+        # A hook that is loaded anew has read no file yet.
         assert load_hook().module_files(tmp_path) == ["runtime.py", "version.py"]
 
     def test_version_licence_and_requirements_fit_those_of_the_package(self):
