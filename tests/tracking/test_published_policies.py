@@ -20,6 +20,7 @@ from sam2_hf.tracking.memory.policy import Sighting
 from sam2_hf.tracking.memory.registry import build_memory_policy
 from sam2_hf.tracking.memory.rivals import largest_components, rival_overlaps
 from sam2_hf.tracking.memory.samurai import SamuraiMemory
+from sam2_hf.tracking.retention import Checkpointed
 from sam2_hf.tracking.session import Sam2VideoInferenceSession
 
 # With random weights few masks are trusted, so these trust more of them.
@@ -108,9 +109,22 @@ class TestSessions:
 
     @policies
     def test_what_is_readable_suffices(self, policy) -> None:
-        everything = prompted((0, "a"), (3, "b"), num_frames=LENGTH, memory_policy=policy)
+        everything = prompted((0, "a"), (3, "b"), num_frames=LENGTH, memory_policy=policy, retention="everything")
         readable = prompted((0, "a"), (3, "b"), num_frames=LENGTH, memory_policy=policy, retention="readable")
         assert_same(track(tiny_model(), readable), track(tiny_model(), everything))
+
+    @policies
+    def test_what_checkpoints_give_again_suffices(self, policy) -> None:
+        found = {}
+        for retention in ("everything", Checkpointed(interval=4, window=2)):
+            session = prompted((0, "a"), (2, "b"), num_frames=14, memory_policy=policy, retention=retention)
+            track(tiny_model(), session)
+            give(session, 5, "a", "mask")
+            found[str(retention)] = track(tiny_model(), session)
+        everything, checkpointed = found.values()  # of which old masks are kept as bits
+        for frame, by_object in everything.items():
+            for obj_id, mask in by_object.items():
+                assert torch.equal(checkpointed[frame][obj_id] > 0, mask > 0), f"frame {frame}, {obj_id}"
 
     def test_promoted_frames_are_bounded_in_clips_too(self) -> None:
         session = prompted((0, "a"), num_frames=16, memory_policy=POLICIES["dam4sam"], retention="readable")
