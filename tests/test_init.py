@@ -32,6 +32,7 @@ def test_import_loads_neither_torch_nor_transformers_nor_our_model_code():
         "sam2_hf.hub",
         "sam2_hf.hub.auto_classes",
         "sam2_hf.hub.import_hooks",
+        "sam2_hf.hub.json_files",
         "sam2_hf.hub.replacing",
         "sam2_hf.version",
     ]

@@ -110,7 +110,7 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
         Args:
             image_processor_dict: the fields.
             kwargs: settings that replace them; `image_size` (pixels, int or (height, width)) is `size`, and gives
-                `mask_size` the same share of it as in the file.
+                `mask_size` the same share of it as in the file, a quarter where the file has none.
 
         Raises:
             ValueError: a setting that cannot be met, or `image_size` beside `size`.
@@ -121,7 +121,7 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
         if image_size is not None:
             if kwargs.get("size") is not None:
                 raise ValueError(f"give either image_size or size, not both: {image_size!r} and {kwargs['size']!r}")
-            known |= _sizes_at(read_size(image_size, "image_size"), _complete(PixelOptions(), known))
+            known |= _sizes_at(read_size(image_size, "image_size"), known)
         return super().from_dict(known, **kwargs)
 
     @classmethod
@@ -335,8 +335,11 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
         return suppress_duplicates(all_masks, all_scores, all_boxes, crops_nms_thresh)
 
 
-def _sizes_at(size: Size, options: PixelOptions) -> dict[str, Size]:
-    """The sizes of another input; masks keep their share of it."""
+def _sizes_at(size: Size, fields: dict[str, Any]) -> dict[str, Size]:
+    """The sizes of another input than that of the fields of a file; masks keep their share of it."""
+    if "mask_size" not in fields:
+        return {"size": size, "mask_size": (size[0] // 4, size[1] // 4)}
+    options = _complete(PixelOptions(), fields)
     sides = zip(size, options.mask_size, options.size, strict=True)
     down, across = (side * mask // before for side, mask, before in sides)
     return {"size": size, "mask_size": (down, across)}

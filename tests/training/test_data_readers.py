@@ -254,7 +254,7 @@ class TestByName:
         assert open_data("image_folder", {"root": str(tmp_path)})[0].name == "street.jpg"
 
     def test_names_what_does_not_exist(self):
-        with pytest.raises(ValueError, match=r"kind must be one of \['coco', .* got 'davis'"):
+        with pytest.raises(ValueError, match=r"kind must be one of \['challenges', 'coco', .* got 'davis'"):
             open_data("davis", {})
         for kind in KINDS:
             with pytest.raises(ValueError, match=f"data of the kind '{kind}' has no option 'colour'; known are"):

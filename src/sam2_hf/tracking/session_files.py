@@ -145,7 +145,7 @@ def _write_tensors(path: Path, tensors: dict[str, Array]) -> None:
         if any(map(is_tensor, tensors.values())):
             from safetensors.torch import save_file
 
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+            save_file(_apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}), path)
         else:
             from safetensors.numpy import save_file as save_arrays
 
@@ -198,3 +198,14 @@ def _flush(path: Path) -> None:
     """Wait until a file is on the disk, so that what names it is not there before it."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _apart(tensors: dict[str, Any]) -> dict[str, Any]:
+    """Copy tensors that share memory with an earlier one, as the states of a policy may: files hold none such."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if memory in seen else tensor
+        seen.add(memory)
+    return apart
