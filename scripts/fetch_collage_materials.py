@@ -43,7 +43,7 @@ LICENCES = {
 }
 LONGER_SIDE = 1600
 SMALLEST_SIDE = 700
-# Photographs are JPEG files, and drawings mostly PNG. Pictures of one colour teach nothing.
+# Photographs are JPEG files, and drawings mostly PNG. Images of one colour teach nothing.
 SUFFIXES = (".jpg", ".jpeg")
 LEAST_DEVIATION = 12.0
 # Stamps that are no objects, and the share of a stamp's square that has to be transparent.

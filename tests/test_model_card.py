@@ -28,7 +28,7 @@ import sam2_hf
 CARD = Path(__file__).parent / "data" / "model_card.md"
 CHECKPOINT = "facebook/sam2-hiera-large"
 VIDEO_CHAPTERS = {"Video Segmentation and Tracking", "Streaming Video Inference"}
-PICTURE_SIZES = {"truck.jpg": (1800, 1200), "dog-sam.png": (1000, 700), "groceries.jpg": (900, 600)}
+IMAGE_SIZES = {"truck.jpg": (1800, 1200), "dog-sam.png": (1000, 700), "groceries.jpg": (900, 600)}
 FROM_THE_WEIGHTS = ("39", "Generated 3 masks with shape")
 """Beginnings of the outputs in the card that a random checkpoint, or an image of another size, cannot give."""
 
@@ -75,9 +75,9 @@ def run_block(code: str, namespace: dict[str, Any]) -> list[tuple[str, str]]:
     return printed_and_wanted
 
 
-def draw_picture(name: str) -> Image.Image:
+def draw_image(name: str) -> Image.Image:
     """Rectangles of many colours, of the size of the image that the card fetches."""
-    width, height = PICTURE_SIZES[name]
+    width, height = IMAGE_SIZES[name]
     small = np.random.default_rng(len(name)).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.NEAREST)
 
@@ -85,7 +85,7 @@ def draw_picture(name: str) -> Image.Image:
 def fetch(url: str, **_: Any) -> SimpleNamespace:
     """What `requests.get` and `httpx.get` return, as far as the card and transformers use it."""
     file = io.BytesIO()
-    draw_picture(url.rsplit("/", 1)[-1]).save(file, "PNG")
+    draw_image(url.rsplit("/", 1)[-1]).save(file, "PNG")
     return SimpleNamespace(raw=io.BytesIO(file.getvalue()), content=file.getvalue())
 
 
@@ -121,7 +121,7 @@ def hub(tmp_path_factory):
 
 ALL_BLOCKS = read_blocks(CARD.read_text(encoding="utf-8"))
 IMAGE_BLOCKS = [block for block in ALL_BLOCKS if block.chapter not in VIDEO_CHAPTERS]
-TRUCK, GROCERIES = (PICTURE_SIZES[name][::-1] for name in ("truck.jpg", "groceries.jpg"))
+TRUCK, GROCERIES = (IMAGE_SIZES[name][::-1] for name in ("truck.jpg", "groceries.jpg"))
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def check_two_objects(state):
 
 
 def check_batched_images(state):
-    dog = PICTURE_SIZES["dog-sam.png"][::-1]
+    dog = IMAGE_SIZES["dog-sam.png"][::-1]
     assert [mask.shape for mask in state.all_masks] == [(1, 1, *TRUCK), (1, 1, *dog)]
 
 

@@ -63,7 +63,7 @@ def narrow_trunk(size: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("version", ["sam2", "sam2.1"])
-def test_every_trunk_segments_pictures_as_the_official_one(
+def test_every_trunk_segments_images_as_the_official_one(
     official: Any, version: str, size: str, tmp_path: Path
 ) -> None:
     cases = {name: case for name, case in IMAGE_CASES.items() if case["version"] == version}
@@ -97,7 +97,7 @@ def test_every_trunk_tracks_as_the_official_one(
         assert_close_in_scale(outputs[key], value, 2e-3)
 
 
-def test_the_full_size_model_segments_a_picture_as_the_official_one(full_size: tuple[Any, Path]) -> None:
+def test_the_full_size_model_segments_an_image_as_the_official_one(full_size: tuple[Any, Path]) -> None:
     official_model, folder = full_size
     predictor_class = pytest.importorskip("sam2.sam2_image_predictor").SAM2ImagePredictor
     model, processor = Sam2Model.from_pretrained(folder).eval(), Sam2Processor.from_pretrained(folder)

@@ -99,17 +99,17 @@ def cut_for_memory(logits: torch.Tensor) -> torch.Tensor:
 
 
 def random_prompt(cases: Any, draw: random.Random, frame: int, obj_id: int) -> Step:
-    def place() -> list[float]:
+    def position() -> list[float]:
         return [draw.uniform(8, 120), draw.uniform(8, 120)]
 
     kind = draw.choice(["click", "clicks", "box", "box_and_click", "mask"])
     if kind == "mask":
-        return cases.mask(frame, obj_id, [*place(), draw.uniform(8, 30)])
+        return cases.mask(frame, obj_id, [*position(), draw.uniform(8, 30)])
     left, top = draw.uniform(5, 60), draw.uniform(5, 60)
     box = [left, top, left + draw.uniform(15, 60), top + draw.uniform(15, 60)] if "box" in kind else None
     count = {"click": 1, "clicks": draw.randint(2, 4), "box": 0, "box_and_click": 1}[kind]
     labels = [1, *(draw.randint(0, 1) for _ in range(3))][:count]
-    return cases.points(frame, obj_id, [place() for _ in labels], labels, box=box)
+    return cases.points(frame, obj_id, [position() for _ in labels], labels, box=box)
 
 
 @pytest.mark.parametrize("version", ["sam2", "sam2.1"])

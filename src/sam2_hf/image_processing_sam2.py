@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
-from transformers.image_utils import (
-    IMAGENET_DEFAULT_MEAN,
-    IMAGENET_DEFAULT_STD,
-    ChannelDimension,
-    PILImageResampling,
-    SizeDict,
-)
+from transformers.image_utils import SizeDict
 
 from .hub.remote_code import SavesItsCode
 from .inputs.images import (
@@ -25,43 +19,11 @@ from .inputs.images import (
     read_pixels,
     write_normalised,
 )
+from .inputs.pixel_options import VALUE_OPTIONS, PixelOptions, complete_options, sizes_at
 from .inputs.resizing import resize, resize_nearest
-from .inputs.value_range import ValueRange, Window, read_value_range
 from .mask_generation.filtering import filter_masks, prompts_of_crops, suppress_duplicates
 from .masks.postprocessing import MaskRestorer
-from .sizes import Size, read_size
-
-
-class PixelOptions(NamedTuple):
-    """Every setting of a `Sam2ImageProcessor`, as a file stores it and a call may override it, with its default."""
-
-    do_resize: bool = True
-    size: Size = (1024, 1024)
-    resample: int | PILImageResampling = PILImageResampling.BILINEAR
-    do_rescale: bool = True
-    rescale_factor: float = 1 / 255
-    do_normalize: bool = True
-    image_mean: float | tuple[float, ...] = tuple(IMAGENET_DEFAULT_MEAN)
-    image_std: float | tuple[float, ...] = tuple(IMAGENET_DEFAULT_STD)
-    do_convert_rgb: bool = True
-    mask_size: Size = (256, 256)
-    input_data_format: str | ChannelDimension | None = None
-    device: str | torch.device | None = None
-    input_range: Window | None = None
-    input_percentiles: Window | None = None
-    nodata: float | None = None
-
-    @property
-    def value_range(self) -> ValueRange:
-        """The window of the images' values."""
-        return ValueRange(self.input_range, self.input_percentiles, self.nodata)
-
-
-# Settings that transformers does not have: saved only where they are set.
-_OF_VALUES = ("input_range", "input_percentiles", "nodata")
-# Settings of other image processors that change nothing here: callers may name them.
-_WITHOUT_EFFECT = ("disable_grouping", "default_to_square", "crop_size", "pad_size")
-_UNSUPPORTED = ("do_center_crop", "do_pad")
+from .sizes import read_size
 
 
 class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
@@ -96,7 +58,7 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__()
-        options = _complete(PixelOptions(), settings)._asdict()
+        options = complete_options(PixelOptions(), settings)._asdict()
         for name in ("size", "mask_size"):
             height, width = options[name]
             options[name] = SizeDict(height=height, width=width)
@@ -121,7 +83,7 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
         if image_size is not None:
             if kwargs.get("size") is not None:
                 raise ValueError(f"give either image_size or size, not both: {image_size!r} and {kwargs['size']!r}")
-            known |= _sizes_at(read_size(image_size, "image_size"), known)
+            known |= sizes_at(read_size(image_size, "image_size"), known)
         return super().from_dict(known, **kwargs)
 
     @classmethod
@@ -132,18 +94,18 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
     def to_dict(self) -> dict[str, Any]:
         """The fields of the JSON file, the same as in transformers."""
         fields = {name: value for name, value in super().to_dict().items() if name != "device"}
-        return {name: value for name, value in fields.items() if name not in _OF_VALUES or value is not None}
+        return {name: value for name, value in fields.items() if name not in VALUE_OPTIONS or value is not None}
 
     def for_bytes(self) -> Sam2ImageProcessor:
         """The same processor for images whose values were brought to 8 bits already."""
         if not self.options().value_range.is_set:
             return self
-        return Sam2ImageProcessor(**{**self.options()._asdict(), **dict.fromkeys(_OF_VALUES)})
+        return Sam2ImageProcessor(**{**self.options()._asdict(), **dict.fromkeys(VALUE_OPTIONS)})
 
     def options(self, **overrides: Any) -> PixelOptions:
         """The settings of this processor with those of one call put over them, complete and checked."""
         stored = {name: getattr(self, name) for name in PixelOptions._fields}
-        return _complete(_complete(PixelOptions(), stored), overrides)
+        return complete_options(complete_options(PixelOptions(), stored), overrides)
 
     def preprocess(
         self,
@@ -333,44 +295,6 @@ class Sam2ImageProcessor(SavesItsCode, BaseImageProcessor):
             Of the masks that stay, best first: masks (height, width) bool, scores, RLE, boxes.
         """
         return suppress_duplicates(all_masks, all_scores, all_boxes, crops_nms_thresh)
-
-
-def _sizes_at(size: Size, fields: dict[str, Any]) -> dict[str, Size]:
-    """The sizes of another input than that of the fields of a file; masks keep their share of it."""
-    if "mask_size" not in fields:
-        return {"size": size, "mask_size": (size[0] // 4, size[1] // 4)}
-    options = _complete(PixelOptions(), fields)
-    sides = zip(size, options.mask_size, options.size, strict=True)
-    down, across = (side * mask // before for side, mask, before in sides)
-    return {"size": size, "mask_size": (down, across)}
-
-
-def _complete(options: PixelOptions, overrides: dict[str, Any]) -> PixelOptions:
-    """Put what is not None over `options`, in one form and checked."""
-    given = {name: value for name, value in overrides.items() if value is not None}
-    for name in set(given) - set(PixelOptions._fields):
-        _refuse(name, given.pop(name))
-    for name in given.keys() & {"size", "mask_size"}:
-        given[name] = read_size(given[name], name)
-    for name in given.keys() & {"image_mean", "image_std"}:
-        value = given[name]
-        given[name] = tuple(map(float, value)) if isinstance(value, Iterable) else float(value)
-    options = options._replace(**given)
-    limits, percentiles, nodata = read_value_range(options.input_range, options.input_percentiles, options.nodata)
-    options = options._replace(input_range=limits, input_percentiles=percentiles, nodata=nodata)
-    if not np.all(options.image_std):
-        raise ValueError(f"image_std must not be zero, got {options.image_std}")
-    return options
-
-
-def _refuse(name: str, value: Any) -> None:
-    """Let pass a setting that means nothing; name one that is unknown or cannot be met."""
-    if name in _WITHOUT_EFFECT or (name == "data_format" and value == ChannelDimension.FIRST):
-        return
-    if name not in (*_UNSUPPORTED, "data_format"):
-        raise TypeError(f"unknown argument {name!r}; known are {', '.join(PixelOptions._fields)}")
-    if value:
-        raise ValueError(f"{name}={value!r} is not supported by Sam2ImageProcessor")
 
 
 def _to_pixel_values(images: list[LoadedImage], options: PixelOptions) -> torch.Tensor | list[torch.Tensor]:

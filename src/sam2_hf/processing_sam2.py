@@ -13,8 +13,9 @@ from transformers.processing_utils import ProcessorMixin
 from .configuration_sam2 import Sam2Config, Sam2VideoConfig
 from .hub.loading import is_missing_file, is_original_file
 from .hub.remote_code import SavesItsCode
-from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor
+from .image_processing_sam2 import Sam2ImageProcessor
 from .inputs.mask_prompts import mask_prompts, read_batch_of_masks
+from .inputs.pixel_options import PixelOptions
 from .inputs.prompts import read_prompts, scale_prompts
 from .prompt_values import PAD_VALUE
 from .sizes import Size, read_size, read_sizes

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
-from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor
+from .image_processing_sam2 import Sam2ImageProcessor
+from .inputs.pixel_options import PixelOptions
 from .inputs.value_range import Window
 from .processing_sam2 import Sam2Processor
 from .prompt_values import PAD_VALUE
 from .sizes import Size, read_size
-from .tracking.given_prompts import add_inputs
+from .tracking.given_prompts import SessionPrompting
 from .tracking.memory.registry import PolicySetting
 from .tracking.retention import Retention, RetentionRule
 from .tracking.session import Sam2VideoInferenceSession
@@ -20,7 +21,7 @@ from .video_io.open_video import VideoSource, open_video
 from .video_processing_sam2 import Sam2VideoVideoProcessor
 
 
-class Sam2VideoProcessor(Sam2Processor):
+class Sam2VideoProcessor(SessionPrompting, Sam2Processor):
     """What `Sam2Processor` does for images, and sessions and their prompts for clips and streams.
 
     Args:
@@ -34,6 +35,8 @@ class Sam2VideoProcessor(Sam2Processor):
     Raises:
         TypeError: a video processor of another kind.
     """
+
+    session_class = Sam2VideoInferenceSession
 
     def __init__(
         self,
@@ -136,54 +139,9 @@ class Sam2VideoProcessor(Sam2Processor):
             memory_policy=memory_policy,
         )
 
-    def add_inputs_to_inference_session(
-        self,
-        inference_session: Sam2VideoInferenceSession,
-        frame_idx: int,
-        obj_ids: Hashable | Sequence[Hashable],
-        input_points: Any = None,
-        input_labels: Any = None,
-        input_boxes: Any = None,
-        input_masks: Any = None,
-        original_size: Any = None,
-        clear_old_inputs: bool = True,
-    ) -> Sam2VideoInferenceSession:
-        """Give objects prompts on a frame; the model segments them when it next meets the frame.
-
-        Args:
-            inference_session: the session, which is returned.
-            frame_idx: the frame; of a stream, the newest one or one to come.
-            obj_ids: a list with an id for each object, or one id alone. Any hashable is an id; a tuple is one.
-            input_points: nested images (one), objects, points, (x, y) in pixels of the original frame.
-            input_labels: nested images, objects, labels: 1 for the object, 0 for the background; 2 and 3, as a pair,
-                for the upper left and lower right corner of a box.
-            input_boxes: nested images, objects, (x0, y0, x1, y1). A box goes before the object's points.
-            input_masks: a mask (height, width) for each object, instead of points and boxes; of any size, which is
-                resized to that of the frames. See `inputs.mask_prompts` for what its values mean.
-            original_size: (height, width) of a stream's frames in pixels, once.
-            clear_old_inputs: whether the objects' former points on the frame are replaced; else points are added.
-
-        Returns:
-            The session.
-
-        Raises:
-            ValueError, IndexError, TypeError: names the argument; the session is then as it was.
-        """
-        if not isinstance(inference_session, Sam2VideoInferenceSession):
-            kind = type(inference_session).__name__
-            raise TypeError(f"inference_session must be a session of init_video_session, got {kind}")
-        return add_inputs(
-            inference_session,
-            read_size(self.target_size, "target_size"),
-            frame_idx,
-            obj_ids,
-            input_points,
-            input_labels,
-            input_boxes,
-            input_masks,
-            original_size,
-            clear_old_inputs,
-        )
+    def model_input_size(self) -> Size:
+        """(height, width) of the model's input, which coordinates are scaled to."""
+        return read_size(self.target_size, "target_size")
 
     def process_new_points_or_boxes_for_video_frame(
         self,

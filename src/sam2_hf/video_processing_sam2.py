@@ -12,7 +12,8 @@ import torch
 from transformers.image_processing_utils import BatchFeature
 
 from .hub.json_files import HUB_ARGUMENTS, read_json
-from .image_processing_sam2 import PixelOptions, Sam2ImageProcessor
+from .image_processing_sam2 import Sam2ImageProcessor
+from .inputs.pixel_options import PixelOptions
 from .video_io.open_video import open_video
 
 

@@ -51,7 +51,7 @@ def test_several_objects_have_names_and_colours_and_do_not_change_each_other(wor
 
 def test_every_step_can_be_undone_and_done_again(work, world):
     def seen():
-        return work.objects, {n: work.mask(n).tobytes() for n in work.objects.names() if work.has_mask(n)}
+        return work.objects, {n: work.mask(n).tobytes() for n in work.objects.names() if work.is_prompted(n)}
 
     steps = [
         lambda: work.add_point(*world.points[0]),

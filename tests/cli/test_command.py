@@ -1,53 +1,18 @@
+"""The command `sam2` as people call it: files, formats, reports, errors, help."""
+
 import io
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
-from clips import write_clip
-from fresh_python import SOURCE, run_fresh
+from fresh_python import run_fresh
 from goldens import make_command_goldens
 from PIL import Image
-from tiny_checkpoint import save_tiny_checkpoint
 
 from sam2_hf import __version__, bundled_checkpoint
 from sam2_hf.cli.command_table import COMMANDS
-from sam2_hf.cli.main import main
-from sam2_hf.demo.world import draw_image
-from sam2_hf.predictors import tracker as tracker_module
-from sam2_hf.predictors.segmenter import Segmenter
 from sam2_hf.video_io.open_video import open_video
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A checkpoint, two photos and a clip."""
-    folder = tmp_path_factory.mktemp("desk")
-    save_tiny_checkpoint(folder / "tiny", video=True)
-    (folder / "photos").mkdir()
-    world = draw_image()
-    for number in (2, 10):
-        world.first.save(folder / "photos" / f"photo{number}.png")
-    write_clip(folder / "clip.mp4", 5, size=(96, 224))
-    return folder
-
-
-@pytest.fixture
-def sam2(folder, monkeypatch, tmp_path, capsys):
-    """Runs the command in the folder, with the tiny checkpoint; (exit status, output, errors)."""
-    monkeypatch.chdir(folder)
-
-    def run(*arguments, checkpoint="tiny"):
-        options = ["--checkpoint", checkpoint] if checkpoint else []
-        status = main([*map(str, arguments), *options])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def test_a_point_on_an_image(sam2, tmp_path):
@@ -237,43 +202,8 @@ def test_several_objects_come_from_a_file_and_quiet_is_quiet(sam2, tmp_path):
     assert "a: visible in" in output and "b: visible in" in output
 
 
-@pytest.mark.parametrize("late", [0, 1])
-def test_what_was_tracked_before_an_interruption_is_written(sam2, tmp_path, monkeypatch, late):
-    compute, frames, handler = tracker_module.encode_masks, [], signal.getsignal(signal.SIGINT)
-
-    def interrupted(masks):
-        frames.append(1)
-        if len(frames) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        return compute(masks)
-
-    monkeypatch.setattr(tracker_module, "encode_masks", interrupted)
-    status, output, _ = sam2(
-        "track", "clip.mp4", "--point", "60,40", "--frame", late, "--out", tmp_path, "--quiet", "--format", "mp4,csv"
-    )
-    assert status == 130 and "3 frames (interrupted)" in output
-    with open_video(tmp_path / "clip.mp4") as video:
-        assert len(video) == 3
-    assert len((tmp_path / "clip.csv").read_text().splitlines()) == 4
-    assert signal.getsignal(signal.SIGINT) is handler
-
-
-def test_images_that_were_segmented_before_an_interruption_are_written(sam2, tmp_path, monkeypatch):
-    segment = Segmenter.segment
-
-    def interrupted(self, *arguments, **settings):
-        os.kill(os.getpid(), signal.SIGINT)
-        return segment(self, *arguments, **settings)
-
-    monkeypatch.setattr(Segmenter, "segment", interrupted)
-    status, output, errors = sam2("segment", "photos", "--point", "9,9", "--out", tmp_path, "--json", "--quiet")
-    assert status == 130 and "interrupted after 1 of 2 images" in errors
-    assert [entry["image"] for entry in json.loads(output)] == ["photos/photo2.png"]
-    assert [path.name for path in tmp_path.iterdir()] == ["photo2.png"]
-
-
 def test_a_stream_is_written_frame_by_frame(sam2, tmp_path, monkeypatch, folder):
-    monkeypatch.setattr("sam2_hf.cli.track_clips.open_video", lambda clip: open_video(folder / "clip.mp4", stream=True))
+    monkeypatch.setattr("sam2_hf.cli.clip_jobs.open_video", lambda clip: open_video(folder / "clip.mp4", stream=True))
     arguments = ("track", "7", "--point", "60,40", "--frames", 3, "--out", tmp_path)
     status, output, errors = sam2(*arguments, "--format", "mp4,coco,csv,davis,sa-v")
     names = ("camera7.mp4", "camera7.json", "camera7.csv", "camera7_davis", "camera7_manual.json")
@@ -345,43 +275,6 @@ def test_convert(sam2, tmp_path):
     (tmp_path / "text.pt").write_text("no checkpoint")
     status, _, errors = sam2("convert", tmp_path / "text.pt", tmp_path / "out", checkpoint=None)
     assert status == 1 and errors.startswith("error: ") and not (tmp_path / "out").exists()
-
-
-def test_an_interrupt_ends_the_command(sam2, tmp_path, monkeypatch):
-    def interrupted(*arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("sam2_hf.cli.sources.find_images", interrupted)
-    status, output, errors = sam2("segment", "photos", "--point", "1,2", "--out", tmp_path)
-    assert (status, output) == (130, "") and "Traceback" not in errors
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_a_process_that_is_interrupted_leaves_what_is_finished(folder, tmp_path, signal_number):
-    """A real process on a clip that takes it some seconds, and a real signal."""
-    write_clip(folder / "long.mp4", 300, size=(32, 112))
-    command = [sys.executable, "-m", "sam2_hf", "track", "long.mp4", "--point", "60,20", "--checkpoint", "tiny"]
-    options = ["--format", "mp4,csv,coco,davis", "--out", str(tmp_path), "--json"]
-    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [*command, *options], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    table, deadline = tmp_path / "long.csv", time.monotonic() + 120
-    while not (table.exists() and len(table.read_text().splitlines()) > 3):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal_number)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in errors, errors
-    (report,) = json.loads(output)
-    frames = report["frames"]
-    assert report["interrupted"] and 3 <= frames < 300
-    assert len(table.read_text().splitlines()) == frames + 1
-    with open_video(tmp_path / "long.mp4") as video:
-        assert len(list(video)) == frames
-    assert len(json.loads((tmp_path / "long.json").read_text())["images"]) == frames
-    assert len(list((tmp_path / "long_davis").iterdir())) == frames
 
 
 def test_help_and_completion_do_without_torch():

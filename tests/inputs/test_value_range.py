@@ -78,6 +78,12 @@ def test_a_12_bit_scan_in_16_bits_is_as_bright_as_in_8():
     assert (by_percentiles - expected).abs().max() < 0.02
 
 
+@pytest.mark.parametrize("image", [np.array([[-1000, 400]], np.int16), np.array([[-1000.0, 400.0]])], ids=str)
+def test_values_on_another_scale_are_refused_with_the_settings_that_read_them(image):
+    with pytest.raises(ValueError, match=r"got -1000 to 400.*input_range=\(black, white\), or input_percentiles"):
+        read_images(image)
+
+
 def test_signed_heights():
     heights = np.linspace(-50, 900, 40 * 50).reshape(40, 50).astype(np.int16)
     heights[0] = -9999

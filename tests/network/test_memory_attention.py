@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from closeness import assert_close_in_scale
-from tiny import randomize_parameters, tiny_config, tiny_video_model
+from memory_attention_cases import POSITIONS, attention_of, config_of, inputs_of
 from torch import nn
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoMemoryAttention
 
@@ -16,8 +16,6 @@ from sam2_hf.fast import memory_attention as fast_forms
 from sam2_hf.fast.dispatch import plain_paths
 from sam2_hf.network.memory_attention import MemoryAttention, RotaryTable
 
-RECTANGLE = {"image_size": (64, 96)}  # a map of 4 rows and 6 columns
-POSITIONS = 24
 OFFICIAL_WIDTHS = {
     "memory_attention_hidden_size": 256,
     "memory_attention_feed_forward_hidden_size": 512,
@@ -30,26 +28,6 @@ OFFICIAL_WIDTHS = {
     "prompt_encoder_config": {"image_size": [64, 96]},
     "mask_decoder_config": {},
 }
-
-
-def config_of(**overrides):
-    config = tiny_config(video=True, **{**RECTANGLE, **overrides})
-    config._attn_implementation = "sdpa"
-    return config
-
-
-def attention_of(config, seed=0):
-    return randomize_parameters(MemoryAttention(config), torch.Generator().manual_seed(seed)).eval()
-
-
-def inputs_of(config, objects=3, memories=2, pointer_tokens=4, positions=POSITIONS, seed=1):
-    """current (1, L, C) and memory (N, M, D), each with its position."""
-    generator = torch.Generator().manual_seed(seed)
-    hidden, width = config.memory_attention_hidden_size, config.memory_encoder_output_channels
-    image = (torch.randn(1, positions, hidden, generator=generator) for _ in range(2))
-    length = memories * positions + pointer_tokens
-    memory = (torch.randn(objects, length, width, generator=generator) for _ in range(2))
-    return (*image, *memory, pointer_tokens)
 
 
 def transformers_reference(config, ours):
@@ -212,7 +190,7 @@ class TestKeys:
 
     @torch.no_grad()
     def test_of_pointers_are_not_rotated(self):
-        keys, _ = self.attention.keys_and_values(self.memory, self.memory, self.rotary, num_unplaced=POSITIONS)
+        keys, _ = self.attention.keys_and_values(self.memory, self.memory, self.rotary, num_unrotated=POSITIONS)
         assert torch.equal(keys[:, 0, POSITIONS:], self.attention.k_proj(self.memory)[:, POSITIONS:])
         assert not torch.allclose(keys[:, 0, :POSITIONS], self.attention.k_proj(self.memory)[:, :POSITIONS])
 
@@ -267,134 +245,6 @@ class TestFastForms:
             attention, inputs[:4] = attention.bfloat16(), [x.bfloat16() for x in inputs[:4]]
         with torch.set_grad_enabled(reason == "gradients"), torch.autocast("cpu", enabled=reason == "autocast"):
             attention.condition(*inputs)
-
-
-class TestRotaryTable:
-    def test_turns_pairs_of_channels_by_column_then_by_row(self):
-        """Against the definition with complex numbers: width 6, height 4, heads of 8 channels."""
-        tokens = torch.randn(2, POSITIONS, 3, 8, generator=torch.Generator().manual_seed(0))
-        turned = RotaryTable(6, 4, 8, theta=100.0)(tokens)
-        for row, column in [(0, 0), (0, 5), (3, 0), (2, 4)]:
-            angles = torch.tensor([column, column / 10, row, row / 10])
-            pairs = torch.view_as_complex(tokens[:, row * 6 + column].unflatten(-1, (4, 2)))
-            expected = torch.view_as_real(pairs * torch.polar(torch.ones(4), angles)).flatten(-2)
-            torch.testing.assert_close(turned[:, row * 6 + column], expected)
-
-    def test_scores_depend_on_the_displacement_alone(self):
-        table = RotaryTable(6, 4, 8)
-        query, key = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
-        turned = [table(x.expand(1, POSITIONS, 1, 8))[0, :, 0].unflatten(0, (4, 6)) for x in (query, key)]
-        here, there = (turned[0][0, 1] @ turned[1][2, 3]), (turned[0][1, 3] @ turned[1][3, 5])
-        torch.testing.assert_close(here, there)
-
-    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-    def test_stays_in_float32_whatever_the_model_is_cast_to(self, dtype):
-        table, expected = RotaryTable(6, 4, 8), RotaryTable(6, 4, 8)
-        holder = nn.Sequential(table).to(dtype)
-        assert torch.equal(holder[0].cos, expected.cos) and torch.equal(holder[0].sin, expected.sin)
-        assert holder[0].cos.dtype == torch.float32
-
-    def test_is_not_in_the_state_dict_and_can_be_filled_again(self):
-        with torch.device("meta"):
-            table = RotaryTable(6, 4, 8)
-        table.to_empty(device="cpu")
-        table.initialise()
-        assert torch.equal(table.sin, RotaryTable(6, 4, 8).sin)
-        assert not table.state_dict()
-
-    def test_is_filled_in_models_that_are_loaded(self, tmp_path):
-        model = tiny_video_model(**RECTANGLE)
-        model.save_pretrained(tmp_path)
-        loaded = type(model).from_pretrained(tmp_path, dtype=torch.bfloat16)
-        assert torch.equal(loaded.memory_attention.rotary.sin, RotaryTable(6, 4, 32).sin)
-
-    def test_takes_its_base_from_the_config(self):
-        config = config_of(rope_parameters={"rope_type": "axial", "rope_theta": 50.0})
-        assert torch.equal(MemoryAttention(config).rotary.cos, RotaryTable(6, 4, 32, theta=50.0).cos)
-
-    def test_refuses_heads_that_cannot_be_rotated(self):
-        with pytest.raises(ValueError, match="multiple of 4 to be rotated, got 6"):
-            RotaryTable(6, 4, 6)
-
-
-class TestTraining:
-    def setup_method(self):
-        self.config = config_of()
-        self.attention = attention_of(self.config).train()
-        self.inputs = inputs_of(self.config)
-
-    def test_gradients_reach_every_parameter_and_input(self):
-        inputs = [x.requires_grad_() for x in self.inputs[:4]]
-        self.attention.condition(*inputs, self.inputs[4]).square().sum().backward()
-        for name, parameter in self.attention.named_parameters():
-            assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
-        assert all(x.grad.abs().max() > 0 for x in inputs)
-
-    @pytest.mark.parametrize("use_reentrant", [False, True])
-    def test_gradient_checkpointing_changes_no_gradient(self, use_reentrant):
-        self.attention.eval()
-        gradients = []
-        for checkpointing in (False, True):
-            self.attention.zero_grad()
-            # Dropout is off in its modules, while the layers believe to be in training, where checkpoints are made.
-            for layer in self.attention.layers:
-                layer.training = True
-                layer.gradient_checkpointing = checkpointing
-                layer._gradient_checkpointing_func = lambda function, *args: torch.utils.checkpoint.checkpoint(
-                    function, *args, use_reentrant=use_reentrant
-                )
-            inputs = [x.detach().clone().requires_grad_() for x in self.inputs[:4]]
-            self.attention.condition(*inputs, self.inputs[4]).square().sum().backward()
-            gradients.append([p.grad.clone() for p in self.attention.parameters()] + [x.grad for x in inputs])
-        # A reentrant checkpoint computes first without gradients, when fast forms are used: the same up to rounding.
-        for plain, checkpointed in zip(*gradients, strict=True):
-            assert_close_in_scale(checkpointed, plain)
-
-    @torch.no_grad()
-    def test_dropout_acts_in_training_alone(self):
-        assert not torch.allclose(self.attention.condition(*self.inputs), self.attention.condition(*self.inputs))
-        self.attention.eval()
-        assert torch.equal(self.attention.condition(*self.inputs), self.attention.condition(*self.inputs))
-
-    @torch.no_grad()
-    def test_dropout_of_attention_and_of_layers_are_separate(self):
-        inputs, expected = self.inputs, attention_of(self.config).condition(*self.inputs)
-        quiet = attention_of(config_of(memory_attention_dropout=0.0, memory_attention_rope_dropout=0.0)).train()
-        assert_close_in_scale(quiet.condition(*inputs), expected)
-        for field in ("memory_attention_dropout", "memory_attention_rope_dropout"):
-            other = {"memory_attention_dropout": 0.0, "memory_attention_rope_dropout": 0.0, field: 0.5}
-            assert not torch.allclose(attention_of(config_of(**other)).train().condition(*inputs), expected, atol=1e-3)
-
-
-@torch.no_grad()
-def test_bfloat16_is_close_to_float32():
-    config = config_of()
-    attention, inputs = attention_of(config), inputs_of(config)
-    expected = attention.condition(*inputs)
-    half = attention.bfloat16().condition(*(x.bfloat16() for x in inputs[:4]), inputs[4])
-    assert half.dtype == torch.bfloat16
-    # bfloat16 has 8 bits of mantissa: 4e-3 a rounding, with some ten roundings in a row in two layers.
-    assert_close_in_scale(half.float(), expected, tolerance=4e-2)
-
-
-@torch.no_grad()
-def test_compiles_as_one_graph():
-    config = config_of()
-    attention, inputs = attention_of(config), inputs_of(config)
-    compiled = torch.compile(attention.condition, fullgraph=True, backend="aot_eager")
-    assert_close_in_scale(compiled(*inputs), attention.condition(*inputs))
-
-
-@pytest.mark.slow
-@torch.no_grad()
-def test_compiled_to_kernels_gives_the_same():
-    config = config_of()
-    attention, inputs = attention_of(config), inputs_of(config)
-    mask = torch.ones(inputs[2].shape[:2], dtype=torch.bool)
-    mask[1, :POSITIONS] = False
-    compiled = torch.compile(attention.condition, fullgraph=True)
-    assert_close_in_scale(compiled(*inputs), attention.condition(*inputs))
-    assert_close_in_scale(compiled(*inputs, mask), attention.condition(*inputs, mask))
 
 
 class TestRefusals:

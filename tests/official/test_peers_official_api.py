@@ -127,15 +127,15 @@ def random_calls(draw: random.Random) -> list[dict[str, Any]]:
     What rounding could tip, a binarised memory, is left out: post-processing is off.
     """
 
-    def place() -> list[float]:
+    def position() -> list[float]:
         return [draw.uniform(8, 120), draw.uniform(8, 88)]
 
     def prompt(frame: int, obj_id: int) -> dict[str, Any]:
         kind = draw.choice(["click", "clicks", "box", "mask"])
         at = {"frame_idx": frame, "obj_id": obj_id}
         if kind == "mask":
-            return {"do": "add_new_mask", **at, "disc": [*place(), draw.uniform(8, 24)], "scale": 1}
-        points = [place() for _ in range(3 if kind == "clicks" else 1)]
+            return {"do": "add_new_mask", **at, "disc": [*position(), draw.uniform(8, 24)], "scale": 1}
+        points = [position() for _ in range(3 if kind == "clicks" else 1)]
         given = {"points": points, "labels": [1, 0, 1][: len(points)]}
         if kind == "box":
             left, top = draw.uniform(4, 60), draw.uniform(4, 40)

@@ -23,14 +23,14 @@ def draw_clip(length: int, size: tuple[int, int], number: int = 0) -> tuple[np.n
     frames, masks = np.array(clip.frames), np.asarray(clip.masks)
     first = masks[0].reshape(masks.shape[1], -1).sum(1).argsort()[::-1][:4]
     prompts: dict[Hashable, Any] = {}
-    for place, index in enumerate(first):
+    for position, index in enumerate(first):
         rows, columns = np.nonzero(masks[0][index])
-        if place % 2:
+        if position % 2:
             box = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
-            prompts[f"object {place}"] = {"frame": 0, "box": box}
+            prompts[f"object {position}"] = {"frame": 0, "box": box}
         else:
             middle = len(rows) // 2
-            prompts[f"object {place}"] = {"frame": 0, "points": [(int(columns[middle]), int(rows[middle]))]}
+            prompts[f"object {position}"] = {"frame": 0, "points": [(int(columns[middle]), int(rows[middle]))]}
     frame = min(CORRECTED, length - 2)
     rows, columns = (
         np.nonzero(masks[frame][first[1]]) if masks[frame][first[1]].any() else np.nonzero(masks[0][first[1]])

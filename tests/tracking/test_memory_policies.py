@@ -303,7 +303,7 @@ def select_by_definition(rule, frame, conditioning, tracked, reverse):
 
 # What the fakes below hold: a frame's features are its index, so that every token tells where it comes from.
 HIDDEN, WIDTH, SIZE = 8, 4, (2, 3)
-PLACE = torch.linspace(0, 1, WIDTH * 6).view(WIDTH, *SIZE)
+POSITION = torch.linspace(0, 1, WIDTH * 6).view(WIDTH, *SIZE)
 TIME_PROJECTION = torch.linspace(-1, 1, HIDDEN * WIDTH).view(HIDDEN, WIDTH)
 
 
@@ -336,7 +336,7 @@ def our_memory(rule, frame, conditioning, tracked, reverse, num_frames):
         pointer_encoding = (sines @ TIME_PROJECTION)[None]
     return build_memory(
         torch.stack([feature_of(other) for other in frames_of(selection.memories)], dim=1),
-        PLACE,
+        POSITION,
         time_table(rule)[[slot.temporal_index for slot in selection.memories], 0, 0][None],
         pointers,
         pointer_encoding,
@@ -348,8 +348,8 @@ def official_memory(rule, frame, conditioning, tracked, reverse, num_frames):
     from sam2.modeling.sam2_base import SAM2Base
 
     def output(other):
-        place = {"maskmem_features": feature_of(other), "maskmem_pos_enc": [PLACE[None]]}
-        return {**place, "obj_ptr": pointer_of(other)}
+        spatial = {"maskmem_features": feature_of(other), "maskmem_pos_enc": [POSITION[None]]}
+        return {**spatial, "obj_ptr": pointer_of(other)}
 
     seen = {}
 

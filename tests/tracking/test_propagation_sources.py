@@ -102,7 +102,7 @@ class TestGenerators:
         with pytest.raises(IndexError, match="the stream ended before frame 9"):
             tiny_model()(session, frame_idx=9)
 
-    def test_a_broken_picture_ends_the_stream_where_it_is(self) -> None:
+    def test_a_broken_image_ends_the_stream_where_it_is(self) -> None:
         session = PROCESSOR.init_video_session(iter([*clip(3), np.zeros((5, 5, 3), np.uint8)]))
         give(session, 0, "a")
         seen = []

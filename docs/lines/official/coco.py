@@ -21,7 +21,7 @@ annotation = {
     "bbox": toBbox(rle).tolist(),
 }
 annotation["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode()}
-picture = {"id": 1, "file_name": "photo.jpg", "width": mask.shape[1], "height": mask.shape[0]}
-data = {"images": [picture], "annotations": [annotation], "categories": [{"id": 1, "name": "object"}]}
+photo = {"id": 1, "file_name": "photo.jpg", "width": mask.shape[1], "height": mask.shape[0]}
+data = {"images": [photo], "annotations": [annotation], "categories": [{"id": 1, "name": "object"}]}
 with open("coco.json", "w") as file:
     json.dump(data, file)

@@ -12,8 +12,8 @@ from ..predictors.tracker import Tracker, Tracks
 from ..results.clip_result import ClipResult
 from ..results.records import ObjectMask, ShownPrompt
 from ..video_io.open_video import VideoSource
-from .history import History
 from .objects import ObjectList
+from .undoable_work import UndoableWork, WorkState
 
 _LONGEST_HISTORY = 20  # each state may hold the memories of a whole clip
 NOT_COMPUTED, OUT_OF_SIGHT, VISIBLE = ".", "0", "1"
@@ -21,17 +21,16 @@ NOT_COMPUTED, OUT_OF_SIGHT, VISIBLE = ".", "0", "1"
 _Prompts = Mapping[tuple[int, int], ShownPrompt]  # by the object's number and the frame
 
 
-@dataclass(frozen=True)
-class _State:
+@dataclass(frozen=True, kw_only=True)
+class _State(WorkState):
     """`tracks` of a state that was left are not changed; those of the current one grow while tracking goes on."""
 
     tracks: Tracks
-    objects: ObjectList = field(default_factory=ObjectList)
     prompts: _Prompts = field(default_factory=dict)
     is_complete: bool = True  # nothing was changed since tracking reached the end
 
 
-class ClipWork:
+class ClipWork(UndoableWork[_State]):
     """A clip with its objects.
 
     Args:
@@ -40,10 +39,11 @@ class ClipWork:
         name: of the clip, for files that name it.
     """
 
+    ground = "frame"
+
     def __init__(self, tracker: Tracker, clip: VideoSource, name: str = "clip"):
+        super().__init__(_State(tracks=Tracks(tracker, clip, name)), _LONGEST_HISTORY)
         self.clip = clip
-        self._state = _State(Tracks(tracker, clip, name))
-        self._history: History[_State] = History(_LONGEST_HISTORY)
         self._run: object | None = None  # the one run that goes on
         self._visible: dict[int, tuple[list[ObjectMask], dict[int, bool]]] = {}
 
@@ -56,21 +56,6 @@ class ClipWork:
     def size(self) -> tuple[int, int]:
         """(height, width) of the frames in pixels."""
         return self.clip.size
-
-    @property
-    def objects(self) -> ObjectList:
-        """The objects."""
-        return self._state.objects
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether a step can be taken back."""
-        return self._history.can_undo
-
-    @property
-    def can_redo(self) -> bool:
-        """Whether a step that was taken back can be taken again."""
-        return self._history.can_redo
 
     @property
     def is_tracking(self) -> bool:
@@ -95,6 +80,10 @@ class ClipWork:
         tracks = self._state.tracks
         found = tracks[frame].objects if frame in tracks.frames else []
         return {_number(item): item for item in found}
+
+    def is_prompted(self, number: int) -> bool:
+        """Whether an object has been prompted, on any frame."""
+        return any(other == number for other, _ in self._state.prompts)
 
     def prompt(self, number: int, frame: int) -> ShownPrompt:
         """What an object was prompted with on a frame."""
@@ -138,14 +127,12 @@ class ClipWork:
             ValueError: the point is outside of the frame, or the object's first point is on the background.
             IndexError: the clip has no such frame.
         """
-        self._check_inside(x, y)
         objects, number, before = self._meant(frame)
-        if label == 0 and not any(other == number for other, _ in self._state.prompts):
-            raise ValueError("the first point must be on the object; the next ones may be on the background")
+        point = self._read_point(x, y, label, number)
         self._prompt(
             objects,
             frame,
-            before._replace(points=(*before.points, (float(x), float(y))), labels=(*before.labels, int(label))),
+            before._replace(points=(*before.points, point), labels=(*before.labels, int(label))),
         )
 
     def add_box(self, frame: int, x0: float, y0: float, x1: float, y1: float) -> None:
@@ -155,28 +142,9 @@ class ClipWork:
             ValueError: a corner is outside of the frame.
             IndexError: the clip has no such frame.
         """
-        self._check_inside(x0, y0)
-        self._check_inside(x1, y1)
+        box = self._read_box(x0, y0, x1, y1)
         objects, _, before = self._meant(frame)
-        box = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
         self._prompt(objects, frame, before._replace(box=box))
-
-    def add_object(self) -> None:
-        """Make a new object, which the next prompts go to. One that is still empty is used again."""
-        prompted = {number for number, _ in self._state.prompts}
-        for item in self.objects.objects:
-            if item.number not in prompted:
-                self._change(replace(self._state, objects=self.objects.with_active(item.number)))
-                return
-        self._change(replace(self._state, objects=self.objects.added()))
-
-    def select(self, number: int) -> None:
-        """Choose the object that the next prompts go to; this is not a step to undo."""
-        self._state = replace(self._state, objects=self.objects.with_active(number))
-
-    def rename(self, number: int, name: str) -> None:
-        """Give an object another name; see `ObjectList.renamed`."""
-        self._change(replace(self._state, objects=self.objects.renamed(number, name)))
 
     def remove(self, number: int) -> None:
         """Remove an object and its masks; the others are not touched."""
@@ -185,14 +153,6 @@ class ClipWork:
             tracks.remove(number)
         prompts = {key: prompt for key, prompt in self._state.prompts.items() if key[0] != number}
         self._change(replace(self._state, tracks=tracks, objects=objects, prompts=prompts))
-
-    def undo(self) -> None:
-        """Take back the last step, with what it changed in the masks."""
-        self._go_to(self._history.undo(self._state))
-
-    def redo(self) -> None:
-        """Take the step again that was taken back last."""
-        self._go_to(self._history.redo(self._state))
 
     def track(self) -> Iterator[int]:
         """Compute what is not computed yet, over the whole clip.
@@ -237,9 +197,8 @@ class ClipWork:
         """The objects with one that prompts go to, its number, and its prompt on the frame until now."""
         if not 0 <= frame < len(self):
             raise IndexError(f"the clip has the frames 0 to {len(self) - 1}, got {frame}")
-        objects = self.objects.added() if self.objects.active is None else self.objects
-        assert objects.active is not None
-        return objects, objects.active, self.prompt(objects.active, frame)
+        objects, number = self._with_active()
+        return objects, number, self.prompt(number, frame)
 
     def _prompt(self, objects: ObjectList, frame: int, prompt: ShownPrompt) -> None:
         number = objects.active
@@ -253,17 +212,16 @@ class ClipWork:
         tracks.add({number: given})
         tracks.segment_frame(frame)
         prompts = {**self._state.prompts, (number, frame): prompt}
-        self._change(_State(tracks, objects, prompts, is_complete=len(self) == 1))
+        self._change(_State(tracks=tracks, objects=objects, prompts=prompts, is_complete=len(self) == 1))
 
     def _change(self, state: _State) -> None:
         if state.tracks is not self._state.tracks:
             self.stop()
-        self._history.leave(self._state)
-        self._state = state
+        super()._change(state)
 
     def _go_to(self, state: _State) -> None:
         self.stop()
-        self._state = state
+        super()._go_to(state)
 
     def _visible_on(self, frame: int) -> dict[int, bool]:
         """Which objects are in sight; looked up again only where the masks of the frame have changed."""
@@ -273,11 +231,6 @@ class ClipWork:
             visible = {_number(item): item.visible for item in items}
             self._visible[frame] = items, visible
         return visible
-
-    def _check_inside(self, x: float, y: float) -> None:
-        height, width = self.size
-        if not (0 <= x <= width and 0 <= y <= height):
-            raise ValueError(f"({x:.0f}, {y:.0f}) is outside of the frame of {width} x {height} pixels")
 
 
 def _number(item: ObjectMask) -> int:

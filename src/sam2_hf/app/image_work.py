@@ -11,21 +11,18 @@ import numpy as np
 from ..predictors.segmenter import Segmentation, Segmenter
 from ..results.image_result import ImageResult
 from ..results.records import ObjectMask, ShownPrompt
-from .history import History
 from .objects import ObjectList
-
-Size = tuple[int, int]
+from .undoable_work import Size, UndoableWork, WorkState
 
 _LONGEST_HISTORY = 100
 
 
-@dataclass(frozen=True)
-class _State:
-    objects: ObjectList = field(default_factory=ObjectList)
+@dataclass(frozen=True, kw_only=True)
+class _State(WorkState):
     found: Mapping[int, Segmentation] = field(default_factory=dict)  # by the objects' numbers
 
 
-class ImageWork:
+class ImageWork(UndoableWork[_State]):
     """An image with its objects. It is encoded once; a prompt costs a pass through the decoder.
 
     Each object has a segmentation of its own, so a prompt computes the mask of one object.
@@ -35,10 +32,11 @@ class ImageWork:
         image: a PIL image or an array (height, width, 3) uint8.
     """
 
+    ground = "image"
+
     def __init__(self, segmenter: Segmenter, image: Any):
+        super().__init__(_State(), _LONGEST_HISTORY)
         self._encoded = segmenter.encode(image)
-        self._state = _State()
-        self._history: History[_State] = History(_LONGEST_HISTORY)
 
     # What is there
 
@@ -52,22 +50,7 @@ class ImageWork:
         """(height, width) in pixels."""
         return self._encoded.size
 
-    @property
-    def objects(self) -> ObjectList:
-        """The objects."""
-        return self._state.objects
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether a step can be taken back."""
-        return self._history.can_undo
-
-    @property
-    def can_redo(self) -> bool:
-        """Whether a step that was taken back can be taken again."""
-        return self._history.can_redo
-
-    def has_mask(self, number: int) -> bool:
+    def is_prompted(self, number: int) -> bool:
         """Whether an object has been prompted."""
         return number in self._state.found
 
@@ -141,12 +124,9 @@ class ImageWork:
         Raises:
             ValueError: the point is outside of the image, or the object's first point is on the background.
         """
-        self._check_inside(x, y)
-        objects = self._with_active()
-        found = self._state.found.get(_active(objects))
-        if found is None and label == 0:
-            raise ValueError("the first point must be on the object; the next ones may be on the background")
-        point, labels = [(float(x), float(y))], [int(label)]
+        objects, number = self._with_active()
+        point, labels = [self._read_point(x, y, label, number)], [int(label)]
+        found = self._state.found.get(number)
         self._keep(
             objects,
             self._encoded.segment(points=point, labels=labels)
@@ -160,11 +140,9 @@ class ImageWork:
         Raises:
             ValueError: a corner is outside of the image.
         """
-        self._check_inside(x0, y0)
-        self._check_inside(x1, y1)
-        objects = self._with_active()
-        found = self._state.found.get(_active(objects))
-        box = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+        box = self._read_box(x0, y0, x1, y1)
+        objects, number = self._with_active()
+        found = self._state.found.get(number)
         self._keep(objects, self._encoded.segment(boxes=box) if found is None else found.refine(boxes=box))
 
     def choose(self, candidate: int) -> None:
@@ -179,55 +157,15 @@ class ImageWork:
             raise KeyError("there is no mask yet to choose another for")
         self._keep(self.objects, self._state.found[number].choose(candidate))
 
-    def add_object(self) -> None:
-        """Make a new object, which the next prompts go to. One that is still empty is used again."""
-        for item in self.objects.objects:
-            if item.number not in self._state.found:
-                self._change(replace(self._state, objects=self.objects.with_active(item.number)))
-                return
-        self._change(replace(self._state, objects=self.objects.added()))
-
-    def select(self, number: int) -> None:
-        """Choose the object that the next prompts go to; this is not a step to undo."""
-        self._state = replace(self._state, objects=self.objects.with_active(number))
-
-    def rename(self, number: int, name: str) -> None:
-        """Give an object another name; see `ObjectList.renamed`."""
-        self._change(replace(self._state, objects=self.objects.renamed(number, name)))
-
     def remove(self, number: int) -> None:
         """Remove an object and its mask."""
         left = {key: found for key, found in self._state.found.items() if key != number}
-        self._change(_State(self.objects.without(number), left))
+        self._change(_State(objects=self.objects.without(number), found=left))
 
     def clear(self) -> None:
         """Remove all objects."""
-        self._change(_State(ObjectList(given=0)))
-
-    def undo(self) -> None:
-        """Take back the last step."""
-        self._state = self._history.undo(self._state)
-
-    def redo(self) -> None:
-        """Take the step again that was taken back last."""
-        self._state = self._history.redo(self._state)
-
-    def _with_active(self) -> ObjectList:
-        return self.objects.added() if self.objects.active is None else self.objects
+        self._change(_State(objects=ObjectList(given=0)))
 
     def _keep(self, objects: ObjectList, found: Segmentation) -> None:
-        self._change(_State(objects, {**self._state.found, _active(objects): found}))
-
-    def _change(self, state: _State) -> None:
-        self._history.leave(self._state)
-        self._state = state
-
-    def _check_inside(self, x: float, y: float) -> None:
-        height, width = self.size
-        if not (0 <= x <= width and 0 <= y <= height):
-            raise ValueError(f"({x:.0f}, {y:.0f}) is outside of the image of {width} x {height} pixels")
-
-
-def _active(objects: ObjectList) -> int:
-    assert objects.active is not None  # `_with_active` saw to it
-    return objects.active
+        assert objects.active is not None
+        self._change(_State(objects=objects, found={**self._state.found, objects.active: found}))

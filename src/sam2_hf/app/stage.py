@@ -80,7 +80,7 @@ def image_message(work: ImageWork, sender: Sender, everything: ImageResult | Non
         message["everything"] = len(everything)
         return message
     for item in work.objects.objects:
-        if work.has_mask(item.number):
+        if work.is_prompted(item.number):
             message["layers"].append(_image_layer(work, item, size, sender))
     if work.objects.active is not None:
         message["candidates"] = _candidates(work, work.objects[work.objects.active], sender)

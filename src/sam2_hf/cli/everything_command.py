@@ -47,8 +47,9 @@ def everything(
     if backward and stream:
         raise typer.BadParameter("needs the whole clip: leave out --stream", param_hint="--backward")
     arguments.prepare_process(quiet)
-    from .everything_clips import EverythingJob, find_everything
+    from .clip_jobs import ClipJob
+    from .everything_clips import find_everything
 
     settings = {"every": every, "max_objects": max_objects, "points_per_crop": points_per_side}
-    job = EverythingJob(backward, stream, frames, out, formats, style, json_output, quiet)
-    find_everything(job, clips, loading | settings)
+    job = ClipJob(frames, out, formats, style, json_output, quiet)
+    find_everything(job, clips, None, loading | settings, backward, stream)

@@ -1,16 +1,11 @@
-"""The work of `sam2 track`: clips one after the other, written while they are tracked where that is possible."""
+"""The work of `sam2 track`: prompted objects through clips, written while they are tracked where that is possible."""
 
 from __future__ import annotations
 
-import itertools
-import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-import typer
-from tqdm import tqdm
+from typing import Any
 
 from ..predictors.tracker import Tracker, Tracks, read_clip_prompts
 from ..results.coco import CocoWriter
@@ -22,49 +17,12 @@ from ..results.records import ImageRecord
 from ..results.sa_v import SaVWriter
 from ..results.stream_writers import ResultStream
 from ..results.tables import CsvWriter, ParquetWriter
-from ..video_io.open_video import VideoSource, open_video
-from . import sources
-from .interruption import Interruption
-from .main import FAILED, INTERRUPTED, describe
-from .sources import NamedSource, free_name
-
-Item = TypeVar("Item")
-
-_SUFFIXES = {
-    "mp4": ".mp4",
-    "coco": ".json",
-    "csv": ".csv",
-    "parquet": ".parquet",
-    "davis": "_davis",
-    "sa-v": "_manual.json",
-}
-
-
-@dataclass(frozen=True)
-class TrackJob:
-    """What is done with each clip.
-
-    Attributes:
-        prompts: those of `Tracker.track`.
-        frames: how many frames at most; None for all.
-        out: the folder that files are written to.
-        formats: names of formats.
-        style: of overlays.
-        as_json: whether the report is JSON.
-        quiet: whether neither progress nor notices are shown.
-    """
-
-    prompts: dict[Hashable, Any]
-    frames: int | None
-    out: Path
-    formats: Sequence[str]
-    style: str
-    as_json: bool
-    quiet: bool
+from .clip_jobs import ClipJob, ClipWork, read_clip_list, work_on_clips
 
 
 def track_clips(
-    job: TrackJob,
+    job: ClipJob,
+    prompts: dict[Hashable, Any],
     texts: Sequence[str],
     paths_from: str | None,
     loading: dict[str, Any],
@@ -73,6 +31,7 @@ def track_clips(
 
     Args:
         job: what is done with each.
+        prompts: those of `Tracker.track`.
         texts: what stands for clips, see `sources.find_clips`.
         paths_from: a list of further ones, see `sources.read_paths`.
         loading: arguments of `Tracker`.
@@ -82,69 +41,33 @@ def track_clips(
         ValueError, TypeError, LookupError, OSError: naming what is wrong.
     """
     read_style(job.style, {})
-    read_clip_prompts(job.prompts)
-    clips = sources.find_clips([*texts, *sources.read_paths(paths_from)])
-    if not clips:
-        raise ValueError("the list of clips is empty")
-    report: list[dict[str, Any]] = []
-    taken: set[str] = set()
+    read_clip_prompts(prompts)
+    clips = read_clip_list(texts, paths_from)
     tracker = Tracker(**loading)
-    with Interruption() as interruption:
-        for clip in clips:
-            try:
-                with open_video(clip.source) as source:
-                    entry = _track(tracker, source, clip, free_name(clip.stem, taken), job, interruption)
-            except (ValueError, TypeError, LookupError, OSError) as error:
-                if len(clips) == 1:
-                    raise
-                typer.echo(f"error: {clip.text}: {describe(error)}", err=True)
-                entry = {"clip": clip.text, "error": describe(error)}
-            report.append(entry)
-            if not job.as_json and "error" not in entry:
-                typer.echo(_as_text(entry))
-            if interruption.wanted:
-                break
-    if job.as_json:
-        typer.echo(json.dumps(report, indent=2, default=str))
-    if interruption.wanted:
-        raise typer.Exit(INTERRUPTED)
-    if any("error" in entry for entry in report):
-        raise typer.Exit(FAILED)
+    work_on_clips(job, clips, lambda work: _track(tracker, work, prompts), _as_text)
 
 
-def _track(
-    tracker: Tracker, source: VideoSource, clip: NamedSource, name: str, job: TrackJob, interruption: Interruption
-) -> dict[str, Any]:
-    files = {format: job.out / f"{name}{_SUFFIXES[format]}" for format in job.formats}
-    sources.refuse_to_overwrite(clip.source, list(files.values()))
-    job.out.mkdir(parents=True, exist_ok=True)
-    summary = _Summary(list(job.prompts))
+def _track(tracker: Tracker, work: ClipWork, prompts: dict[Hashable, Any]) -> dict[str, Any]:
+    job, source = work.job, work.source
+    files = work.files()
+    summary = _Summary(list(prompts))
     limits = [limit for limit in (source.num_frames, job.frames) if limit is not None]
     total = min(limits) if limits else None
     # What is prompted late is followed back, so frames are final when all have been tracked.
-    goes_back = source.seekable and bool(_latest_start(job.prompts))
+    goes_back = source.seekable and bool(_latest_start(prompts))
     if goes_back:
-        tracks = Tracks(tracker, source, name)
-        tracks.add(job.prompts)
-        for _ in _until(tracks.steps(), total, interruption, job.quiet):
+        tracks = Tracks(tracker, source, work.name)
+        tracks.add(prompts)
+        for _ in work.until_stopped(tracks.steps(), total):
             pass
         results: Iterator[ImageResult] = iter(tracks)
     else:
-        results = _until(tracker.stream(source, job.prompts), total, interruption, job.quiet)
-    stream = ResultStream(results, list(job.prompts), source.fps, name)
+        results = work.until_stopped(tracker.stream(source, prompts), total)
+    stream = ResultStream(results, list(prompts), source.fps, work.name)
     writers = [_writer(format, file, stream) for format, file in files.items() if format != "mp4"]
     videos = [files["mp4"]] if "mp4" in files else []
     written = stream.save(summary, *writers, *videos, style=job.style)
-    height, width = source.size
-    return {
-        "clip": clip.text,
-        "width": width,
-        "height": height,
-        "frames": written,
-        "interrupted": interruption.wanted,
-        "objects": summary.objects(),
-        "files": [str(file) for file in files.values()],
-    }
+    return work.report(written, summary.objects(), files)
 
 
 def _latest_start(prompts: Mapping[Hashable, Any]) -> int:
@@ -154,16 +77,6 @@ def _latest_start(prompts: Mapping[Hashable, Any]) -> int:
         for prompt in prompted:
             starts[prompt.name] = min(frame, starts.get(prompt.name, frame))
     return max(starts.values())
-
-
-def _until(results: Iterator[Item], total: int | None, interruption: Interruption, quiet: bool) -> Iterator[Item]:
-    """Take frames until there are enough, or Ctrl-C; a bar shows the rate and the time left."""
-    with tqdm(total=total, unit="frame", disable=quiet) as bar:
-        for result in itertools.islice(results, total):
-            yield result
-            bar.update()
-            if interruption.wanted:
-                break
 
 
 def _writer(format: str, path: Path, stream: ResultStream) -> RecordWriter:

@@ -67,10 +67,11 @@ def track(
     given = _read_prompts(id, frame, point, negative, box, prompts)
     loading = arguments.loading_settings(checkpoint, device, dtype, image_size) | {"memory_policy": memory_policy}
     arguments.prepare_process(quiet)
-    from .track_clips import TrackJob, track_clips
+    from .clip_jobs import ClipJob
+    from .track_clips import track_clips
 
-    job = TrackJob(given, frames, out, formats, style, json_output, quiet)
-    track_clips(job, texts, paths_from, loading)
+    job = ClipJob(frames, out, formats, style, json_output, quiet)
+    track_clips(job, given, texts, paths_from, loading)
 
 
 def _read_prompts(

@@ -89,12 +89,12 @@ def read_in_blocks(
     key_source: Tensor,
     value_source: Tensor,
     rotary: RotaryTable,
-    num_unplaced: int = 0,
+    num_unrotated: int = 0,
 ) -> Tensor:
     """What turned queries (1 or N, L, d) read of sources of keys (1 or N, M, D) and values (N, M, D): (N, L, C).
 
     Values are read before they are projected (see `narrow_attention`); keys exist for a block at a time. The last
-    `num_unplaced` tokens have no position.
+    `num_unrotated` tokens have no position.
     """
     count = len(value_source)
     together = min(count, objects_at_once(queries.shape[1]))
@@ -105,7 +105,8 @@ def read_in_blocks(
     sources = (queries * attention.scaling, key_source, value_source)
     groups = zip(*(source.expand(count, -1, -1).split(together) for source in sources), strict=True)
     read = [
-        attend_in_blocks(heads, _blocks(attention, keys, values, turns, num_unplaced)) for heads, keys, values in groups
+        attend_in_blocks(heads, _blocks(attention, keys, values, turns, num_unrotated))
+        for heads, keys, values in groups
     ]
     return attention.o_proj(attention.v_proj(torch.cat(read)))
 
@@ -115,17 +116,17 @@ def _blocks(
     key_source: Tensor,
     value_source: Tensor,
     turns: tuple[Tensor, ...],
-    num_unplaced: int,
+    num_unrotated: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Keys and unprojected values of some objects, from (N, M, D) each, in blocks with the turns given."""
-    num_placed = key_source.shape[1] - num_unplaced
+    num_rotated = key_source.shape[1] - num_unrotated
     start, table = 0, cycle(turns)
-    while start < num_placed:
+    while start < num_rotated:
         turn = next(table)
-        stop = min(start + len(turn), num_placed)
+        stop = min(start + len(turn), num_rotated)
         keys = attention.k_proj(key_source[:, start:stop])
         torch.view_as_complex(keys.unflatten(-1, (-1, 2))).mul_(turn[: stop - start])
         yield keys, value_source[:, start:stop]
         start = stop
-    if num_unplaced:
-        yield attention.k_proj(key_source[:, num_placed:]), value_source[:, num_placed:]
+    if num_unrotated:
+        yield attention.k_proj(key_source[:, num_rotated:]), value_source[:, num_rotated:]

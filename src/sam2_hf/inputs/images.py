@@ -37,6 +37,7 @@ _OVERSHOOT = 1.5  # how far above white a filter may have taken a floating value
 _DEEPEST = 16  # lists in lists; a list that contains itself would go on for ever
 _SMALL_PART = 16  # values that stay within this fraction of white are probably on another scale
 _NEGATIVE_LIMIT = -0.5  # below it an image has been normalised already
+_WINDOW_HINT = "For other values say what is black and white: input_range=(black, white), or input_percentiles=(2, 98)"
 
 
 class LoadedImage(NamedTuple):
@@ -309,7 +310,7 @@ def _with_known_white(pixels: Array, name: str, check_range: bool) -> LoadedImag
         return _float_image(cast(pixels, "float32"), name, check_range)
     low, high = limits(cast(pixels, "int64"))
     if low < 0 or high > 65535:
-        raise ValueError(f"{name} must hold integers from 0 to 255 or 0 to 65535, got {low} to {high}")
+        raise ValueError(f"{name} must hold integers from 0 to 255 or 0 to 65535, got {low} to {high}. {_WINDOW_HINT}")
     return LoadedImage(cast(pixels, "uint8"), 255.0) if high <= 255 else LoadedImage(cast(pixels, "float32"), 65535.0)
 
 
@@ -320,7 +321,7 @@ def _float_image(pixels: Array, name: str, check_range: bool) -> LoadedImage:
     if check_range and (low < _NEGATIVE_LIMIT or high > 255 * _OVERSHOOT):
         raise ValueError(
             f"{name} must hold numbers from 0 to 1 or 0 to 255, got {low:g} to {high:g}. An image that is already "
-            f"normalised goes in with do_rescale=False and do_normalize=False"
+            f"normalised goes in with do_rescale=False and do_normalize=False. {_WINDOW_HINT}"
         )
     return LoadedImage(pixels, 255.0 if check_range and high > _OVERSHOOT else 1.0)
 

@@ -101,18 +101,18 @@ class RotaryAttention(nn.Module):
         return rotary(self._split_heads(self.q_proj(hidden))).transpose(1, 2)
 
     def keys_and_values(
-        self, key_source: Tensor, value_source: Tensor, rotary: RotaryTable, num_unplaced: int = 0
+        self, key_source: Tensor, value_source: Tensor, rotary: RotaryTable, num_unrotated: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Keys from (1 or N, M, D) and values from (N, M, D), as (N, h, M, d).
 
-        The last `num_unplaced` tokens have no position in the image: their keys are not rotated.
+        The last `num_unrotated` tokens have no position in the image: their keys are not rotated.
         """
         keys = self._split_heads(self.k_proj(key_source))
-        num_placed = keys.shape[1] - num_unplaced
-        if num_unplaced == 0:
+        num_rotated = keys.shape[1] - num_unrotated
+        if num_unrotated == 0:
             keys = rotary(keys)
         else:
-            keys = torch.cat((rotary(keys[:, :num_placed]), keys[:, num_placed:]), dim=1)
+            keys = torch.cat((rotary(keys[:, :num_rotated]), keys[:, num_rotated:]), dim=1)
         return keys.transpose(1, 2), self._split_heads(self.v_proj(value_source)).transpose(1, 2)
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -128,12 +128,12 @@ class RotaryAttention(nn.Module):
         key_source: Tensor,
         value_source: Tensor,
         rotary: RotaryTable,
-        num_unplaced: int = 0,
+        num_unrotated: int = 0,
         mask: Tensor | None = None,
     ) -> Tensor:
         """What the positions (1 or N, L, C) read, (N, L, C); the other arguments as in the methods above."""
         queries = self.queries(hidden, rotary)
-        return self.attend(queries, *self.keys_and_values(key_source, value_source, rotary, num_unplaced), mask=mask)
+        return self.attend(queries, *self.keys_and_values(key_source, value_source, rotary, num_unrotated), mask=mask)
 
     def _split_heads(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(-1, (self.num_heads, -1))

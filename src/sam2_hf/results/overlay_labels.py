@@ -52,13 +52,15 @@ def draw_labels(
     taken: list[Rectangle] = []
     for number, (item, text) in enumerate(zip(objects, captions, strict=True), start=1):
         size = (round(draw.textlength(text, font=font)) + 2 * across, ascent + descent + 2 * down)
-        places = _candidates(item, size, image.size)
+        positions = _candidates(item, size, image.size)
         costs = [
-            _cost(place, number, owners, dots) + _LATER * order * size[0] * size[1]
-            for order, place in enumerate(places)
+            _cost(position, number, owners, dots) + _LATER * order * size[0] * size[1]
+            for order, position in enumerate(positions)
         ]
-        free = [index for index, place in enumerate(places) if not any(_overlap(place, other) for other in taken)]
-        chosen = places[min(free, key=costs.__getitem__)] if free else _below(places[0], taken)
+        free = [
+            index for index, position in enumerate(positions) if not any(_overlap(position, other) for other in taken)
+        ]
+        chosen = positions[min(free, key=costs.__getitem__)] if free else _below(positions[0], taken)
         taken.append(chosen)
         colour = colours[item.name]
         draw.rectangle((chosen[0], chosen[1], chosen[2] - 1, chosen[3] - 1), fill=colour)
@@ -81,12 +83,12 @@ def _candidates(item: ObjectMask, size: tuple[int, int], image_size: tuple[int, 
     return [(x, y, x + width, y + height) for x, y in inside]
 
 
-def _cost(place: Rectangle, number: int, owners: np.ndarray, dots: Sequence[Rectangle]) -> float:
-    x0, y0, x1, y1 = place
+def _cost(position: Rectangle, number: int, owners: np.ndarray, dots: Sequence[Rectangle]) -> float:
+    x0, y0, x1, y1 = position
     covered = owners[y0:y1, x0:x1]
     own = np.count_nonzero(covered == number)
     others = np.count_nonzero(covered) - own
-    return _OTHER_OBJECTS * others + _OWN_OBJECT * own + _POINTS * sum(_overlap(place, dot) for dot in dots)
+    return _OTHER_OBJECTS * others + _OWN_OBJECT * own + _POINTS * sum(_overlap(position, dot) for dot in dots)
 
 
 def _overlap(one: Rectangle, other: Rectangle) -> int:
@@ -96,9 +98,9 @@ def _overlap(one: Rectangle, other: Rectangle) -> int:
     return max(0, width) * max(0, height)
 
 
-def _below(place: Rectangle, taken: Sequence[Rectangle]) -> Rectangle:
+def _below(position: Rectangle, taken: Sequence[Rectangle]) -> Rectangle:
     """The same position, moved down until it is free."""
-    x0, y0, x1, y1 = place
+    x0, y0, x1, y1 = position
     step = y1 - y0
     while any(_overlap((x0, y0, x1, y1), other) for other in taken):
         y0, y1 = y0 + step, y1 + step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..inputs.prompts import read_prompts, scale_prompts
 from ..inputs.resizing import resize
 from ..masks.postprocessing import MaskRestorer
 from ..sizes import Size, read_sizes
-from ..tracking.given_prompts import add_inputs
+from ..tracking.given_prompts import SessionPrompting
 from ..tracking.memory.registry import PolicySetting
 from ..tracking.retention import Retention, RetentionRule
 from ..video_io.source import VideoSource
@@ -112,8 +112,10 @@ class Processor:
         return restore(masks, read_sizes(original_sizes))
 
 
-class VideoProcessor(Processor):
+class VideoProcessor(SessionPrompting, Processor):
     """What `sam2_hf.Sam2VideoProcessor` does, by NumPy and Pillow."""
+
+    session_class = VideoSession
 
     def init_video_session(
         self,
@@ -144,31 +146,6 @@ class VideoProcessor(Processor):
             ArrayFrames(source, self), size, retention, max_vision_features_cache_size, None, memory_policy
         )
 
-    def add_inputs_to_inference_session(
-        self,
-        inference_session: VideoSession,
-        frame_idx: int,
-        obj_ids: Hashable | Sequence[Hashable],
-        input_points: Any = None,
-        input_labels: Any = None,
-        input_boxes: Any = None,
-        input_masks: Any = None,
-        original_size: Any = None,
-        clear_old_inputs: bool = True,
-    ) -> VideoSession:
-        """Give objects prompts on a frame; see `sam2_hf.Sam2VideoProcessor.add_inputs_to_inference_session`."""
-        if not isinstance(inference_session, VideoSession):
-            kind = type(inference_session).__name__
-            raise TypeError(f"inference_session must be a session of init_video_session, got {kind}")
-        return add_inputs(
-            inference_session,
-            self.folder.image_size,
-            frame_idx,
-            obj_ids,
-            input_points,
-            input_labels,
-            input_boxes,
-            input_masks,
-            original_size,
-            clear_old_inputs,
-        )
+    def model_input_size(self) -> Size:
+        """(height, width) of the model's input, which coordinates are scaled to."""
+        return self.folder.image_size

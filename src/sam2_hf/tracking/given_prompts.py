@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -18,59 +18,82 @@ from .session_state import SessionState
 SessionT = TypeVar("SessionT", bound=SessionState)
 
 
-def add_inputs(
-    session: SessionT,
-    model_size: Size,
-    frame_idx: int,
-    obj_ids: Hashable | Sequence[Hashable],
-    input_points: Any = None,
-    input_labels: Any = None,
-    input_boxes: Any = None,
-    input_masks: Any = None,
-    original_size: Any = None,
-    clear_old_inputs: bool = True,
-) -> SessionT:
-    """Give objects prompts on a frame; see `Sam2VideoProcessor.add_inputs_to_inference_session`.
+class SessionPrompting:
+    """The call that gives the objects of a session prompts, for the processors of clips.
 
-    Args:
-        session: the session, which is returned. It decides whether prompts are tensors or arrays.
-        model_size: (height, width) of the model's input.
-        frame_idx: see there, as for the others.
-        obj_ids: see there.
-        input_points: see there.
-        input_labels: see there.
-        input_boxes: see there.
-        input_masks: see there.
-        original_size: see there.
-        clear_old_inputs: see there.
-
-    Raises:
-        ValueError, IndexError, TypeError: names the argument; the session is then as it was.
+    Attributes:
+        session_class: of the sessions that are taken.
     """
-    ids = _read_ids(obj_ids)
-    frame_idx = session.check_frame_idx(frame_idx)
+
+    session_class: ClassVar[type[SessionState]]
+
+    def model_input_size(self) -> Size:
+        """(height, width) of the model's input, which coordinates are scaled to."""
+        raise NotImplementedError
+
+    def add_inputs_to_inference_session(
+        self,
+        inference_session: SessionT,
+        frame_idx: int,
+        obj_ids: Hashable | Sequence[Hashable],
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        input_masks: Any = None,
+        original_size: Any = None,
+        clear_old_inputs: bool = True,
+    ) -> SessionT:
+        """Give objects prompts on a frame; the model segments them when it next meets the frame.
+
+        Args:
+            inference_session: the session, which is returned. It decides whether prompts are tensors or arrays.
+            frame_idx: the frame; of a stream, the newest one or one to come.
+            obj_ids: a list with an id for each object, or one id alone. Any hashable is an id; a tuple is one.
+            input_points: nested images (one), objects, points, (x, y) in pixels of the original frame.
+            input_labels: nested images, objects, labels: 1 for the object, 0 for the background; 2 and 3, as a pair,
+                for the upper left and lower right corner of a box.
+            input_boxes: nested images, objects, (x0, y0, x1, y1). A box goes before the object's points.
+            input_masks: a mask (height, width) for each object, instead of points and boxes; of any size, which is
+                resized to that of the frames. See `inputs.mask_prompts` for what its values mean.
+            original_size: (height, width) of a stream's frames in pixels, once.
+            clear_old_inputs: whether the objects' former points on the frame are replaced; else points are added.
+
+        Returns:
+            The session.
+
+        Raises:
+            ValueError, IndexError, TypeError: names the argument; the session is then as it was.
+        """
+        if not isinstance(inference_session, self.session_class):
+            kind = type(inference_session).__name__
+            raise TypeError(f"inference_session must be a session of init_video_session, got {kind}")
+        ids = _read_ids(obj_ids)
+        frame_idx = inference_session.check_frame_idx(frame_idx)
+        _check_one_kind(input_points, input_labels, input_boxes, input_masks)
+        as_tensors = inference_session.holds_tensors
+        masks = None if input_masks is None else _read_masks(input_masks, ids, as_tensors)
+        size = _agree_on_size(inference_session, original_size) or (None if masks is None else masks[0].size)
+        if size is None:
+            raise ValueError("original_size (height, width) must be given with the first prompts of a stream")
+        prompts: list[Prompt]
+        if masks is not None:
+            prompts = [MaskPrompt(mask.resize(self.model_input_size())) for mask in masks]
+        else:
+            points = read_prompts(input_points, input_labels, input_boxes, as_tensors)
+            prompts = [*_point_prompts(scale_prompts(points, [size], [self.model_input_size()]), ids)]
+        prompt_of = dict(zip(ids, prompts, strict=True))
+        if not clear_old_inputs:
+            _check_boxes_come_first(inference_session, frame_idx, prompt_of)
+        inference_session.add_prompts(frame_idx, prompt_of, keep_old_points=not clear_old_inputs)
+        inference_session.video_height, inference_session.video_width = size
+        return inference_session
+
+
+def _check_one_kind(input_points: Any, input_labels: Any, input_boxes: Any, input_masks: Any) -> None:
     has_points = any(given is not None for given in (input_points, input_labels, input_boxes))
     if has_points == (input_masks is not None):
         given = "both" if has_points else "neither"
         raise ValueError(f"expected either points and boxes, or input_masks; got {given}")
-    masks = None if input_masks is None else _read_masks(input_masks, ids, session.holds_tensors)
-    size = _agree_on_size(session, original_size) or (None if masks is None else masks[0].size)
-    if size is None:
-        raise ValueError("original_size (height, width) must be given with the first prompts of a stream")
-    prompts: list[Prompt]
-    if masks is not None:
-        prompts = [MaskPrompt(mask.resize(model_size)) for mask in masks]
-    else:
-        points = scale_prompts(
-            read_prompts(input_points, input_labels, input_boxes, session.holds_tensors), [size], [model_size]
-        )
-        prompts = [*_point_prompts(points, ids)]
-    prompt_of = dict(zip(ids, prompts, strict=True))
-    if not clear_old_inputs:
-        _check_boxes_come_first(session, frame_idx, prompt_of)
-    session.add_prompts(frame_idx, prompt_of, keep_old_points=not clear_old_inputs)
-    session.video_height, session.video_width = size
-    return session
 
 
 def _read_ids(obj_ids: Any) -> list[Hashable]:
