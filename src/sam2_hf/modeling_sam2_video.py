@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,16 +12,17 @@ from tqdm.auto import tqdm
 
 from .configuration_sam2 import Sam2VideoConfig
 from .modeling_sam2 import Sam2PreTrainedModel, Sam2PromptableModel
-from .network.features import FrameFeatures
 from .network.video_network import Sam2VideoNetwork
 from .outputs import Sam2VideoSegmentationOutput
 from .sizes import read_size
+from .tracking.attempts import attempt
 from .tracking.frame_result import FrameResult
 from .tracking.memory.registry import build_memory_policy
 from .tracking.propagation import Direction, Pass, frames_at_once, plan_passes
+from .tracking.schedule import SessionSchedule
 from .tracking.session import Sam2VideoInferenceSession
 from .tracking.step import FrameStep
-from .tracking.visits import visit_clip, visit_frame
+from .tracking.visits import Visit, Visited, visit_clip, visit_frame, visit_frames
 
 
 class Sam2VideoPreTrainedModel(Sam2PreTrainedModel):
@@ -81,10 +82,101 @@ class Sam2VideoModel(Sam2VideoNetwork, Sam2VideoPreTrainedModel, Sam2PromptableM
         """
         session = _session(inference_session, unexpected)
         step = FrameStep(self, self.memory_policy, session)
-        shape = (self.config.num_channels, *read_size(self.config.image_size, "image_size"))
-        frame_idx, computed = visit_frame(step, frame_idx, frame, self._encode_pixels, shape, reverse, run_mem_encoder)
-        output = self._output(step, frame_idx, computed)
+        visited = visit_frame(step, frame_idx, frame, self._input_shape(), reverse, run_mem_encoder)
+        output = self._output(step, *visited)
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+
+    @torch.inference_mode()
+    def step(
+        self,
+        inference_sessions: Sequence[Sam2VideoInferenceSession],
+        frame_idx: int | Sequence[int | None] | None = None,
+        frames: Sequence[Tensor | None] | None = None,
+        reverse: bool = False,
+        run_mem_encoder: bool = True,
+        return_exceptions: bool = False,
+    ) -> list[Sam2VideoSegmentationOutput | Exception]:
+        """Segments all objects of several sessions, each in one frame of its own, as `forward` does for one session.
+
+        The frames are encoded together, and the objects of all sessions computed in one batch. Each session gets what
+        it gets alone, up to rounding. What fails in one session, such as a damaged frame, leaves that session as it
+        was, and the others are computed all the same.
+
+        Args:
+            inference_sessions: different sessions, of any clips and streams, and with any memory policies.
+            frame_idx: which frame, for all sessions or for each; by default the one after the frame visited last, at
+                first the earliest with a prompt.
+            frames: for each session the next frame of a stream, as in `forward`; None for sessions over a clip, or over
+                a live source, whose next frame is waited for.
+            reverse: track backwards, from memories of the frames after.
+            run_mem_encoder: whether the frames are remembered, as in `forward`.
+            return_exceptions: return the error of a session in the place of its output. If not, the first error is
+                raised after all other sessions have been computed; calling the model with one of them then gives its
+                masks.
+
+        Returns:
+            For each session the masks and scores of its objects.
+
+        Raises:
+            TypeError: for what is no session.
+            ValueError: for a session that is there twice, or lists of different lengths.
+            Exception: the first error of a session, without `return_exceptions`.
+        """
+        sessions = [_session(session, {}) for session in inference_sessions]
+        indices = _one_each("frame_idx", frame_idx, sessions)
+        given = _one_each("frames", frames, sessions)
+        if len({id(session) for session in sessions}) < len(sessions):
+            raise ValueError("inference_sessions must be different sessions, got one of them twice")
+
+        def visit(session: Sam2VideoInferenceSession, index: int | None, frame: Tensor | None) -> Visit:
+            index = session.next_frame(reverse) if index is None and frame is None else index
+            return Visit(FrameStep(self, self.memory_policy, session), index, frame, reverse)
+
+        visits = [attempt(visit, *arguments) for arguments in zip(sessions, indices, given, strict=True)]
+        asked = [one for one in visits if not isinstance(one, Exception)]
+        visited = iter(visit_frames(asked, self._input_shape(), run_mem_encoder))
+        outcomes = [one if isinstance(one, Exception) else self._outcome(one, next(visited)) for one in visits]
+        for outcome in outcomes:
+            if isinstance(outcome, Exception) and not return_exceptions:
+                raise outcome
+        return outcomes
+
+    def _outcome(self, visit: Visit, visited: Visited | Exception) -> Sam2VideoSegmentationOutput | Exception:
+        return visited if isinstance(visited, Exception) else self._output(visit.step, *visited)
+
+    def track_together(
+        self, inference_sessions: Iterable[Sam2VideoInferenceSession] = (), direction: Direction = "forward"
+    ) -> SessionSchedule:
+        """Tracks through the clips and live sources of several sessions at once, in one batch.
+
+        ```python
+        for frame in model.track_together(sessions):
+            if frame.error is not None:
+                print(frame.session, "has failed:", frame.error)
+            elif frame.output is not None:
+                show(frame.session, frame.output.pred_masks)
+        ```
+
+        Args:
+            inference_sessions: different sessions, with prompts. `SessionSchedule.add` takes more at any time.
+            direction: of all of them, as for `propagate_in_video_iterator`.
+
+        Returns:
+            What gives the frames of all sessions as they are computed, each with its session. Sessions that have ended,
+            failed or wait for their camera do not hold up the others.
+
+        Raises:
+            ValueError: as `propagate_in_video_iterator`, or for a session that is there twice.
+            TypeError: for what is no session.
+        """
+        schedule = SessionSchedule(
+            lambda session: FrameStep(self, self.memory_policy, _session(session, {})),
+            self._output,
+            torch.inference_mode,
+        )
+        for session in inference_sessions:
+            schedule.add(session, direction)
+        return schedule
 
     @torch.inference_mode()
     def segment_prompts(
@@ -165,14 +257,14 @@ class Sam2VideoModel(Sam2VideoNetwork, Sam2VideoPreTrainedModel, Sam2PromptableM
         total = sum(len(one_pass.frames) for one_pass in passes) if session.num_frames_total is not None else None
         with (
             tqdm(total=total, disable=not show_progress_bar) as progress,
-            contextlib.closing(visit_clip(step, passes, self._encode_pixels, at_once, progress)) as frames,
+            contextlib.closing(visit_clip(step, passes, at_once, progress)) as frames,
         ):
             for frame_idx in frames:
                 yield self._output(step, frame_idx)
 
-    def _encode_pixels(self, pixel_values: Tensor) -> list[FrameFeatures]:
-        """Encode frames (B, 3, H, W), wherever they lie; the features of each."""
-        return self.encode_frames(pixel_values.to(self.device))
+    def _input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the model's input."""
+        return (self.config.num_channels, *read_size(self.config.image_size, "image_size"))
 
     def _output(
         self, step: FrameStep, frame_idx: int, computed: Mapping[Hashable, FrameResult] | None = None
@@ -198,3 +290,12 @@ def _session(session: Sam2VideoInferenceSession | None, unexpected: dict[str, An
     if not isinstance(session, Sam2VideoInferenceSession):
         raise TypeError(f"inference_session must be a Sam2VideoInferenceSession, got {type(session).__name__}")
     return session
+
+
+def _one_each(name: str, values: Any, sessions: Sequence[Any]) -> list[Any]:
+    """Values for sessions, one each; a single one is for all of them."""
+    if not isinstance(values, (list, tuple)):
+        return [values] * len(sessions)
+    if len(values) != len(sessions):
+        raise ValueError(f"{name} must have one value for each of {len(sessions)} sessions, got {len(values)}")
+    return list(values)

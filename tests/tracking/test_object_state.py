@@ -10,13 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sam2_hf.tracking.batch import features_of
 from sam2_hf.tracking.frame_result import FrameMemory, FrameResult
 from sam2_hf.tracking.memory.recent import RecentMemory
 from sam2_hf.tracking.memory.visible import VisibleMemory
 from sam2_hf.tracking.object_state import ObjectState
 from sam2_hf.tracking.prompts import MaskPrompt, PointPrompt
 from sam2_hf.tracking.result_history import provenance_of
-from sam2_hf.tracking.step import features_of
 from sam2_hf.tracking.stored_tensors import MEMORY_DTYPE
 
 POLICY = RecentMemory(num_maskmem=3, max_object_pointers=5)

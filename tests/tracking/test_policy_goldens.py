@@ -16,7 +16,7 @@ from video_scenes import PROCESSOR
 
 from sam2_hf.hub.conversion import convert_state_dict
 from sam2_hf.modeling_sam2_video import Sam2VideoModel
-from sam2_hf.tracking import step
+from sam2_hf.tracking import batch
 from sam2_hf.tracking.memory.dam4sam import DistractorAwareMemory
 from sam2_hf.tracking.memory.samurai import SamuraiMemory
 
@@ -49,7 +49,7 @@ def watch_choices(monkeypatch, upsampled: bool) -> list[int]:
     The authors measure masks of the image's size, which are upsampled; this package those of the decoder. Rounding of
     small masks to its pixels changes some decisions, so for most cases the masks are upsampled here as well.
     """
-    taken, consult = [], step.consult
+    taken, consult = [], batch.consult
 
     def watched(policy, states, candidates):
         if upsampled:
@@ -59,7 +59,7 @@ def watch_choices(monkeypatch, upsampled: bool) -> list[int]:
         taken.extend(chosen.tolist())
         return chosen, measured
 
-    monkeypatch.setattr(step, "consult", watched)
+    monkeypatch.setattr(batch, "consult", watched)
     return taken
 
 

@@ -49,11 +49,26 @@ PARTS: dict[str, Callable[[Any], Any]] = {
         "b", "p", image_embeddings="b", points="bp", labels="bp", masks="bp", prepare=_fill_up_prompts
     ),
     "upscale": compilable("k", hidden="k", mask_tokens="k", fine="k"),
-    "segment": compilable("bp", embedding="b", points="bp", labels="bp", previous_logits="bp", prepare=_fill_up_points),
-    "read_stored": compilable(
-        "n", maps="nk", temporal_indices="nk", pointers="np", distances="np", changing=True, prepare=_spread_rows
+    "segment": compilable(
+        "bp",
+        features="b",
+        embedding="b",
+        points="bp",
+        labels="bp",
+        previous_logits="bp",
+        prepare=_fill_up_points,
     ),
-    "encode_memory": compilable("n", logits="n", object_score="n", binarize="n"),
+    "read_stored": compilable(
+        "n",
+        features="n",
+        maps="nk",
+        temporal_indices="nk",
+        pointers="np",
+        distances="np",
+        changing=True,
+        prepare=_spread_rows,
+    ),
+    "encode_memory": compilable("n", features="n", logits="n", object_score="n", binarize="n"),
 }
 """The methods of our models that can be programs, as far as a model has them."""
 

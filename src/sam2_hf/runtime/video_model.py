@@ -93,7 +93,7 @@ class VideoModel:
         """Segment all objects of a session in one frame; see `sam2_hf.Sam2VideoModel.forward`."""
         step = self._step(inference_session)
         shape = (3, *self.image_size)
-        frame_idx, computed = visit_frame(step, frame_idx, frame, self.encode_frames, shape, reverse, run_mem_encoder)
+        frame_idx, computed = visit_frame(step, frame_idx, frame, shape, reverse, run_mem_encoder)
         return self._output(step, frame_idx, computed)
 
     def segment_prompts(self, inference_session: VideoSession, frame_idx: int) -> VideoOutput:
@@ -130,9 +130,7 @@ class VideoModel:
         step = self._step(session)
         with contextlib.ExitStack() as stack:
             progress = stack.enter_context(_progress(session, passes)) if show_progress_bar else None
-            frames = stack.enter_context(
-                contextlib.closing(visit_clip(step, passes, self.encode_frames, progress=progress))
-            )
+            frames = stack.enter_context(contextlib.closing(visit_clip(step, passes, progress=progress)))
             for frame_idx in frames:
                 yield self._output(step, frame_idx)
 

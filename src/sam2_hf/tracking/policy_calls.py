@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from ..arrays import Array, concatenate
 from .frame_result import FrameResult
@@ -30,54 +31,74 @@ def consult(
     return chosen, policy.measure(states, candidates, chosen) if policy.overrides("measure") else None
 
 
-def observe(
-    policy: MemoryPolicy,
-    frame_idx: int,
-    tasks: Sequence[Task],
-    results: Mapping[Hashable, FrameResult],
-    measured: Mapping[Hashable, Array],
-) -> dict[Hashable, FrameResult]:
-    """Let a policy take note of the results of a frame. The device is waited for once, and only if the policy asks.
+class ComputedFrame(NamedTuple):
+    """What was computed in one frame of one session, before its policy took note of it.
 
-    Args:
-        policy: the policy.
+    Attributes:
+        policy: the session's policy.
         frame_idx: the index of the frame.
         tasks: what was computed.
         results: of the tasks, in their order.
-        measured: what the policy measured on masks that were predicted, (K,) an object.
+        measured: what the policy measured on the mask of each task, (K,); None where no mask was predicted.
+    """
+
+    policy: MemoryPolicy
+    frame_idx: int
+    tasks: Sequence[Task]
+    results: Sequence[FrameResult]
+    measured: Sequence[Array | None]
+
+    @property
+    def is_read(self) -> bool:
+        """Whether scores are read from the device for the policy."""
+        return self.policy.reads_visibility or self.policy.overrides("observe")
+
+
+def observe(frames: Sequence[ComputedFrame]) -> list[dict[Hashable, FrameResult]]:
+    """Let policies take note of the results of frames. The device is waited for once, and only if a policy asks.
+
+    Args:
+        frames: frames of different sessions.
 
     Returns:
-        The results with what the policy makes of them.
+        For each frame the results with what its policy makes of them, by object.
     """
-    observes = policy.overrides("observe")
-    if not observes and not policy.reads_visibility:
-        return dict(results)
-    observed = {}
-    for task, (result, seen) in zip(tasks, _read(results, measured), strict=True):
-        iou, object_score, *numbers = seen
-        result = replace(result, visible=object_score > 0)
-        if observes:
-            sighting = Sighting(frame_idx, iou, object_score, task.prompt is not None, tuple(numbers))
-            result = _observed(result, policy.observe(task.policy_state, sighting))
-        observed[task.obj_id] = result
-    return observed
-
-
-def _read(
-    results: Mapping[Hashable, FrameResult], measured: Mapping[Hashable, Array]
-) -> list[tuple[FrameResult, list[float]]]:
-    """The scores of results and what was measured on them, read from the device together."""
-    rows = [
-        [result.iou, result.object_score, *([measured[obj_id]] if obj_id in measured else [])]
-        for obj_id, result in results.items()
+    values = iter(_read([frame for frame in frames if frame.is_read]))
+    return [
+        {
+            task.obj_id: _seen(frame, task, result, next(values)) if frame.is_read else result
+            for task, result in zip(frame.tasks, frame.results, strict=True)
+        }
+        for frame in frames
     ]
+
+
+def _read(frames: Sequence[ComputedFrame]) -> list[list[float]]:
+    """The scores of all results and what was measured on them, read from the device together."""
+    rows = [
+        [result.iou, result.object_score, *([] if measured is None else [measured])]
+        for frame in frames
+        for result, measured in zip(frame.results, frame.measured, strict=True)
+    ]
+    if not rows:
+        return []
     values = concatenate([part for row in rows for part in row]).tolist()
     read, start = [], 0
-    for result, row in zip(results.values(), rows, strict=True):
+    for row in rows:
         stop = start + sum(len(part) for part in row)
-        read.append((result, values[start:stop]))
+        read.append(values[start:stop])
         start = stop
     return read
+
+
+def _seen(frame: ComputedFrame, task: Task, result: FrameResult, values: list[float]) -> FrameResult:
+    """A result with its scores as plain numbers."""
+    iou, object_score, *numbers = values
+    result = replace(result, visible=object_score > 0)
+    if not frame.policy.overrides("observe"):
+        return result
+    sighting = Sighting(frame.frame_idx, iou, object_score, task.prompt is not None, tuple(numbers))
+    return _observed(result, frame.policy.observe(task.policy_state, sighting))
 
 
 def _observed(result: FrameResult, observation: Observation) -> FrameResult:

@@ -114,7 +114,8 @@ class FrameReader:
     for are not read, nor encoded.
 
     `encode` takes pixels (B, 3, H, W). Frames that follow the one asked for join its batch, up to `at_once` of them and
-    as long as `is_needed` says of each that it will be asked for as well. Their features wait here for that.
+    as long as `is_needed` says of each that it will be asked for as well. Their features wait here for that. Who
+    encodes frames of several sessions in one batch takes `pixels` and gives features back with `put`.
     """
 
     def __init__(
@@ -142,11 +143,26 @@ class FrameReader:
 
     def features(self, frame_idx: int) -> FrameFeatures:
         """A frame of the pass as the model sees it."""
-        if frame_idx not in self._encoded:
-            pixels = self._read_together(frame_idx)
-            frames = range(frame_idx, frame_idx + len(pixels) * self._pass.frames.step, self._pass.frames.step)
-            self._encoded = dict(zip(frames, self._encode(self._session.frames.join(pixels)), strict=True))
-        return self._encoded.pop(frame_idx)
+        held = self.held(frame_idx)
+        if held is not None:
+            return held
+        encoded = self._encode(self.pixels(frame_idx))
+        self.put(frame_idx, encoded)
+        return encoded[0]
+
+    def held(self, frame_idx: int) -> FrameFeatures | None:
+        """The features of a frame that was encoded with one before; they are given once."""
+        return self._encoded.pop(frame_idx, None)
+
+    def pixels(self, frame_idx: int) -> Array:
+        """Pixels (B, 3, H, W) of a frame of the pass and of those that join its batch."""
+        return self._session.frames.join(self._read_together(frame_idx))
+
+    def put(self, frame_idx: int, encoded: Sequence[FrameFeatures]) -> None:
+        """Keep the features of all frames of a batch but the first."""
+        step = self._pass.frames.step
+        frames = range(frame_idx, frame_idx + len(encoded) * step, step)
+        self._encoded = dict(zip(frames[1:], encoded[1:], strict=True))
 
     def _read_together(self, frame_idx: int) -> list[Array]:
         """Pixels (1, 3, H, W) of the frame and of those that join its batch."""

@@ -79,6 +79,8 @@ class SessionState(FrameAttributes, ABC):
         self.feature_cache = LruCache[int, FrameFeatures](
             max_vision_features_cache_size, "max_vision_features_cache_size"
         )
+        self.last_visited: int | None = None
+        """The frame in which all objects were brought up to date last; None before the first."""
         self._next_version = 1
         self._user = threading.RLock()
 
@@ -119,6 +121,16 @@ class SessionState(FrameAttributes, ABC):
         if passed_over:
             raise IndexError(f"frame_idx {index} would pass over frame {passed_over[0]}, on which prompts wait")
         return index
+
+    def next_frame(self, reverse: bool = False) -> int:
+        """The frame after the one visited last; before the first, the earliest with a prompt, or the last in reverse.
+
+        It may lie outside the clip.
+        """
+        if self.last_visited is not None:
+            return self.last_visited + (-1 if reverse else 1)
+        prompted = [frame for track in self.tracks.values() for frame in track.prompted_frames()]
+        return (max if reverse else min)(prompted, default=0)
 
     def is_gone(self, frame_idx: int) -> bool:
         """Whether a stream has passed the frame, so that nothing can be computed there any more. Reads nothing."""
@@ -221,6 +233,7 @@ class SessionState(FrameAttributes, ABC):
         """Forget all objects, prompts and results; the video stays open and its newest features are kept."""
         with self.used_by_this_thread():
             self.tracks.clear()
+            self.last_visited = None
 
     def reset_inference_session(self) -> None:
         """Forget all objects, prompts, results and features; the video stays open."""

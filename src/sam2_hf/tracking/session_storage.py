@@ -90,6 +90,7 @@ def _describe(session: SessionState, tensors: dict[str, Array]) -> dict[str, Any
         **settings,
         "num_streamed": num_streamed,
         "next_version": next_version,
+        "last_visited": session.last_visited,
         "objects": [
             {"id": _encode_id(obj_id), **describe_track(track, f"objects.{index}", tensors)}
             for index, (obj_id, track) in enumerate(session.tracks.items())
@@ -165,6 +166,7 @@ def _build_session(
         newest,
         count(description["next_version"]),
     )
+    session.last_visited = optional_count(description.get("last_visited"))
     return session
 
 

@@ -1,62 +1,46 @@
-"""One step of tracking: what every object needs in a frame, computed in as few batches as the needs allow.
+"""One step of tracking: a frame of one session, or frames of several, planned, computed together and kept.
 
-A step is planned from the session alone (`plan`), and computed in three phases, each of them batched over objects:
-condition the frame's features on memories, segment, encode new memories. Objects never share anything but a batch:
-N together give what each gives alone.
+A step is planned from the session alone (`plan`), and computed with those of other sessions in one batch (`batch`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..arrays import Array, concatenate, stack, where
-from ..masks.connected_components import fill_holes
-from ..network.features import FrameFeatures, ObjectMasks, StoredMemories
-from ..prompt_values import MASK_PROMPT_LIMIT, NO_OBJECT_LOGIT
-from .frame_result import FrameMemory, FrameResult
-from .memory.candidates import MaskCandidates
+from ..arrays import Array, concatenate
+from ..network.features import FrameFeatures
+from ..prompt_values import NO_OBJECT_LOGIT
+from .attempts import attempt, attempt_together
+from .batch import FrameWork, compute_frames, grouped, joinable
+from .frame_result import FrameResult
 from .memory.policy import MemoryPolicy
 from .memory.registry import build_memory_policy
-from .memory.selection import MemorySelection
 from .plan import Scope, StepPlan, Task, plan_step
-from .policy_calls import consult, observe
-from .prompts import MaskPrompt, PointPrompt
-from .propagation import frames_at_once
+from .policy_calls import observe
+from .propagation import FrameReader, frames_at_once
 from .restoring import Needs, Restorer, needs_of, needs_on, recipe_of
-from .result_history import RecordedReads, Results
 
 if TYPE_CHECKING:
     from .model_arrays import ModelArrays
     from .session_state import SessionState
 
-Item = TypeVar("Item")
-# What one object reads: its results, and which of them.
-Reading = tuple[Results | RecordedReads, MemorySelection]
-
 
 class ComputedStep(NamedTuple):
-    """What was computed in a frame: its features, None if nothing had to be; results of the objects that had tasks;
-    and all objects that tracking has passed here."""
+    """What was computed in a frame: results of the objects that had tasks; and all objects that tracking has passed
+    here."""
 
-    features: FrameFeatures | None
     results: dict[Hashable, FrameResult]
     tracked: list[Hashable]
-
-
-class Segmented(NamedTuple):
-    """The masks of objects in a frame, and what the memory policy measured on them, (K,) for each."""
-
-    masks: dict[Hashable, ObjectMasks]
-    measured: dict[Hashable, Array]
 
 
 class FrameStep:
     """The steps of one session with one model.
 
-    `compute` does all that can fail and only reads the session; `keep` writes. `run` is both. A session that names a
+    `prepare` plans and only reads the session; `keep` writes what `run_together` has computed. A session that names a
     memory policy has it, in place of `policy`.
 
     Args:
@@ -74,86 +58,60 @@ class FrameStep:
         self.arrays = _arrays_of(model, session) if arrays is None else arrays
         self._check_fit()
 
-    def run(
-        self,
-        frame_idx: int,
-        reverse: bool = False,
-        scope: Scope = "all",
-        encode: Callable[[int], FrameFeatures] | None = None,
-    ) -> list[Hashable]:
+    def run(self, frame_idx: int, reverse: bool = False, scope: Scope = "all") -> list[Hashable]:
         """Bring a frame up to date.
 
         Args:
             frame_idx: the index of the frame.
             reverse: whether the clip is tracked backwards.
             scope: which objects the step is for.
-            encode: gives the features of a frame that the session does not hold; by default its pixels are read from
-                the session.
 
         Returns:
             The ids of the objects that tracking has now passed here.
         """
-        with self.session.used_by_this_thread():
-            step = self.compute(frame_idx, reverse, scope, encode)
-            self.keep(frame_idx, step, reverse, scope)
-        return step.tracked
+        return run_alone(FrameRequest(self, frame_idx, reverse, scope)).tracked
 
     def plan(self, frame_idx: int, reverse: bool = False, scope: Scope = "all") -> StepPlan:
         """Plan a frame; see `plan_step`."""
         return plan_step(self.model.config, self.policy, self.session, frame_idx, reverse, scope)
 
-    def compute(
+    def prepare(self, frame_idx: int, reverse: bool = False, scope: Scope = "all") -> StepPlan:
+        """Plan a frame, and compute again what it takes of results that were dropped."""
+        plan = self.plan(frame_idx, reverse, scope)
+        needs = needs_of(self.session, plan.tasks, frame_idx)
+        if not needs.dropped:
+            return plan
+        self.restore(needs)
+        return self.plan(frame_idx, reverse, scope)
+
+    def work(self, frame_idx: int, features: FrameFeatures, tasks: Sequence[Task]) -> FrameWork:
+        """Describe tasks of a frame for a batch."""
+        return FrameWork(self.session, self.policy, self.arrays, frame_idx, features, tasks)
+
+    def recorded(self, tasks: Sequence[Task], results: dict[Hashable, FrameResult]) -> dict[Hashable, FrameResult]:
+        """Note how results were computed, if the session keeps that."""
+        if not self.session.rule.records:
+            return results
+        return {task.obj_id: replace(results[task.obj_id], recipe=recipe_of(task)) for task in tasks}
+
+    def keep(
         self,
         frame_idx: int,
+        features: FrameFeatures,
+        results: Mapping[Hashable, FrameResult],
         reverse: bool = False,
         scope: Scope = "all",
-        encode: Callable[[int], FrameFeatures] | None = None,
-        remember: bool = True,
-    ) -> ComputedStep:
-        """Plan and compute a frame; the session is read and not written.
-
-        Args:
-            frame_idx: as for `run`, like the next three.
-            reverse: see there.
-            scope: see there.
-            encode: see there.
-            remember: whether memories are encoded; if not, the results are to be shown and not kept.
-        """
-        tasks, tracked = self.plan(frame_idx, reverse, scope)
-        if not tasks:
-            return ComputedStep(None, {}, tracked)
-        needs = needs_of(self.session, tasks, frame_idx)
-        if needs.dropped:
-            self.restore(needs)
-            tasks, tracked = self.plan(frame_idx, reverse, scope)
-        features = self.session.feature_cache.get(frame_idx)
-        if features is None:
-            features = (encode or self._encode)(frame_idx)
-        segmented = self._segment(features, tasks)
-        results = self._remember(features, tasks, segmented.masks, remember)
-        observed = observe(self.policy, frame_idx, tasks, results, segmented.measured)
-        if self.session.rule.records:
-            observed = {task.obj_id: replace(observed[task.obj_id], recipe=recipe_of(task)) for task in tasks}
-        return ComputedStep(features, observed, tracked)
-
-    def keep(self, frame_idx: int, step: ComputedStep, reverse: bool = False, scope: Scope = "all") -> None:
+    ) -> None:
         """Store what was computed, and forget what the session need not retain."""
-        if step.features is None:
-            return
-        self.session.store(frame_idx, step.results)
-        self.session.feature_cache.put(frame_idx, step.features)
+        self.session.store(frame_idx, results)
+        self.session.feature_cache.put(frame_idx, features)
         if scope != "prompts":  # tracking has not come there yet, and still needs what lies behind
             self.session.prune(self.policy, frame_idx, reverse)
 
     def restore(self, needs: Needs) -> None:
         """Compute again what was dropped of results; nothing else in the session changes."""
-        at_once = frames_at_once(None, self.model.device) if hasattr(self.model, "device") else 1
         restorer = Restorer(
-            self.session,
-            self._compute_again,
-            lambda pixels: self.model.encode_frames(self.arrays.take(pixels)),
-            at_once,
-            self.session.rule.window,
+            self.session, self._compute_again, self.encode, self.frames_at_once, self.session.rule.window
         )
         restorer.restore(needs)
 
@@ -218,137 +176,20 @@ class FrameStep:
                     f"got {tuple(shape)}"
                 )
 
-    def _encode(self, frame_idx: int) -> FrameFeatures:
-        return self.model.encode_frames(self.arrays.take(self.session.pixel_values(frame_idx)))[0]
+    @property
+    def frames_at_once(self) -> int:
+        """How many frames are encoded in one batch, where nobody asks for another number."""
+        return frames_at_once(None, self.model.device) if hasattr(self.model, "device") else 1
+
+    def encode(self, pixels: Array) -> Sequence[FrameFeatures]:
+        """Encode frames (B, 3, H, W), wherever they lie; the features of each."""
+        encoded: Sequence[FrameFeatures] = self.model.encode_frames(self.arrays.take(pixels))
+        return encoded
 
     def _compute_again(self, features: FrameFeatures, tasks: list[Task]) -> dict[Hashable, FrameResult]:
         """The results of tasks as they were before the policy took note of them."""
-        return self._remember(features, tasks, self._segment(features, tasks).masks, remember=True)
-
-    def _segment(self, features: FrameFeatures, tasks: list[Task]) -> Segmented:
-        """First two phases: the masks of all objects."""
-        from_masks = [task for task in tasks if isinstance(task.prompt, MaskPrompt)]
-        from_decoder = [task for task in tasks if not isinstance(task.prompt, MaskPrompt)]
-        masks: dict[Hashable, ObjectMasks] = {}
-        measured: dict[Hashable, Array] = {}
-        if from_masks:
-            given = [task.prompt.mask for task in from_masks if isinstance(task.prompt, MaskPrompt)]
-            stacked = self.arrays.take(stack(given)[:, None])
-            masks.update(_by_object(from_masks, self.model.segment_from_masks(features, stacked)))
-        embeddings = self._condition(features, from_decoder)
-        for group in grouped(from_decoder, _decoder_group):
-            found, numbers = self._decode(features, group, embeddings)
-            masks.update(_by_object(group, found))
-            if numbers is not None:
-                measured.update(zip((task.obj_id for task in group), numbers, strict=True))
-        return Segmented(masks, measured)
-
-    def _condition(self, features: FrameFeatures, tasks: list[Task]) -> dict[Hashable, Array]:
-        """First phase: the frame's features as each object's memories show them, (C, h, w) an object.
-
-        Objects with equally many memories and pointers go together, so that nothing is padded.
-        """
-        readers = [(task, task.selection) for task in tasks if task.selection is not None]
-        embeddings: dict[Hashable, Array] = {}
-        for group in grouped(readers, lambda reader: (len(reader[1].memories), len(reader[1].pointers))):
-            read = [(task.history, selection) for task, selection in group]
-            scales = [task.key_scale for task, _ in group if task.key_scale is not None]
-            key_scale = self.arrays.take(scales, "float32") if scales else None
-            conditioned = self.model.read_memories(features, self._gather(read), key_scale)
-            embeddings.update(zip((task.obj_id for task, _ in group), conditioned, strict=True))
-        return embeddings
-
-    def _gather(self, group: Sequence[Reading]) -> StoredMemories:
-        """The memories and pointers that objects' selections name, equally many for each."""
-        with self.arrays.stacking():
-            return self._stack(group)
-
-    def _stack(self, group: Sequence[Reading]) -> StoredMemories:
-        maps, pointers = [], []
-        for history, chosen in group:
-            memory_frames, pointer_frames = chosen.frames()
-            fetch = self.session.fetch
-            maps.append(stack([fetch(features_of(result)) for result in history.of(memory_frames)]))
-            pointers.append([fetch(result.memory.pointer) for result in history.of(pointer_frames)])
-        # Objects that were prompted together read the same temporal indices: one row of encodings serves them all.
-        indices = shared_rows([[slot.temporal_index for slot in chosen.memories] for _, chosen in group])
-        distances = shared_rows([[slot.distance for slot in chosen.pointers] for _, chosen in group])
-        has_pointers = len(pointers[0]) > 0
-        total = self.session.num_frames_total
-        return StoredMemories(
-            features=self.arrays.take_memories(stack(maps)),
-            temporal_indices=self.arrays.take(indices),
-            pointers=self.arrays.take(stack([stack(row) for row in pointers])) if has_pointers else None,
-            distances=self.model.pointer_distances(self.arrays.take(distances), total) if has_pointers else None,
-        )
-
-    def _decode(
-        self, features: FrameFeatures, group: list[Task], embeddings: dict[Hashable, Array]
-    ) -> tuple[ObjectMasks, Array | None]:
-        """Second phase: masks of objects that go through the decoder alike, and what the policy measures on them."""
-        first = group[0]
-        if first.selection is None:
-            embedding = self.model.without_memory(features)  # one map for all, (1, C, h, w)
-            layout = (1, len(group))
-        else:
-            embedding = stack([embeddings[task.obj_id] for task in group])
-            layout = (len(group), 1)
-        points = labels = logits = None
-        prompts = [task.prompt for task in group if isinstance(task.prompt, PointPrompt)]
-        if prompts:
-            points = self.arrays.take(_laid_out(stack([prompt.points for prompt in prompts]), layout))
-            labels = self.arrays.take(_laid_out(stack([prompt.labels for prompt in prompts]), layout))
-        previous = [task.previous_logits for task in group if task.previous_logits is not None]
-        if previous:
-            clamped = self.arrays.take(concatenate(previous)).clip(-MASK_PROMPT_LIMIT, MASK_PROMPT_LIMIT)
-            logits = _laid_out(clamped, layout)
-        multimask = self.model.uses_multimask(first.num_points, first.selection is not None)
-        if not (multimask and self.policy.overrides("choose")) and not self.policy.overrides("measure"):
-            return self.model.segment(features, embedding, points, labels, logits, multimask), None
-        candidates = self.model.candidates(features, embedding, points, labels, logits, multimask)
-        chosen, measured = consult(
-            self.policy,
-            [task.policy_state for task in group],
-            MaskCandidates(candidates.masks, candidates.ious, candidates.object_score[:, 0], self.arrays.take),
-        )
-        return self.model.choose(candidates, chosen), measured
-
-    def _remember(
-        self,
-        features: FrameFeatures,
-        tasks: list[Task],
-        masks: dict[Hashable, ObjectMasks],
-        remember: bool,
-    ) -> dict[Hashable, FrameResult]:
-        """Third phase: the memories of all objects, in one batch, and the finished results."""
-        model = self.model
-        logits = stack([masks[task.obj_id].logits for task in tasks])
-        scores = stack([masks[task.obj_id].object_score for task in tasks])
-        prompted = self.arrays.take([task.prompt is not None for task in tasks])
-        filled = fill_holes(logits, model.config.fill_hole_area) if model.config.fill_hole_area > 0 else logits
-        # What the user has confirmed is remembered as shown; a tracked mask as the decoder gave it.
-        to_encode = where(prompted[:, None, None, None], filled, logits)
-        binarize = prompted & model.config.binarize_prompted_memory
-        memories = model.encode_memory(features, to_encode, scores, binarize) if remember else None
-        return {
-            task.obj_id: FrameResult(
-                mask_logits=filled[row],
-                object_score=scores[row],
-                iou=masks[task.obj_id].iou,
-                memory=FrameMemory(None if memories is None else memories[row], masks[task.obj_id].pointer),
-                is_conditioning=task.is_conditioning,
-                tracked_in_reverse=task.tracked_in_reverse,
-                provenance=task.provenance,
-            )
-            for row, task in enumerate(tasks)
-        }
-
-
-def features_of(result: FrameResult) -> Array:
-    """The features (D, h, w) of a result that a policy selected."""
-    features = result.memory.features
-    assert features is not None, "features that can be read are never dropped"
-    return features
+        (computed,) = compute_frames(self.model, [self.work(0, features, tasks)])
+        return {task.obj_id: result for task, result in zip(tasks, computed.results, strict=True)}
 
 
 def _arrays_of(model: Any, session: SessionState) -> ModelArrays:
@@ -357,29 +198,167 @@ def _arrays_of(model: Any, session: SessionState) -> ModelArrays:
     return ModelTensors(model, session)
 
 
-def _laid_out(rows: Array, layout: tuple[int, int]) -> Array:
-    """Rows of N objects on two axes in place of their first."""
-    return rows.reshape(*layout, *rows.shape[1:])
+@dataclass
+class FrameRequest:
+    """A frame of one session that is to be brought up to date.
+
+    Attributes:
+        step: of the session.
+        frame_idx: the index of the frame.
+        reverse: whether the clip is tracked backwards.
+        scope: which objects the step is for.
+        reader: reads the frame ahead; by default its pixels are read from the session.
+        frame: the next frame of a stream as the model's input, (3, H, W), which the session takes up.
+        silent: whether the frame is not handed out.
+    """
+
+    step: FrameStep
+    frame_idx: int
+    reverse: bool = False
+    scope: Scope = "all"
+    reader: FrameReader | None = None
+    frame: Array | None = None
+    silent: bool = False
+
+    def held(self) -> FrameFeatures | None:
+        """The features of the frame, if they are at hand."""
+        held = self.step.session.feature_cache.get(self.frame_idx)
+        return self.reader.held(self.frame_idx) if held is None and self.reader is not None else held
+
+    def pixels(self) -> Array:
+        """Read the frame, (B, 3, H, W), and those after it that are encoded with it."""
+        session = self.step.session
+        if self.frame is not None:
+            return session.frames.as_input(self.frame)
+        return session.pixel_values(self.frame_idx) if self.reader is None else self.reader.pixels(self.frame_idx)
+
+    def take(self, encoded: Sequence[FrameFeatures]) -> FrameFeatures:
+        """Take the features of what `pixels` gave; those of the frame itself."""
+        if self.reader is not None:
+            self.reader.put(self.frame_idx, encoded)
+        return encoded[0]
 
 
-def _decoder_group(task: Task) -> tuple:
-    """Objects with equal keys can share a call of the decoder without padding."""
-    return task.selection is None, task.num_points, task.previous_logits is not None
+def run_alone(request: FrameRequest, remember: bool = True) -> ComputedStep:
+    """Bring a frame of one session up to date; see `run_together`."""
+    outcome = run_together([request], remember)[0]
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
-def grouped(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:
-    """Items with equal keys together, in the order in which they came."""
-    groups: dict[Hashable, list[Item]] = defaultdict(list)
-    for item in items:
-        groups[key(item)].append(item)
-    return list(groups.values())
+def run_together(requests: Sequence[FrameRequest], remember: bool = True) -> list[ComputedStep | Exception]:
+    """Bring frames of several sessions up to date: encoded in one batch, and all objects computed in one batch.
+
+    All that can fail comes before the first session is written to. What fails, fails for its session alone, which stays
+    as it was.
+
+    Args:
+        requests: frames of different sessions of one model.
+        remember: whether the frames are remembered. If not, the sessions stay as they are, but streams take the frame.
+
+    Returns:
+        For each frame what was computed, or the error that kept it from that.
+    """
+    steps = [_Underway(request) for request in requests]
+    with ExitStack() as used:
+        _each(steps, lambda step: used.enter_context(step.request.step.session.used_by_this_thread()))
+        _each(steps, _Underway.plan)
+        _each(steps, _Underway.read)
+        _encode([step for step in steps if step.pixels is not None])
+        _compute([step for step in steps if step.features is not None], remember)
+        _each(steps, lambda step: step.keep(remember))
+    return [step.outcome() for step in steps]
 
 
-def _by_object(tasks: Sequence[Task], masks: ObjectMasks) -> dict[Hashable, ObjectMasks]:
-    """Split a batch into its objects' rows."""
-    return {task.obj_id: type(masks)(*(field[row] for field in masks)) for row, task in enumerate(tasks)}
+class _Underway:
+    """A request on its way: what is known so far, or the error that ended it."""
+
+    def __init__(self, request: FrameRequest):
+        self.request = request
+        self.tasks: Sequence[Task] = []
+        self.tracked: list[Hashable] = []
+        self.pixels: Array | None = None
+        self.features: FrameFeatures | None = None
+        self.results: dict[Hashable, FrameResult] = {}
+        self.error: Exception | None = None
+
+    def plan(self) -> None:
+        """Find out what is to be done."""
+        request = self.request
+        self.tasks, self.tracked = request.step.prepare(request.frame_idx, request.reverse, request.scope)
+
+    def read(self) -> None:
+        """Take the features that are at hand, or read the pixels."""
+        if self.tasks:
+            self.features = self.request.held()
+            if self.features is None:
+                self.pixels = self.request.pixels()
+
+    def work(self) -> FrameWork:
+        """Describe the frame for a batch."""
+        assert self.features is not None
+        return self.request.step.work(self.request.frame_idx, self.features, self.tasks)
+
+    def keep(self, remember: bool) -> None:
+        """Write what was computed into the session."""
+        request, step = self.request, self.request.step
+        if request.frame is not None:
+            step.session.add_frame(request.frame, request.frame_idx)
+        if not remember:
+            return
+        if self.features is not None:
+            step.keep(request.frame_idx, self.features, self.results, request.reverse, request.scope)
+        if request.scope == "all":
+            step.session.last_visited = request.frame_idx
+
+    def outcome(self) -> ComputedStep | Exception:
+        """What was computed, or the error."""
+        return ComputedStep(self.results, self.tracked) if self.error is None else self.error
 
 
-def shared_rows(rows: list[list[int]]) -> list[list[int]]:
-    """The rows, or one of them if they are all the same."""
-    return rows[:1] if all(row == rows[0] for row in rows) else rows
+def _each(steps: Iterable[_Underway], action: Callable[[_Underway], Any]) -> None:
+    """Do something for each request that has not failed."""
+    for step in steps:
+        if step.error is None:
+            outcome = attempt(action, step)
+            step.error = outcome if isinstance(outcome, Exception) else None
+
+
+def _encode(steps: Sequence[_Underway]) -> None:
+    """Encode the pixels of frames, as many at once as suits the device."""
+    for group in grouped(steps, lambda step: _kind(step.pixels)):
+        count = group[0].request.step.frames_at_once
+        for together in [group[start : start + count] for start in range(0, len(group), count)]:
+            for step, encoded in zip(together, attempt_together(_encode_batch, together), strict=True):
+                if isinstance(encoded, Exception):
+                    step.error = encoded
+                else:
+                    step.features = step.request.take(encoded)
+
+
+def _kind(pixels: Array) -> tuple:
+    return tuple(pixels.shape[1:]), pixels.dtype, getattr(pixels, "device", None)
+
+
+def _encode_batch(steps: Sequence[_Underway]) -> list[Sequence[FrameFeatures]]:
+    pixels: list[Array] = [step.pixels for step in steps]
+    encoded = iter(steps[0].request.step.encode(pixels[0] if len(pixels) == 1 else concatenate(pixels)))
+    return [list(islice(encoded, len(each))) for each in pixels]
+
+
+def _compute(steps: Sequence[_Underway], remember: bool) -> None:
+    """Compute the tasks of frames, and let the policies take note of the results."""
+
+    def compute(batch: Sequence[_Underway]) -> list[dict[Hashable, FrameResult]]:
+        works = [step.work() for step in batch]
+        observed = observe(compute_frames(batch[0].request.step.model, works, remember))
+        return [step.request.step.recorded(step.tasks, results) for step, results in zip(batch, observed, strict=True)]
+
+    for numbers in joinable([step.work() for step in steps]):
+        batch = [steps[number] for number in numbers]
+        for step, results in zip(batch, attempt_together(compute, batch), strict=True):
+            if isinstance(results, Exception):
+                step.error = results
+            else:
+                step.results = results

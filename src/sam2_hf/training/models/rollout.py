@@ -20,13 +20,13 @@ from ...network.mask_decoder import Candidates
 from ...network.memory_tokens import MemoryTokens, build_memory
 from ...network.video_network import ObjectMasks
 from ...prompt_values import MASK_PROMPT_LIMIT
+from ...tracking.batch import grouped, shared_rows
 from ...tracking.memory.candidates import MaskCandidates
 from ...tracking.memory.history import FrameSets
 from ...tracking.memory.policy import Observation, PolicyState, Sighting
 from ...tracking.memory.selection import MemorySelection
 from ...tracking.policy_calls import consult
 from ...tracking.prompts import PointPrompt
-from ...tracking.step import grouped, shared_rows
 from ..prompting.clicks import correct, draw_box, first_click
 from ..prompting.interaction import InteractionPlan, PromptKind
 from .candidates import decode
