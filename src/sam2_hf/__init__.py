@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .predictors.loaded_models import release_models
     from .predictors.promptable_pipeline import Sam2PromptableSegmentationPipeline
     from .predictors.segmenter import Segmentation, Segmenter, segment, segment_everything
+    from .predictors.together import TogetherTracker, track_together
     from .predictors.tracker import Tracker, Tracks, track
     from .presets import PRESETS
     from .processing_sam2 import Sam2Processor
@@ -71,6 +72,7 @@ _NAMES = {
     "predictors.loaded_models": ("release_models",),
     "predictors.promptable_pipeline": ("Sam2PromptableSegmentationPipeline",),
     "predictors.segmenter": ("Segmentation", "Segmenter", "segment", "segment_everything"),
+    "predictors.together": ("TogetherTracker", "track_together"),
     "predictors.tracker": ("Tracker", "Tracks", "track"),
     "presets": ("PRESETS",),
     "processing_sam2": ("Sam2Processor",),

@@ -15,6 +15,7 @@ from ..results.records import ObjectMask, ShownPrompt, encode_masks, frame_file_
 from ..results.stream_writers import ResultStream
 from ..sizes import Size
 from ..tracking.memory.registry import PolicySetting, read_policy_setting
+from ..tracking.propagation import Direction
 from ..video_io.open_video import VideoSource, open_video
 from .object_prompts import ObjectPrompt, read_object_prompt
 
@@ -85,9 +86,20 @@ class Tracker:
 
     def track(self, clip: Any, prompts: Mapping[Hashable, Any], progress: bool = False) -> Tracks:
         """Track objects through a clip; see `track`."""
+        return self.begin(clip, prompts).run(progress=progress)
+
+    def begin(self, clip: Any, prompts: Mapping[Hashable, Any]) -> Tracks:
+        """Open a clip and prompt objects in it, for `Tracks.run` or `Tracks.steps`; arguments as those of `track`."""
         tracks = Tracks(self, self.open_video(clip), _clip_name(clip))
         tracks.add(prompts)
-        return tracks.run(progress=progress)
+        return tracks
+
+    def propagate(self, session: Any, direction: Direction = "forward", progress: bool = False) -> Iterator[Any]:
+        """Go through a session; the outputs of the model, frame by frame."""
+        frames: Iterator[Any] = self.model.propagate_in_video_iterator(
+            session, direction=direction, show_progress_bar=progress
+        )
+        return frames
 
     def stream(self, video: Any, prompts: Mapping[Hashable, Any]) -> ResultStream:
         """Track through a clip or stream of any length in constant memory.
@@ -108,7 +120,7 @@ class Tracker:
         shown = add_prompts(self.processor, session, by_frame)
 
         def results() -> Iterator[ImageResult]:
-            for output in self.model.propagate_in_video_iterator(session):
+            for output in self.propagate(session):
                 frame = output.frame_idx
                 objects = tracked_objects(self.processor, output, source.size, shown.get(frame, {}))
                 pixels = to_numpy(source[frame]).transpose(1, 2, 0)
@@ -172,10 +184,8 @@ class Tracks(ClipResult):
 
         It may be left at any time, and what is computed until then is kept. The next `steps` or `run` goes on from it.
         """
-        model = self.tracker.model
         needs_to_go_back = backward and any(min(track.prompted_frames()) for track in self.session.tracks.values())
-        direction = "both" if needs_to_go_back else "forward"
-        for output in model.propagate_in_video_iterator(self.session, direction=direction, show_progress_bar=progress):
+        for output in self.tracker.propagate(self.session, "both" if needs_to_go_back else "forward", progress):
             self._put(output)
             yield output.frame_idx
 
