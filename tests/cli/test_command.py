@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from clips import write_clip
 from fresh_python import run_fresh
 from goldens import make_command_goldens
 from PIL import Image
@@ -200,6 +201,25 @@ def test_several_objects_come_from_a_file_and_quiet_is_quiet(sam2, tmp_path):
     )
     assert (status, errors) == (0, "")
     assert "a: visible in" in output and "b: visible in" in output
+
+
+def test_clips_are_tracked_together(sam2, tmp_path, folder):
+    clips, written = [], {}
+    for count in (2, 4, 3):
+        clips.append(write_clip(tmp_path / f"{count}.mp4", count, size=(96, 224)))
+    clips.insert(1, tmp_path / "damaged.mp4")
+    clips[1].write_bytes(b"no video")
+    for together in (1, 3):
+        out = tmp_path / str(together)
+        arguments = ("--point", "60,40", "--format", "csv", "--together", together, "--out", out)
+        status, output, errors = sam2("track", *clips, *arguments, "--json", "--quiet")
+        report = json.loads(output)
+        assert status == 1 and errors.count("error: ") == 1 and "damaged.mp4" in errors
+        assert [entry["clip"] for entry in report] == [str(clip) for clip in clips] and "error" in report[1]
+        assert [entry["frames"] for entry in report if "error" not in entry] == [2, 4, 3]
+        written[together] = {path.name: path.read_text().splitlines() for path in out.iterdir()}
+    assert {name: len(rows) for name, rows in written[1].items()} == {"2.csv": 3, "4.csv": 5, "3.csv": 4}
+    assert {name: len(rows) for name, rows in written[3].items()} == {"2.csv": 3, "4.csv": 5, "3.csv": 4}
 
 
 def test_a_stream_is_written_frame_by_frame(sam2, tmp_path, monkeypatch, folder):

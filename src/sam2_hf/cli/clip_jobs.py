@@ -1,4 +1,5 @@
-"""What the commands for clips share: one clip after the other, a report of them, and an end by Ctrl-C."""
+"""What the commands for clips share: one clip after the other or several at a time, a report of them, and an end by
+Ctrl-C."""
 
 from __future__ import annotations
 
@@ -12,12 +13,14 @@ from typing import Any, TypeVar
 import typer
 from tqdm import tqdm
 
+from ..tracking.attempts import attempt
 from ..video_io.open_video import VideoSource, open_video
 from .interruption import Interruption
 from .main import FAILED, INTERRUPTED, describe
 from .sources import NamedSource, find_clips, free_name, read_paths, refuse_to_overwrite
 
 Item = TypeVar("Item")
+Value = TypeVar("Value")
 
 SUFFIXES = {
     "mp4": ".mp4",
@@ -40,6 +43,7 @@ class ClipJob:
         style: of overlays.
         as_json: whether the report is JSON.
         quiet: whether neither progress nor notices are shown.
+        together: how many clips are worked on at a time.
     """
 
     frames: int | None
@@ -48,6 +52,7 @@ class ClipJob:
     style: str
     as_json: bool
     quiet: bool
+    together: int = 1
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,8 @@ class ClipWork:
 
     def until_stopped(self, items: Iterator[Item], total: int | None) -> Iterator[Item]:
         """Take items until there are `total`, or Ctrl-C; a bar shows the rate and the time left."""
-        with tqdm(total=total, unit="frame", disable=self.job.quiet) as bar:
+        name = self.name if self.job.together > 1 else None
+        with tqdm(total=total, unit="frame", disable=self.job.quiet, desc=name) as bar:
             for item in itertools.islice(items, total):
                 yield item
                 bar.update()
@@ -120,44 +126,58 @@ def read_clip_list(texts: Sequence[str], paths_from: str | None) -> list[NamedSo
     return clips
 
 
+def one_by_one(function: Callable[[Item], Value], items: Sequence[Item]) -> Iterator[tuple[int, Value | Exception]]:
+    """Call a function with each item; the numbers of the items with what it returned or raised."""
+    return ((number, attempt(function, item)) for number, item in enumerate(items))
+
+
 def work_on_clips(
     job: ClipJob,
     clips: Sequence[NamedSource],
-    do: Callable[[ClipWork], dict[str, Any]],
+    do: Callable[..., dict[str, Any]],
     as_text: Callable[[dict[str, Any]], str],
+    in_turn: Callable[..., Iterator[tuple[int, Any]]] = one_by_one,
 ) -> None:
-    """Work on clips one after the other, and report.
+    """Work on clips and report.
 
     Args:
         job: what is done with each.
         clips: the clips.
-        do: the work on a clip; returns its report.
+        do: the work on a `ClipWork`; returns its report.
         as_text: turns a report into lines for people.
+        in_turn: calls a function with each of several items; see `one_by_one`. What it calls the function with beside
+            the item goes to `do` as well.
 
     Raises:
         typer.Exit: it was interrupted, or one of several clips failed.
         ValueError, TypeError, LookupError, OSError: the only clip failed; naming what is wrong.
     """
-    report: list[dict[str, Any]] = []
+    report: dict[int, dict[str, Any]] = {}
     taken: set[str] = set()
+    named = [(clip, free_name(clip.stem, taken)) for clip in clips]
     with Interruption() as interruption:
-        for clip in clips:
-            try:
-                with open_video(clip.source) as source:
-                    entry = do(ClipWork(job, clip, source, free_name(clip.stem, taken), interruption))
-            except (ValueError, TypeError, LookupError, OSError) as error:
-                if len(clips) == 1:
-                    raise
-                typer.echo(f"error: {clip.text}: {describe(error)}", err=True)
-                entry = {"clip": clip.text, "error": describe(error)}
-            report.append(entry)
-            if not job.as_json and "error" not in entry:
-                typer.echo(as_text(entry))
+
+        def work(item: tuple[NamedSource, str], *more: Any) -> dict[str, Any] | None:
+            clip, name = item
             if interruption.wanted:
-                break
+                return None
+            with open_video(clip.source) as source:
+                return do(ClipWork(job, clip, source, name, interruption), *more)
+
+        for number, entry in in_turn(work, named):
+            if isinstance(entry, Exception):
+                if len(clips) == 1 or not isinstance(entry, (ValueError, TypeError, LookupError, OSError)):
+                    raise entry
+                typer.echo(f"error: {clips[number].text}: {describe(entry)}", err=True)
+                report[number] = {"clip": clips[number].text, "error": describe(entry)}
+            elif entry is not None:
+                report[number] = entry
+                if not job.as_json:
+                    typer.echo(as_text(entry))
+    entries = [report[number] for number in sorted(report)]
     if job.as_json:
-        typer.echo(json.dumps(report, indent=2, default=str))
+        typer.echo(json.dumps(entries, indent=2, default=str))
     if interruption.wanted:
         raise typer.Exit(INTERRUPTED)
-    if any("error" in entry for entry in report):
+    if any("error" in entry for entry in entries):
         raise typer.Exit(FAILED)

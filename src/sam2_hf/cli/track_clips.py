@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..predictors.together import TogetherTracker
 from ..predictors.tracker import Tracker, Tracks, read_clip_prompts
 from ..results.coco import CocoWriter
 from ..results.image_result import ImageResult
@@ -17,7 +18,7 @@ from ..results.records import ImageRecord
 from ..results.sa_v import SaVWriter
 from ..results.stream_writers import ResultStream
 from ..results.tables import CsvWriter, ParquetWriter
-from .clip_jobs import ClipJob, ClipWork, read_clip_list, work_on_clips
+from .clip_jobs import ClipJob, ClipWork, one_by_one, read_clip_list, work_on_clips
 
 
 def track_clips(
@@ -44,7 +45,14 @@ def track_clips(
     read_clip_prompts(prompts)
     clips = read_clip_list(texts, paths_from)
     tracker = Tracker(**loading)
-    work_on_clips(job, clips, lambda work: _track(tracker, work, prompts), _as_text)
+
+    def track(work: ClipWork, batched: Tracker = tracker) -> dict[str, Any]:
+        return _track(batched, work, prompts)
+
+    def together(work: Callable[[Any, Tracker], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        return TogetherTracker(tracker, job.together).map(lambda batched, item: work(item, batched), items)
+
+    work_on_clips(job, clips, track, _as_text, together if job.together > 1 else one_by_one)
 
 
 def _track(tracker: Tracker, work: ClipWork, prompts: dict[Hashable, Any]) -> dict[str, Any]:

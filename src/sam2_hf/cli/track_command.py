@@ -42,6 +42,9 @@ def track(
     box: Annotated[str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the object.")] = None,
     prompts: From = None,
     frames: Annotated[int | None, typer.Option(min=1, help="How many frames, at most.")] = None,
+    together: Annotated[
+        int, typer.Option(min=1, help="How many clips or cameras are tracked at a time, in one batch.")
+    ] = 1,
     paths_from: PathsFrom = None,
     out: Out = Path("outputs"),
     format: Annotated[str, typer.Option(help=f"With commas between them: {', '.join(FORMATS)}.")] = "mp4",
@@ -70,7 +73,7 @@ def track(
     from .clip_jobs import ClipJob
     from .track_clips import track_clips
 
-    job = ClipJob(frames, out, formats, style, json_output, quiet)
+    job = ClipJob(frames, out, formats, style, json_output, quiet, together)
     track_clips(job, given, texts, paths_from, loading)
 
 
