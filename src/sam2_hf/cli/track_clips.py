@@ -61,12 +61,12 @@ def _track(tracker: Tracker, work: ClipWork, prompts: dict[Hashable, Any]) -> di
     summary = _Summary(list(prompts))
     limits = [limit for limit in (source.num_frames, job.frames) if limit is not None]
     total = min(limits) if limits else None
+    earliest, latest = _starts(prompts)
     # What is prompted late is followed back, so frames are final when all have been tracked.
-    goes_back = source.seekable and bool(_latest_start(prompts))
-    if goes_back:
+    if source.seekable and latest:
         tracks = Tracks(tracker, source, work.name)
         tracks.add(prompts)
-        for _ in work.until_stopped(tracks.steps(), total):
+        for _ in work.until_stopped(tracks.steps(frames=job.frames), _steps(len(source), earliest, latest, job.frames)):
             pass
         results: Iterator[ImageResult] = iter(tracks)
     else:
@@ -78,13 +78,24 @@ def _track(tracker: Tracker, work: ClipWork, prompts: dict[Hashable, Any]) -> di
     return work.report(written, summary.objects(), files)
 
 
-def _latest_start(prompts: Mapping[Hashable, Any]) -> int:
-    """The frame of the object that is prompted last, by its first prompt."""
+def _steps(num_frames: int, earliest: int, latest: int, most: int | None) -> int:
+    """How many steps there are onward from the earliest prompted frame, and back from the latest.
+
+    The way back ends at the start of the clip; where there are to be at most so many frames, at the earliest prompt.
+    """
+    if most is None:
+        return num_frames - earliest + latest
+    onward = min(most, num_frames - earliest)
+    return onward + max(0, min(latest - earliest, onward))
+
+
+def _starts(prompts: Mapping[Hashable, Any]) -> tuple[int, int]:
+    """The frames of the objects that are prompted first and last, by their first prompts."""
     starts: dict[Hashable, int] = {}
     for frame, prompted in read_clip_prompts(prompts).items():
         for prompt in prompted:
             starts[prompt.name] = min(frame, starts.get(prompt.name, frame))
-    return max(starts.values())
+    return min(starts.values()), max(starts.values())
 
 
 def _writer(format: str, path: Path, stream: ResultStream) -> RecordWriter:

@@ -179,13 +179,28 @@ class Tracks(ClipResult):
             pass
         return self
 
-    def steps(self, progress: bool = False, backward: bool = True) -> Iterator[int]:
+    def steps(self, progress: bool = False, backward: bool = True, frames: int | None = None) -> Iterator[int]:
         """Do what `run` does, and hand out the number of each frame as it is computed.
 
         It may be left at any time, and what is computed until then is kept. The next `steps` or `run` goes on from it.
+
+        Args:
+            progress: whether a bar shows how far it is.
+            backward: whether objects are followed back from their first prompts to the start of the clip as well.
+            frames: how many frames at most, from the earliest prompted one on, and as many back; None for all.
+
+        Returns:
+            The numbers; first those of the way forward, then those of the way back.
         """
         needs_to_go_back = backward and any(min(track.prompted_frames()) for track in self.session.tracks.values())
-        for output in self.tracker.propagate(self.session, "both" if needs_to_go_back else "forward", progress):
+        direction: Direction = "both" if needs_to_go_back else "forward"
+        if frames is None:
+            outputs = self.tracker.propagate(self.session, direction, progress)
+        else:
+            outputs = self.tracker.model.propagate_in_video_iterator(
+                self.session, direction=direction, show_progress_bar=progress, max_frame_num_to_track=frames - 1
+            )
+        for output in outputs:
             self._put(output)
             yield output.frame_idx
 
