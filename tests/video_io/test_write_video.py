@@ -1,3 +1,5 @@
+import shutil
+
 import av
 import numpy as np
 import pytest
@@ -76,6 +78,24 @@ def test_what_came_before_a_failure_is_playable(tmp_path):
         write_video(tmp_path / "clip.mp4", frames())
     with open_video(tmp_path / "clip.mp4") as video:
         assert numbers_in(video) == list(range(7))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_what_is_on_the_disk_while_it_is_written_is_playable(tmp_path, suffix):
+    path, left = tmp_path / f"clip{suffix}", tmp_path / f"left{suffix}"
+
+    def frames():
+        for index in range(200):
+            yield numbered(index)
+            if index == 180:
+                shutil.copy(path, left)  # what a process that is killed here leaves
+
+    write_video(path, frames(), fps=25)
+    with open_video(left) as video:
+        found = numbers_in(video)
+    assert len(found) >= 100 and found == list(range(len(found)))
+    with open_video(path) as video:
+        assert len(video) == 200
 
 
 def test_refuses_no_frames_and_writes_nothing(tmp_path):

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 #: Encoders in order of preference, with options for a quality at which the eye sees no loss.
 _ENCODERS = {"libx264": {"crf": "18"}, "libopenh264": {}, "mpeg4": {"qmin": "2", "qmax": "4"}}
 _BITS_PER_PIXEL = 0.2  # for encoders that know no constant quality
+#: MP4 and MOV are written in fragments of a second with an index each, and get one index of all when they are closed;
+#: MKV in clusters of a second. So what is on the disk is playable while it is written, and when the process was killed.
+_FRAGMENTED = {"movflags": "+hybrid_fragmented", "frag_duration": "1000000", "flush_packets": "1"}
+_CONTAINER_OPTIONS = {
+    ".mp4": _FRAGMENTED,
+    ".mov": _FRAGMENTED,
+    ".mkv": {"cluster_time_limit": "1000", "flush_packets": "1"},
+}
 _BT709 = 1  # FFmpeg's number for the colours of high definition, in all three places
 
 
@@ -28,7 +36,8 @@ def write_video(
 ) -> None:
     """Write frames to a file that any player shows: H.264 (MPEG-4 where PyAV lacks it), YUV 4:2:0.
 
-    If `frames` fails halfway, what came before it is a playable file.
+    If `frames` fails halfway, what came before it is a playable file. MP4, MOV and MKV are playable even after the
+    process was killed, but for the last second or two.
 
     Args:
         path: the file; its suffix (".mp4", ".mkv", ".mov", ".avi") says which container.
@@ -45,7 +54,9 @@ def write_video(
     first = next(arrays, None)
     if first is None:
         raise ValueError("frames is empty: expected at least one frame to write")
-    with av.open(os.fspath(path), "w") as container:
+    name = os.fspath(path)
+    options = _CONTAINER_OPTIONS.get(os.path.splitext(name)[1].lower(), {})
+    with av.open(name, "w", options=options) as container:
         stream = _add_stream(container, codec, first.shape[:2], fps)
         try:
             _encode(container, stream, first)
