@@ -143,6 +143,11 @@ def test_coco_is_read_back_by_pycocotools(tmp_path):
     assert (cup & drawn_masks()[0]).sum() / (cup | drawn_masks()[0]).sum() > 0.95  # pycocotools draws coarsely
 
 
+def test_an_image_in_a_coco_file_has_no_folder():
+    result = ImageResult([], pixels_of(), SIZE, "/home/me/photos/photo.jpg")
+    assert result.to_coco()["images"][0]["file_name"] == "photo.jpg"
+
+
 def test_objects_without_names_are_of_one_category():
     result = ImageResult(objects_of(drawn_masks(), (1, 2)), pixels_of(), SIZE)
     content = result.to_coco()
@@ -204,11 +209,13 @@ def test_supervision_takes_a_frame():
     clip = clip_result()
     detections = clip.to_supervision(0)
     assert detections.tracker_id.tolist() == [1, 2]
+    assert detections.class_id.tolist() == [0, 1]  # what annotators choose colours by
     assert detections.confidence.tolist() == pytest.approx([0.9, 0.7])
     assert np.array_equal(detections.mask, drawn_masks(0))
     assert detections.xyxy.tolist() == clip[0].boxes.tolist()
     assert list(detections.data["class_name"]) == list(NAMES)
     assert clip.to_supervision(3).tracker_id.tolist() == [1]  # the ring is out of sight
+    assert image_result().to_supervision().class_id.tolist() == [0, 1]
     assert image_result().to_supervision().tracker_id is None
     assert len(ImageResult([], pixels_of(), SIZE).to_supervision()) == 0
 

@@ -53,6 +53,17 @@ def test_names_prompts_and_the_legend_are_drawn_and_can_be_left_out():
     assert legend[-40:, :60].mean() > 0.3 and not legend[:40].any()
 
 
+def test_the_box_of_one_object_does_not_hide_the_point_of_another():
+    cup, ring = image_result().objects
+    cup = replace(cup, prompt=ShownPrompt(points=((30, 60),), labels=(1,)))
+    ring = replace(ring, prompt=ShownPrompt(box=(30, 10, 90, 90)))
+
+    def at_the_point(*objects):
+        return np.asarray(ImageResult(objects, pixels_of(), SIZE).overlay(labels=False))[58:63, 28:33]
+
+    assert np.array_equal(at_the_point(cup, ring), at_the_point(cup, replace(ring, prompt=None)))
+
+
 def test_names_stay_within_the_image_and_do_not_hide_each_other():
     masks = np.zeros((4, *SIZE), bool)
     masks[:, :5, -6:] = True  # four objects in one corner

@@ -41,7 +41,9 @@ class CocoEntries:
         self._images += 1
         height, width = record.size
         frame = {} if record.frame is None else {"frame_index": record.frame}
-        image = {"id": self._images, "file_name": record.file_name, "width": width, "height": height, **frame}
+        # Readers join the name with a folder: that of an image is not part of it, that of a clip is part of a frame's.
+        name = os.path.basename(record.file_name) if record.frame is None else record.file_name
+        image = {"id": self._images, "file_name": name, "width": width, "height": height, **frame}
         shown = [item for item in record.objects if item.area]
         return image, [self._annotation(item, is_tracked=record.frame is not None) for item in shown]
 

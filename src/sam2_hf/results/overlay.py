@@ -100,8 +100,7 @@ def draw_overlay(
     colours = colours or colours_of([item.name for item in objects])
     drawn = Image.fromarray(_blend(image, objects, style, colours))
     prompts = [(item.prompt, colours[item.name]) for item in objects if item.prompt is not None and style.prompts]
-    for prompt, colour in prompts:
-        drawn = _with_prompt(drawn, prompt, colour)
+    drawn = _with_prompts(drawn, prompts)
     if style.labels or (style.labels is None and len(objects) <= _MANY_OBJECTS):
         visible = [item for item in objects if item.visible]
         captions = [_caption(item, style) for item in visible]
@@ -154,10 +153,15 @@ def shrunk(mask: np.ndarray, steps: int) -> np.ndarray:
     return padded[1:-1, 1:-1]
 
 
-def _with_prompt(image: Image.Image, prompt: ShownPrompt, colour: Colour) -> Image.Image:
-    if prompt.box is not None:
-        ImageDraw.Draw(image).rectangle(prompt.box, outline=colour, width=max(2, round(min(image.size) / 300)))
-    return draw_prompts(image, prompt.points, prompt.labels)
+def _with_prompts(image: Image.Image, prompts: Sequence[tuple[ShownPrompt, Colour]]) -> Image.Image:
+    """All boxes, and all points above them."""
+    draw = ImageDraw.Draw(image)
+    for prompt, colour in prompts:
+        if prompt.box is not None:
+            draw.rectangle(prompt.box, outline=colour, width=max(2, round(min(image.size) / 300)))
+    for prompt, _ in prompts:
+        image = draw_prompts(image, prompt.points, prompt.labels)
+    return image
 
 
 def _font(image: Image.Image, style: OverlayStyle) -> Font:
