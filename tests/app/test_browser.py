@@ -41,8 +41,9 @@ def server():
     pytest.importorskip("gradio", reason="needs gradio: make test-browser")
     from sam2_hf.app.context import AppContext
     from sam2_hf.app.main import launch_app
+    from sam2_hf.app.uploads import Limits
 
-    context = AppContext(bundled_checkpoint())
+    context = AppContext(bundled_checkpoint(), limits=Limits(file_bytes=2_000_000))
     page, address = launch_app(context, prevent_thread_lock=True)
     yield address
     page.close(verbose=False)
@@ -301,6 +302,21 @@ def test_a_file_that_is_no_image_is_refused_and_changes_nothing(open_page, photo
     mask = page.mask(1)
     page.upload(tmp_path / "wrong.png")
     assert "this file is none" in page.note() and np.array_equal(page.mask(1), mask)
+
+
+def test_files_that_would_be_refused_are_not_sent(open_page, tmp_path):
+    page = open_page()
+    for name, content, message in (
+        ("notes.txt", b"words", "Expected a file of PNG, JPG"),
+        ("vast.png", b"\x89PNG" + bytes(3_000_000), "A file may have 2.0 MB, this one has 3.0 MB"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        page.page.set_input_files("input[type=file]:has(+ #image-upload)", tmp_path / name)
+        page.page.wait_for_function(
+            "text => document.querySelector('#image-stage .s2-note').textContent.includes(text)", arg=message
+        )
+    assert page.find(".s2-empty").is_visible()
+    assert not any("upload" in address for address in page.addresses)
 
 
 def test_an_object_is_tracked_through_a_camera(open_page):

@@ -20,7 +20,7 @@ from .stage import Message, clip_message
 from .uploads import take_clip
 from .workspace import AT_ONCE, QUIET, add_downloads, add_stage, add_upload
 
-_FILE_TYPES = [".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif"]
+_FILE_TYPES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
 _PREVIEW_SECONDS = 0.15  # between frames that are shown while tracking goes on
 _TRACKING_AT_ONCE = 2  # people whose clips are tracked at the same time
 
@@ -103,7 +103,8 @@ class ClipRequests:
 def add_clip_tab(context: AppContext, token: gr.State) -> None:
     """Add the tab."""
     requests = ClipRequests(context)
-    stage = add_stage("clip", [(item.name, thumbnail(item.frames[0])) for item in example_clips()])
+    examples = [(item.name, thumbnail(item.frames[0])) for item in example_clips()]
+    stage = add_stage("clip", examples, _FILE_TYPES, context.limits.file_bytes)
     upload = add_upload("clip", _FILE_TYPES)
 
     def act(person: str | None, event: gr.EventData) -> Message:

@@ -20,7 +20,7 @@ from .stage import Message, image_message
 from .uploads import read_image
 from .workspace import AT_ONCE, QUIET, add_downloads, add_stage, add_upload
 
-_FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
+_FILE_TYPES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 class ImageRequests:
@@ -111,7 +111,8 @@ class ImageRequests:
 def add_image_tab(context: AppContext, token: gr.State) -> None:
     """Add the tab."""
     requests = ImageRequests(context)
-    stage = add_stage("image", [(item.name, thumbnail(item.frames[0])) for item in example_images()])
+    examples = [(item.name, thumbnail(item.frames[0])) for item in example_images()]
+    stage = add_stage("image", examples, _FILE_TYPES, context.limits.file_bytes)
     upload = add_upload("image", _FILE_TYPES)
 
     def act(person: str | None, event: gr.EventData) -> Message:

@@ -19,12 +19,16 @@ _SAVE = "(file) => { if (!file) return; const a = document.createElement('a'); a
 a.download = file.orig_name; document.body.append(a); a.click(); a.remove(); }"
 
 
-def add_stage(mode: str, examples: Sequence[tuple[str, str]] = ()) -> gr.HTML:
+def add_stage(
+    mode: str, examples: Sequence[tuple[str, str]] = (), file_types: Sequence[str] = (), file_bytes: int = 0
+) -> gr.HTML:
     """Add the stage of a tab.
 
     Args:
         mode: "image", "clip" or "live".
         examples: names and data addresses of what the empty stage offers.
+        file_types: suffixes of the files that can be opened; the page refuses others before they are sent.
+        file_bytes: how large they may be.
 
     Returns:
         The component. Its value is a message; its events are `act`, `track` and `step`.
@@ -38,12 +42,14 @@ def add_stage(mode: str, examples: Sequence[tuple[str, str]] = ()) -> gr.HTML:
         apply_default_css=False,
         elem_id=f"{mode}-stage",
         examples=[{"name": name, "url": address} for name, address in examples],
+        file_types=list(file_types),
+        file_bytes=file_bytes,
     )
 
 
-def add_upload(mode: str, file_types: list[str]) -> gr.UploadButton:
+def add_upload(mode: str, file_types: Sequence[str]) -> gr.UploadButton:
     """Add the upload that the stage's button, drops and pasted files go through."""
-    return gr.UploadButton("Open", file_types=file_types, elem_id=f"{mode}-upload", visible="hidden")
+    return gr.UploadButton("Open", file_types=list(file_types), elem_id=f"{mode}-upload", visible="hidden")
 
 
 def add_downloads(

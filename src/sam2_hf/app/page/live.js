@@ -37,6 +37,7 @@ function sendFrame() {
 }
 
 function showCamera(message) {
+  if (message.live && message.error) return stopCamera(); // frames would only fail again
   if (message.live && camera) {
     setSource(image, state.sent);
     setTimeout(sendFrame, 15);

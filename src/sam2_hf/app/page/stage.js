@@ -270,7 +270,7 @@ function onKey(event) {
 }
 document.addEventListener("keydown", onKey);
 
-// Files that are dropped or pasted go the way of those that are opened.
+// Files that are dropped or pasted go the way of those that are opened. What the server would refuse is not sent.
 
 function give(file) {
   const input = uploader();
@@ -278,9 +278,30 @@ function give(file) {
   const files = new DataTransfer();
   files.items.add(file);
   input.files = files.files;
-  say("Reading the file ...");
   input.dispatchEvent(new Event("change", { bubbles: true }));
 }
+
+function refusal(file) {
+  const types = props.file_types || [];
+  if (types.length && !types.some((type) => file.name.toLowerCase().endsWith(type)))
+    return `Expected a file of ${types.map((type) => type.slice(1).toUpperCase()).join(", ")}, got ${file.name}.`;
+  const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+  if (props.file_bytes && file.size > props.file_bytes)
+    return `A file may have ${megabytes(props.file_bytes)}, this one has ${megabytes(file.size)}.`;
+  return "";
+}
+
+function onFile(event) {
+  if (!element.isConnected) return document.removeEventListener("change", onFile, true);
+  const file = event.target === uploader() && event.target.files[0];
+  if (!file) return;
+  const reason = refusal(file);
+  say(reason || `Reading ${file.name} ...`, Boolean(reason));
+  if (!reason) return;
+  event.stopImmediatePropagation();
+  event.target.value = "";
+}
+document.addEventListener("change", onFile, true); // before gradio sends it
 for (const kind of ["dragover", "dragleave", "drop"]) {
   view.addEventListener(kind, (event) => {
     event.preventDefault();
