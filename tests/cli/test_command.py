@@ -13,6 +13,7 @@ from PIL import Image
 
 from sam2_hf import __version__, bundled_checkpoint
 from sam2_hf.cli.command_table import COMMANDS
+from sam2_hf.cli.main import main
 from sam2_hf.video_io.open_video import open_video
 
 
@@ -222,6 +223,27 @@ def test_clips_are_tracked_together(sam2, tmp_path, folder):
     assert {name: len(rows) for name, rows in written[3].items()} == {"2.csv": 3, "4.csv": 5, "3.csv": 4}
 
 
+@pytest.mark.parametrize(
+    ("frames", "last", "expected"),
+    [
+        ([], 2, range(5)),
+        (["--frames", 4], 2, range(4)),
+        (["--frames", 2], 4, range(2)),
+        (["--frames", 2], None, range(2, 4)),
+    ],
+)
+def test_each_object_is_followed_back_through_all_frames(sam2, tmp_path, frames, last, expected):
+    prompts = {"a": {"frame": 2 if last is None else 0, "points": [[60, 40]]}}
+    prompts |= {"b": {"frame": 2 if last is None else last, "box": [9, 9, 90, 80]}}
+    (tmp_path / "prompts.json").write_text(json.dumps(prompts))
+    arguments = ("track", "clip.mp4", "--from", tmp_path / "prompts.json", "--out", tmp_path, "--format", "csv")
+    status, _, errors = sam2(*arguments, *frames)
+    rows = [row.split(",") for row in (tmp_path / "clip.csv").read_text().splitlines()[1:]]
+    assert status == 0 and "100%" in errors
+    assert [row[:2] for row in rows] == [[str(frame), name] for frame in expected for name in "ab"]
+    assert all(row[-1] == "1" for row in rows)  # computed, and visible
+
+
 def test_a_stream_is_written_frame_by_frame(sam2, tmp_path, monkeypatch, folder):
     monkeypatch.setattr("sam2_hf.cli.clip_jobs.open_video", lambda clip: open_video(folder / "clip.mp4", stream=True))
     arguments = ("track", "7", "--point", "60,40", "--frames", 3, "--out", tmp_path)
@@ -253,6 +275,7 @@ def test_a_stream_is_written_frame_by_frame(sam2, tmp_path, monkeypatch, folder)
         (["segment", "photos"], 2, "give --point, --box, --from or --everything"),
         (["segment", "photos", "--point", "1,2", "--box", "1,2,3,4", "--box", "1,2,3,4"], 2, "give one box, or --from"),
         (["segment", "photos", "--point", "1,2", "--format", "gif"], 2, "expected some of png, coco"),
+        (["segment", "photos", "--everything", "--point", "1,2"], 2, "needs no prompts"),
         (["track", "clip.mp4"], 2, "give --point, --box or --from"),
         (["segment"], 2, "Missing argument"),
         (["dance"], 2, "No such command"),
@@ -312,6 +335,20 @@ def test_help_and_completion_do_without_torch():
     """
     status, words, loaded = run_fresh(code)
     assert status[1:] == [0, 0] and words[-1] == "--everything" and loaded == []
+
+
+def test_the_version(sam2):
+    assert sam2("--version", checkpoint=None) == (0, f"sam2_hf {__version__}\n", "")
+
+
+def test_who_reads_the_output_may_stop_reading(monkeypatch, capsys):
+    def closed(*arguments, **settings):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("typer.echo", closed)
+    monkeypatch.setattr("sys.stdout", sys.stdout)  # is replaced
+    assert main(["checkpoints"]) == 1
+    assert capsys.readouterr().err == ""
 
 
 def test_python_m_is_the_same():

@@ -58,6 +58,12 @@ def test_what_is_found_is_said(sam2, tmp_path):
     assert "objects -> " in output
 
 
+def test_a_list_names_clips(sam2, tmp_path):
+    (tmp_path / "list.txt").write_text("clip.mp4\n")
+    status, output, _ = sam2("--paths-from", tmp_path / "list.txt", "--frames", 1)
+    assert status == 0 and output.startswith("clip.mp4: 1 frames, ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

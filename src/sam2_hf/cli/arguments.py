@@ -11,28 +11,32 @@ from typing import Annotated, Any
 import typer
 
 Checkpoint = Annotated[
-    str | None, typer.Option(help="A folder or a name on the Hub, such as facebook/sam2.1-hiera-tiny.")
+    str | None, typer.Option(metavar="NAME", help="A folder or a name on the Hub, such as facebook/sam2.1-hiera-tiny.")
 ]
-Device = Annotated[str | None, typer.Option(help="Where the model runs; a GPU where there is one.")]
-Dtype = Annotated[str | None, typer.Option(help="Of the model's weights, such as bfloat16.")]
+Device = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Where the model runs, such as cuda:1; a GPU where there is one.")
+]
+Dtype = Annotated[str | None, typer.Option(metavar="NAME", help="Of the model's weights, such as bfloat16.")]
 ImageSize = Annotated[
     str | None,
     typer.Option(metavar="N or H,W", help="Of the model's input in pixels; that of the checkpoint by default."),
 ]
-Out = Annotated[Path, typer.Option(help="The folder that files are written to.")]
+Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where files are written to.")]
 Points = Annotated[list[str] | None, typer.Option("--point", metavar="X,Y", help="A point on the object. Repeatable.")]
 Negatives = Annotated[
     list[str] | None, typer.Option("--negative", metavar="X,Y", help="A point on the background. Repeatable.")
 ]
 From = Annotated[
     Path | None,
-    typer.Option("--from", metavar="JSON", help='Prompts by name: {"cup": {"points": [[210, 350]], "box": null}}.'),
+    typer.Option(
+        "--from", metavar="FILE", help='JSON with prompts by name: {"cup": {"points": [[210, 350]], "labels": [1]}}.'
+    ),
 ]
 PathsFrom = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Read further ones from a list, one a line; - for the standard input."),
 ]
-Style = Annotated[str, typer.Option(help="Of overlays: fill, contour, spotlight, legend or plain.")]
+Style = Annotated[str, typer.Option(metavar="NAME", help="Of overlays: fill, contour, spotlight, legend or plain.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show neither progress nor notices.")]
 

@@ -8,16 +8,19 @@ from typing import Annotated
 import typer
 
 from . import arguments
-from .arguments import AsJson, Checkpoint, Device, Dtype, ImageSize, Out, Quiet, Style
+from .arguments import AsJson, Checkpoint, Device, Dtype, ImageSize, Out, PathsFrom, Quiet, Style
 
 FORMATS = ("mp4", "coco", "csv", "parquet", "davis")
 
 
 def everything(
     clips: Annotated[
-        list[str],
-        typer.Argument(metavar="CLIP...", help="Files, folders, patterns, addresses, or the number of a camera."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="CLIP",
+            help="Files, folders, patterns, addresses, the number of a camera, or - for the standard input.",
+        ),
+    ] = None,
     every: Annotated[int, typer.Option(min=1, help="Frames between two searches for new objects.")] = 10,
     max_objects: Annotated[int, typer.Option(min=1, help="How many objects are tracked at once, at most.")] = 100,
     points_per_side: Annotated[int, typer.Option(min=1, help="Of the grid of points that are searched.")] = 16,
@@ -28,8 +31,11 @@ def everything(
         bool, typer.Option("--stream", help="Write frames as they are tracked, in constant memory, as for a camera.")
     ] = False,
     frames: Annotated[int | None, typer.Option(min=1, help="How many frames, at most.")] = None,
+    paths_from: PathsFrom = None,
     out: Out = Path("outputs"),
-    format: Annotated[str, typer.Option(help=f"With commas between them: {', '.join(FORMATS)}.")] = "mp4",
+    format: Annotated[
+        str, typer.Option(metavar="NAMES", help=f"With commas between them: {', '.join(FORMATS)}.")
+    ] = "mp4",
     style: Style = "plain",
     checkpoint: Checkpoint = None,
     device: Device = None,
@@ -42,6 +48,7 @@ def everything(
 
     Objects are numbered from 1. Ctrl-C leaves what is finished.
     """
+    texts = arguments.require(clips, paths_from, "CLIP")
     formats = arguments.read_formats(format, FORMATS)
     loading = arguments.loading_settings(checkpoint, device, dtype, image_size)
     if backward and stream:
@@ -52,4 +59,4 @@ def everything(
 
     settings = {"every": every, "max_objects": max_objects, "points_per_crop": points_per_side}
     job = ClipJob(frames, out, formats, style, json_output, quiet)
-    find_everything(job, clips, None, loading | settings, backward, stream)
+    find_everything(job, texts, paths_from, loading | settings, backward, stream)

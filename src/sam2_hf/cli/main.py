@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import typer
 
+from ..version import __version__
 from .command_table import LazyGroup
 
 FAILED, INTERRUPTED = 1, 130
@@ -21,8 +24,18 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sam2_hf {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def sam2() -> None:
+def sam2(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
     """SAM 2: segment objects in images, and track them through clips."""
 
 
@@ -42,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         return INTERRUPTED
+    except BrokenPipeError:  # who reads the output, such as `head`, has had enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - so that nothing is written to it at the end of the process
+        return FAILED
     except (ValueError, TypeError, LookupError, OSError, ImportError, RuntimeError) as error:
         typer.echo(f"error: {describe(error)}", err=True)
         return FAILED

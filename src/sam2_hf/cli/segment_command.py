@@ -29,7 +29,7 @@ FORMATS = ("png", "coco", "csv", "parquet", "yolo", "geojson", "labels", "cutout
 def segment(
     images: Annotated[
         list[str] | None,
-        typer.Argument(metavar="IMAGE...", help="Files, folders, patterns, addresses, or - for the standard input."),
+        typer.Argument(metavar="IMAGE", help="Files, folders, patterns, addresses, or - for the standard input."),
     ] = None,
     point: Points = None,
     negative: Negatives = None,
@@ -44,7 +44,9 @@ def segment(
     ] = None,
     paths_from: PathsFrom = None,
     out: Out = Path("outputs"),
-    format: Annotated[str, typer.Option(help=f"With commas between them: {', '.join(FORMATS)}.")] = "png",
+    format: Annotated[
+        str, typer.Option(metavar="NAMES", help=f"With commas between them: {', '.join(FORMATS)}.")
+    ] = "png",
     style: Style = "fill",
     checkpoint: Checkpoint = None,
     device: Device = None,
@@ -60,6 +62,10 @@ def segment(
     """
     texts = arguments.require(images, paths_from, "IMAGE")
     formats = arguments.read_formats(format, FORMATS)
+    if everything and (point or negative or box or prompts):
+        raise typer.BadParameter(
+            "needs no prompts: leave out --point, --negative, --box and --from", param_hint="--everything"
+        )
     given = {} if everything else _read_prompts(point, negative, box, prompts)
     loading = arguments.loading_settings(checkpoint, device, dtype, image_size)
     arguments.prepare_process(quiet)

@@ -31,7 +31,7 @@ def track(
     clips: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="CLIP...",
+            metavar="CLIP",
             help="Files, folders, patterns, addresses, the number of a camera, or - for the standard input.",
         ),
     ] = None,
@@ -47,7 +47,9 @@ def track(
     ] = 1,
     paths_from: PathsFrom = None,
     out: Out = Path("outputs"),
-    format: Annotated[str, typer.Option(help=f"With commas between them: {', '.join(FORMATS)}.")] = "mp4",
+    format: Annotated[
+        str, typer.Option(metavar="NAMES", help=f"With commas between them: {', '.join(FORMATS)}.")
+    ] = "mp4",
     style: Style = "fill",
     checkpoint: Checkpoint = None,
     device: Device = None,

@@ -72,7 +72,9 @@ def read_object_prompts(
     }
     given = {kind: values for kind, values in kinds.items() if values is not None}
     if not given.keys() - {"labels"}:
-        raise ValueError("expected points, boxes or masks that say what to segment, got none of them")
+        raise ValueError(
+            "expected points, boxes or masks that say what to segment, got none of them; segment_everything needs none"
+        )
     _check_that_objects_agree(given, {"points": points, "labels": labels, "boxes": boxes, "masks": masks})
     names = list(dict.fromkeys(name for values in given.values() for name in values))
     return [read_object_prompt(name, **{kind: values.get(name) for kind, values in given.items()}) for name in names]
