@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import pkgutil
@@ -15,8 +16,10 @@ import runpy
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from . import official
+from .hub.import_hooks import when_imported
 
 NAME = "sam2"
 
@@ -40,7 +43,21 @@ def install() -> ModuleType:
     for found in pkgutil.walk_packages(official.__path__, f"{official.__name__}."):
         module = importlib.import_module(found.name)
         sys.modules[NAME + found.name.removeprefix(official.__name__)] = module
+    when_imported("hydra", _find_configurations)
     return official
+
+
+def _find_configurations(hydra: ModuleType) -> None:
+    """Lets `hydra.compose` find the files in `configs`, as it does where Meta's package is imported."""
+    compose = hydra.compose
+
+    @functools.wraps(compose)
+    def composed(*args: Any, **kwargs: Any) -> Any:
+        if not hydra.core.global_hydra.GlobalHydra.instance().is_initialized():
+            hydra.initialize_config_module(NAME, version_base="1.2")
+        return compose(*args, **kwargs)
+
+    hydra.compose = composed  # type: ignore[attr-defined]
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from sam2_hf.video_io.write_video import write_video
 
 CARD = (Path(__file__).parents[1] / "data" / "model_card.md").read_text(encoding="utf-8")
 SOURCE = Path(sam2_hf.__file__).parents[1]
+CLIPS = ("clip", "clip.mp4")
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +46,13 @@ def run(arguments: list[str], folder: Path) -> str:
 
 
 def filled_in(block: str, checkpoint_folder: Path, **values: str) -> str:
-    """A block of the card with its placeholders filled in, on the CPU; its stray colon after a call removed."""
+    """A block of the card as it is written, with its placeholders filled in and a stray colon after a call removed."""
     block = block.replace("facebook/sam2-hiera-large", str(checkpoint_folder)).replace(
         "<your_prompts>):", "<your_prompts>)"
     )
     for name, value in values.items():
         block = block.replace(f"<{name}>", value)
-    return block.replace('"cuda"', '"cpu"')
+    return block
 
 
 def image_script(folder: Path) -> str:
@@ -77,24 +78,27 @@ def card_output(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     Image.fromarray(sample_image()).save(work / "image.png")
     write_frames(work / "clip")
     write_video(work / "clip.mp4", [frame[:HEIGHT] for frame in draw_clip(NUM_FRAMES)], fps=10)
-    scripts = {"image": image_script(folder), "clip": video_script(folder, "clip")}
-    scripts["clip.mp4"] = video_script(folder, "clip.mp4")
+    written = {"image": image_script(folder)} | {clip: video_script(folder, clip) for clip in CLIPS}
+    on_the_cpu = {f"{name} on the cpu": script.replace('"cuda"', '"cpu"') for name, script in written.items()}
+    scripts = written | on_the_cpu  # the latter under autocast, which the others are where there is a GPU
     for name, script in scripts.items():
         (work / f"card_{name}.py").write_text(script, encoding="utf-8")
-    programs = "import runpy\nfor name in ('image', 'clip', 'clip.mp4'):\n    print(f'## {name}')\n"
+    programs = f"import runpy\nfor name in {list(scripts)}:\n    print(f'## {{name}}')\n"
     programs += "    runpy.run_path(f'card_{name}.py', run_name='__main__')\n"
     (work / "all.py").write_text(programs, encoding="utf-8")
     parts = run(["all.py"], work).split("## ")[1:]
     return {lines[0]: lines[1:] for lines in (part.splitlines() for part in parts)}
 
 
-def test_the_cards_image_block(card_output: dict[str, list[str]]) -> None:
-    assert card_output["image"] == ["(3, 96, 128) float32"]
+@pytest.mark.parametrize("where", ["", " on the cpu"])
+def test_the_cards_image_block(where: str, card_output: dict[str, list[str]]) -> None:
+    assert card_output[f"image{where}"] == ["(3, 96, 128) float32"]
 
 
-@pytest.mark.parametrize("clip", ["clip", "clip.mp4"])
-def test_the_cards_video_block(clip: str, card_output: dict[str, list[str]]) -> None:
-    assert card_output[clip] == [f"{frame} [1] (1, 1, 96, 128)" for frame in range(NUM_FRAMES)]
+@pytest.mark.parametrize("where", ["", " on the cpu"])
+@pytest.mark.parametrize("clip", CLIPS)
+def test_the_cards_video_block(clip: str, where: str, card_output: dict[str, list[str]]) -> None:
+    assert card_output[f"{clip}{where}"] == [f"{frame} [1] (1, 1, 96, 128)" for frame in range(NUM_FRAMES)]
 
 
 def test_every_module_is_there_under_its_name(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from official_api_ours import arguments_of, checkpoint, load_cases
 from official_goldens import draw_state_dict, official_shapes
 
 from sam2_hf import Sam2Model, Sam2VideoModel, official
-from sam2_hf.official import device
+from sam2_hf.official import build_sam, device
+from sam2_hf.official.modeling.sam2_base import SAM2Base
 from sam2_hf.official.settings import CONFIG_FILES, PRESET_OF_FILE, preset_of, read_settings
 
 CASE = load_cases("image")["notebook"]
@@ -61,6 +62,25 @@ def test_weights_go_out_and_come_in_under_metas_names(folder: Path, tmp_path: Pa
         other.network.no_memory_embedding.add_(1)
     other.load_state_dict(torch.load(tmp_path / "tuned.torch"))
     assert torch.equal(other.network.no_memory_embedding, model.network.no_memory_embedding)
+
+
+def test_what_programs_call_to_build_by_hand(tmp_path: Path) -> None:
+    model = SAM2Base(build_sam.build_network("sam2.1_hiera_t.yaml", image_size=128), image_size=128)
+    assert model.image_size == 128 and model.feature_sizes == [(32, 32), (16, 16), (8, 8)]
+    assert official.SAM2ImagePredictor(model)._bb_feat_sizes == model.feature_sizes
+    weights = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
+    torch.save({"model": weights}, tmp_path / "zeros.pt")
+    build_sam._load_checkpoint(model, None)
+    assert model.no_mem_embed.any()
+    build_sam._load_checkpoint(model, str(tmp_path / "zeros.pt"))
+    assert not model.no_mem_embed.any()
+
+
+def test_the_files_that_hydra_composes_name_their_model() -> None:
+    of_the_first_release = [name for name in PRESET_OF_FILE if name.startswith("sam2_")]
+    for name in (*of_the_first_release, *(path for path, _ in CONFIG_FILES.values())):
+        text = (Path(official.__file__).parent / name).read_text(encoding="utf-8")
+        assert text.startswith("# @package _global_\n") and f"config_file: {Path(name).name}\n" in text
 
 
 def test_without_a_checkpoint_weights_are_random() -> None:

@@ -12,7 +12,7 @@ from official_goldens import disc, draw_clip
 from PIL import Image
 
 from sam2_hf.official.utils import amg, misc
-from sam2_hf.official.utils.transforms import SAM2Transforms
+from sam2_hf.official.utils.transforms import MEAN, STD, SAM2Transforms
 
 DISC = torch.from_numpy(disc(40, 52, 20))
 
@@ -99,6 +99,11 @@ class TestMisc:
         for load in (misc.load_video_frames, misc.load_video_frames_from_jpg_images):
             read = load(folder, 64, False, **settings)[0]
             assert (read[2] - expected).abs().max() <= 1.001 / 255 / 0.225
+        single, *size = misc._load_img_as_tensor(f"{folder}/00002.jpg", 64)
+        assert size == [HEIGHT, WIDTH]
+        torch.testing.assert_close(
+            (single - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None], images[2]
+        )
         lazy, _, _ = misc.load_video_frames(folder, 64, True, async_loading_frames=True)
         assert len(lazy) == NUM_FRAMES and torch.equal(lazy[-1], images[-1])
 

@@ -32,6 +32,9 @@ EXPECTED = {
         "video [0, 1, 2, 3, 4, 5, 6, 7] [1, 2] (1, 96, 128)",
     ],
     "simple_sam2": ["frames 8", "mask (96, 128) uint8", "saved 8"],
+    "hydra": ["hydra (1, 96, 128)", "hydra (1, 96, 128)"],
+    "napari_samv2": ["volume (8, 96, 128) [0, 1, 2] True", "reset 0"],
+    "pixano_inference_sam": ["image 3 (1, 3) True", "video [0, 1, 2, 3, 4, 5, 6, 7] [1, 2]"],
     "inference": [
         "points (2, 96, 128) (2,) (2, 32, 32)",
         "box (1, 96, 128)",

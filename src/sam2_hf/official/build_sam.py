@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .loading import build
+from ..hub.conversion import read_checkpoint
+from .engine import OfficialVideoModel
+from .loading import build, random_network
 from .modeling.sam2_base import SAM2Base
 from .sam2_camera_predictor import SAM2CameraPredictor
 from .sam2_video_predictor import SAM2VideoPredictor
@@ -77,6 +79,17 @@ def build_sam2_camera_predictor(
     """Builds a predictor for frames as they come; arguments are those of `build_sam2_video_predictor`."""
     settings = (hydra_overrides_extra, apply_postprocessing, vos_optimized)
     return build(SAM2CameraPredictor, config_file, ckpt_path, device, mode, *settings)
+
+
+def build_network(config_file: str, image_size: int) -> OfficialVideoModel:
+    """This package's model for one of Meta's eight names, with random weights: what the files in `configs` name."""
+    return random_network(config_file, image_size)
+
+
+def _load_checkpoint(model: SAM2Base, ckpt_path: Any) -> None:
+    """Loads an original `.pt` into a model; nothing without a path. Programs call it under this name."""
+    if ckpt_path is not None:
+        model.load_state_dict(read_checkpoint(ckpt_path))
 
 
 def build_sam2_hf(model_id: str, **kwargs: Any) -> SAM2Base:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,11 +52,30 @@ def build(
     settings = read_settings(hydra_overrides_extra, apply_postprocessing)
     network = _load(config_file, ckpt_path, settings)
     compiled = settings.predictor.pop("vos_optimized", False) or vos_optimized
+    kind = _named_class(settings.target, kind)
     model = kind(network) if kind is SAM2Base else kind(network, **settings.predictor)
     model = model.to(as_device(device)).train(mode != "eval")
     if compiled:
         model.network.compile("throughput")
     return model
+
+
+def _named_class(target: str | None, usual: type[Kind]) -> type[Kind]:
+    """The class that `++model._target_=...` names, which may be a program's own."""
+    if target is None:
+        return usual
+    module, _, name = target.rpartition(".")
+    package = __name__.rpartition(".")[0]  # which need not be installed as `sam2`
+    own = package + module.removeprefix("sam2") if module.split(".")[0] == "sam2" else module
+    try:
+        found = getattr(importlib.import_module(own), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"hydra_overrides_extra: model._target_ names no class that is here, got {target!r}"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, SAM2Base)):
+        raise ValueError(f"hydra_overrides_extra: model._target_ must be a SAM2Base, got {target!r}")
+    return found  # type: ignore[return-value]
 
 
 def _load(config_file: str | None, checkpoint: Any, settings: Settings) -> OfficialVideoModel | Sam2Model:
@@ -74,6 +94,20 @@ def _load(config_file: str | None, checkpoint: Any, settings: Settings) -> Offic
     config = Sam2VideoConfig.from_pretrained(str(checkpoint))
     _check_named(config_file, config)
     return OfficialVideoModel.from_pretrained(str(checkpoint), config=settings.apply(config))
+
+
+def random_network(config_file: str, image_size: int) -> OfficialVideoModel:
+    """A network of one of Meta's eight names, with Meta's settings and random weights.
+
+    Args:
+        config_file: the name.
+        image_size: side of the model's input in pixels.
+
+    Raises:
+        ValueError: for any other name, or a size that is no multiple of 32.
+    """
+    settings = read_settings([f"++model.image_size={image_size}"], apply_postprocessing=False)
+    return OfficialVideoModel(_named_config(config_file, settings)).eval()
 
 
 def _named_config(config_file: str | None, settings: Settings) -> Sam2VideoConfig:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..modeling_sam2 import Sam2Model
 from ..modeling_sam2_video import Sam2VideoModel
 from .loading import build
-from .modeling.sam2_base import SAM2Base
+from .modeling.sam2_base import SAM2Base, without_compilation
 from .utils.transforms import SAM2Transforms
 
 _LOGIT_LIMIT = 32.0  # low-resolution logits are handed out within it
@@ -40,9 +40,11 @@ class SAM2ImagePredictor:
         max_sprinkle_area: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        self.model = sam_model if isinstance(sam_model, SAM2Base) else SAM2Base(sam_model)
+        model = without_compilation(sam_model)
+        self.model = model if isinstance(model, SAM2Base) else SAM2Base(model)
         self._transforms = SAM2Transforms(self.model.image_size, mask_threshold, max_hole_area, max_sprinkle_area)
         self.mask_threshold = mask_threshold
+        self._bb_feat_sizes = self.model.feature_sizes  # programs read and set it
         self.reset_predictor()
 
     @classmethod

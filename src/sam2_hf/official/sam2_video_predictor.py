@@ -10,14 +10,13 @@ from torch import Tensor
 
 from ..processing_sam2_video import Sam2VideoProcessor
 from ..tracking.memory.registry import PolicySetting
-from ..tracking.retention import Everything, Retention, RetentionRule
-from .frames import LoadedFrames, unchanging_processor
+from ..tracking.retention import Retention, RetentionRule
 from .inference_state import InferenceState
 from .object_changes import forget_around
 from .prompts import read_mask, read_points
 from .utils import misc
 from .utils.misc import load_video_frames
-from .video_base import FrameMasks, VideoPredictorBase
+from .video_base import FrameMasks, Frames, VideoPredictorBase, takes_state
 
 _load_video_frames = load_video_frames
 
@@ -65,24 +64,11 @@ class SAM2VideoPredictor(VideoPredictorBase):
         Raises:
             OSError, ValueError, TypeError: see `open_video`.
         """
-        processor, video, images = self._open(video_path, offload_video_to_cpu, async_loading_frames)
-        session = processor.init_video_session(
-            video,
-            inference_device=self.device,
-            inference_state_device="cpu" if offload_state_to_cpu else None,
-            video_storage_device="cpu" if offload_video_to_cpu else None,
-            dtype=self.network.dtype,
-            retention=retention,
-            memory_policy=memory_policy,
-        )
-        if retention is None and self.non_overlap_masks and session.is_seekable:
-            session.rule = Everything()
-        if images is None:
-            images = misc.VideoFrames(session.video, processor.image_processor, torch.device("cpu"))  # type: ignore[arg-type]
-        return InferenceState(session, images, self._video_network.memory_position_encoding)
+        frames = self._open(video_path, offload_video_to_cpu, async_loading_frames)
+        return self._new_state(frames, offload_video_to_cpu, offload_state_to_cpu, retention, memory_policy)
 
-    def _open(self, video_path: Any, offload: bool, asynchronous: bool) -> tuple[Sam2VideoProcessor, Any, Any]:
-        """The processor, the video, and the frames if a program has read them with a function of its own."""
+    def _open(self, video_path: Any, offload: bool, asynchronous: bool) -> Frames:
+        """The video as it is, or its frames if a program has put a function of its own there to read them."""
         replaced = [
             loader for loader in (load_video_frames, misc.load_video_frames) if loader is not _load_video_frames
         ]
@@ -95,9 +81,9 @@ class SAM2VideoPredictor(VideoPredictorBase):
             async_loading_frames=asynchronous,
             compute_device=self.device,
         )
-        processor = Sam2VideoProcessor(unchanging_processor(self._input_size))
-        return processor, LoadedFrames(images, height, width), images
+        return self._loaded(images, height, width)
 
+    @takes_state
     @torch.inference_mode()
     def reset_state(self, inference_state: InferenceState) -> None:
         """Forgets all objects, prompts and results; the video stays open."""
@@ -105,6 +91,7 @@ class SAM2VideoPredictor(VideoPredictorBase):
 
     # Prompts
 
+    @takes_state
     @torch.inference_mode()
     def add_new_points_or_box(
         self,
@@ -145,6 +132,7 @@ class SAM2VideoPredictor(VideoPredictorBase):
         """The former name of `add_new_points_or_box`."""
         return self.add_new_points_or_box(*args, **kwargs)
 
+    @takes_state
     @torch.inference_mode()
     def add_new_mask(self, inference_state: InferenceState, frame_idx: int, obj_id: Hashable, mask: Any) -> FrameMasks:
         """Gives an object its mask on a frame, and segments it there at once.
@@ -171,6 +159,7 @@ class SAM2VideoPredictor(VideoPredictorBase):
         frame_idx = state.session.check_frame_idx(frame_idx)
         return self._frame_masks(state, self._video_network.segment_prompts(state.session, frame_idx))
 
+    @takes_state
     @torch.inference_mode()
     def clear_all_prompts_in_frame(
         self, inference_state: InferenceState, frame_idx: int, obj_id: Hashable, need_output: bool = True
@@ -198,6 +187,7 @@ class SAM2VideoPredictor(VideoPredictorBase):
             return None
         return self._frame_masks(inference_state, self._video_network.read_results(session, frame_idx))
 
+    @takes_state
     @torch.inference_mode()
     def remove_object(
         self, inference_state: InferenceState, obj_id: Hashable, strict: bool = False, need_output: bool = True
@@ -233,6 +223,7 @@ class SAM2VideoPredictor(VideoPredictorBase):
 
     # Tracking
 
+    @takes_state
     @torch.inference_mode()
     def propagate_in_video_preflight(self, inference_state: InferenceState) -> None:
         """Settles the prompts given so far, so that what follows reads their memories.
@@ -251,6 +242,7 @@ class SAM2VideoPredictor(VideoPredictorBase):
             self._settle(track)
         session.settle_prompts()
 
+    @takes_state
     @torch.inference_mode()
     def propagate_in_video(
         self,

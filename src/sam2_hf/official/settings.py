@@ -58,13 +58,15 @@ class Settings(NamedTuple):
     """What `apply_postprocessing` and overrides change, by the part of the package that takes it.
 
     config: fields of `Sam2VideoConfig`. decoder: fields of its `mask_decoder_config`. predictor: arguments of
-    `SAM2VideoPredictor`. image_size: the model's input in pixels, None for that of the configuration.
+    `SAM2VideoPredictor`. image_size: the model's input in pixels, None for that of the configuration. target: the class
+    to build, by Meta's name of it or by that of a program's own; None for the usual one.
     """
 
     config: dict[str, Any]
     decoder: dict[str, Any]
     predictor: dict[str, Any]
     image_size: int | None = None
+    target: str | None = None
 
     def apply(self, config: Sam2VideoConfig) -> Sam2VideoConfig:
         """The configuration with these settings; `config` itself is changed unless the image size is."""
@@ -101,11 +103,11 @@ _NAMES: dict[str, tuple[str, str, type]] = {
     "non_overlap_masks": ("predictor", "non_overlap_masks", bool),
     "compile_image_encoder": ("predictor", "vos_optimized", bool),
     "image_size": ("image_size", "image_size", int),
+    "_target_": ("target", "target", str),
 }
 
 # Meta's names of settings that exist here with one value alone.
 _FIXED: dict[str, Callable[[Any], bool]] = {
-    "_target_": lambda value: str(value).split(".")[0] == "sam2",
     "memory_temporal_stride_for_eval": lambda value: value == 1,
     "non_overlap_masks_for_mem_enc": lambda value: value is False,
     "clear_non_cond_mem_for_multi_obj": lambda value: value is False,
@@ -148,11 +150,13 @@ def read_settings(overrides: Iterable[str], apply_postprocessing: bool) -> Setti
                 "binarize_mask_from_pts_for_mem_enc": True,
             }
         )
-    groups: dict[str, dict[str, Any]] = {"config": {}, "decoder": {}, "predictor": {}, "image_size": {}}
+    groups: dict[str, dict[str, Any]] = {"config": {}, "decoder": {}, "predictor": {}, "image_size": {}, "target": {}}
     for name, value in values.items():
         group, ours, _ = _NAMES[name]
         groups[group][ours] = value
-    return Settings(groups["config"], groups["decoder"], groups["predictor"], groups["image_size"].get("image_size"))
+    return Settings(
+        groups["config"], groups["decoder"], groups["predictor"], **groups["image_size"], **groups["target"]
+    )
 
 
 def _read_override(override: str) -> tuple[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any
+import functools
+from collections.abc import Callable, Hashable, MutableMapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,14 +12,30 @@ from torch import Tensor
 from ..outputs import Sam2VideoSegmentationOutput
 from ..processing_sam2_video import Sam2VideoProcessor
 from ..sizes import read_size
+from ..tracking.memory.registry import PolicySetting
 from ..tracking.object_state import ObjectState
+from ..tracking.retention import Everything, Retention, RetentionRule
+from .frames import LoadedFrames, unchanging_processor
 from .inference_state import InferenceState
 from .loading import build
 from .modeling.sam2_base import SAM2Base
 from .object_changes import drop_corrections_of_conditioning_frames, forget_around
+from .own_state import ADOPTED, check_own_state, take_over
 from .utils import misc
 
 FrameMasks = tuple[int, list[Hashable], Tensor]
+Frames = tuple[Sam2VideoProcessor, Any, Any]  # the processor, the video, and the frames a program has read, or None
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def takes_state(method: Method) -> Method:
+    """Lets a method of a predictor take an inference state that a program has made itself."""
+
+    @functools.wraps(method)
+    def call(self: VideoPredictorBase, inference_state: Any, *args: Any, **kwargs: Any) -> Any:
+        return method(self, self._state_of(inference_state), *args, **kwargs)
+
+    return call  # type: ignore[return-value]
 
 
 class VideoPredictorBase(SAM2Base):
@@ -30,9 +47,10 @@ class VideoPredictorBase(SAM2Base):
         non_overlap_masks: bool = False,
         clear_non_cond_mem_around_input: bool = False,
         binarize_mask_from_pts_for_mem_enc: bool = True,
+        image_size: Any = None,
         **settings: Any,
     ) -> None:
-        super().__init__(network)
+        super().__init__(network, image_size)
         if not hasattr(self.network, "memory_encoder"):
             raise TypeError("network must be a Sam2VideoModel, got a model without memory parts")
         self._video_network.config.binarize_prompted_memory = binarize_mask_from_pts_for_mem_enc
@@ -75,10 +93,51 @@ class VideoPredictorBase(SAM2Base):
     def _input_size(self) -> tuple[int, int]:
         return read_size(self.image_size, "image_size")
 
+    def _new_state(
+        self,
+        frames: Frames,
+        offload_video: bool,
+        offload_state: bool,
+        retention: Retention | RetentionRule | None = None,
+        memory_policy: PolicySetting | None = None,
+    ) -> InferenceState:
+        processor, video, images = frames
+        session = processor.init_video_session(
+            video,
+            inference_device=self.device,
+            inference_state_device="cpu" if offload_state else None,
+            video_storage_device="cpu" if offload_video else None,
+            dtype=self.network.dtype,
+            retention=retention,
+            memory_policy=memory_policy,
+        )
+        if retention is None and self.non_overlap_masks and session.is_seekable:
+            session.rule = Everything()
+        if images is None:
+            images = misc.VideoFrames(session.video, processor.image_processor, torch.device("cpu"))  # type: ignore[arg-type]
+        return InferenceState(session, images, self._video_network.memory_position_encoding)
+
+    def _loaded(self, images: Any, height: int, width: int) -> Frames:
+        """Frames that are the model's input already."""
+        processor = Sam2VideoProcessor(unchanging_processor(self._input_size))
+        return processor, LoadedFrames(images, height, width), images
+
+    def _state_of(self, given: Any) -> InferenceState:
+        """The state that is meant; of a program's own dictionary, the one that computes for it."""
+        if isinstance(given, InferenceState):
+            return given
+        if not isinstance(given, MutableMapping) or ADOPTED not in given:
+            check_own_state(given)
+            frames = self._loaded(given["images"], given["video_height"], given["video_width"])
+            offload_video, offload_state = (bool(given.get(f"offload_{what}_to_cpu")) for what in ("video", "state"))
+            take_over(given, self._new_state(frames, offload_video, offload_state))
+        return given[ADOPTED]
+
     def _frame_masks(self, state: InferenceState, output: Sam2VideoSegmentationOutput) -> FrameMasks:
         masks = self._get_orig_video_res_output(state, output.pred_masks)[1]
         return output.frame_idx, list(output.object_ids), masks
 
+    @takes_state
     def _get_orig_video_res_output(
         self, inference_state: InferenceState, any_res_masks: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -101,18 +160,23 @@ class VideoPredictorBase(SAM2Base):
 
     # Private names that programs touch, each a look at the session
 
+    @takes_state
     def _get_obj_num(self, inference_state: InferenceState) -> int:
         return len(inference_state.session.tracks)
 
+    @takes_state
     def _obj_idx_to_id(self, inference_state: InferenceState, obj_idx: int) -> Hashable:
         return inference_state.session.obj_ids[obj_idx]
 
+    @takes_state
     def _obj_id_to_idx(self, inference_state: InferenceState, obj_id: Hashable) -> int:
         return inference_state.session.obj_ids.index(obj_id)
 
+    @takes_state
     def _reset_tracking_results(self, inference_state: InferenceState) -> None:
         inference_state.session.reset_tracking_data()
 
+    @takes_state
     @torch.inference_mode()
     def _get_image_feature(self, inference_state: InferenceState, frame_idx: int, batch_size: int) -> tuple[Any, ...]:
         """The frame (batch, 3, H, W), and what `_prepare_backbone_features` gives for it, expanded to the batch."""

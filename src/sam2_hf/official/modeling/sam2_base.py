@@ -20,12 +20,25 @@ from .sam_heads import OfficialMaskDecoder, OfficialPromptEncoder
 
 NO_OBJ_SCORE = NO_OBJECT_LOGIT
 
+_PARTS = {
+    "image_encoder": "vision_encoder",
+    "memory_attention": "memory_attention",
+    "memory_encoder": "memory_encoder",
+}
+"""Parts of Meta's model that can be set, and what they are called here."""
+
+
+def without_compilation(module: Any) -> Any:
+    """What `torch.compile(module)` wraps; anything else as it is. This package compiles by `network.compile`."""
+    return getattr(module, "_orig_mod", module) if isinstance(module, nn.Module) else module
+
 
 class SAM2Base(nn.Module):
     """A model of this package, `network`, as a program written for Meta's sees it.
 
     Args:
         network: a `Sam2VideoModel`; or a `Sam2Model`, which has no memory.
+        image_size: not read; the network has its own. Given where hydra builds this class from a file in `configs`.
 
     Raises:
         TypeError: for anything else.
@@ -34,11 +47,19 @@ class SAM2Base(nn.Module):
     num_feature_levels = 3
     directly_add_no_mem_embed = True
 
-    def __init__(self, network: Sam2VideoModel | Sam2Model) -> None:
+    def __init__(self, network: Sam2VideoModel | Sam2Model, image_size: Any = None) -> None:
         super().__init__()
         if not isinstance(network, (Sam2VideoModel, Sam2Model)):
             raise TypeError(f"network must be a Sam2VideoModel or a Sam2Model, got {type(network).__name__}")
         self.network = as_official(network) if isinstance(network, Sam2VideoModel) else network
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; a part that a program compiles or replaces is the network's."""
+        if name in _PARTS and isinstance(value, nn.Module):
+            setattr(self.network, _PARTS[name], without_compilation(value))
+            self.__dict__.pop("_parts", None)  # they share what was replaced
+        else:
+            super().__setattr__(name, value)
 
     # What programs read
 
@@ -52,6 +73,11 @@ class SAM2Base(nn.Module):
         """Side of the model's square input in pixels; of any other input, (height, width)."""
         height, width = read_size(self.network.config.prompt_encoder_config.image_size, "image_size")
         return height if height == width else (height, width)
+
+    @property
+    def feature_sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of the image's three maps, from high to low resolution."""
+        return [(int(height), int(width)) for height, width in self.network.config.vision_config.backbone_feature_sizes]
 
     @property
     def hidden_dim(self) -> int:
@@ -155,9 +181,11 @@ class SAM2Base(nn.Module):
         """
         features = self.network.get_image_features(img_batch, return_dict=True)
         assert not isinstance(features, tuple)
-        sizes = [tuple(size) for size in self.network.config.vision_config.backbone_feature_sizes]
         maps, encodings = (
-            [level.permute(1, 2, 0).unflatten(2, size) for level, size in zip(levels or (), sizes, strict=True)]
+            [
+                level.permute(1, 2, 0).unflatten(2, size)
+                for level, size in zip(levels or (), self.feature_sizes, strict=True)
+            ]
             for levels in (features.fpn_hidden_states, features.fpn_position_encoding)
         )
         return {"vision_features": maps[-1], "vision_pos_enc": encodings, "backbone_fpn": maps}

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ...image_processing_sam2 import Sam2ImageProcessor
@@ -86,6 +87,15 @@ def load_video_frames(
     if async_loading_frames:
         return frames, video.height, video.width
     return torch.stack([frames[index] for index in range(len(frames))]), video.height, video.width
+
+
+def _load_img_as_tensor(img_path: Any, image_size: Any) -> Pixels:
+    """An image file as (3, H, W) between 0 and 1, not normalised; its height and width. Programs call it so."""
+    with Image.open(img_path) as image:
+        pixels = frame_processor(image_size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))(
+            image.convert("RGB"), return_tensors="pt"
+        )
+        return pixels["pixel_values"][0], image.height, image.width
 
 
 def load_video_frames_from_jpg_images(
