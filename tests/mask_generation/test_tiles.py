@@ -57,10 +57,10 @@ def seen_in_tiles(masks, tiles, scores=None):
             MaskTable(
                 IMAGE,
                 mask_run_lengths(torch.from_numpy(np.stack([part for _, part in parts]))),
-                scores=torch.tensor([0.9 if scores is None else scores[index] for index, _ in parts]),
-                stability=torch.full((len(parts),), 0.95),
-                points=torch.zeros(len(parts), 2),
-                crops=torch.tensor([tile[:4]] * len(parts)),
+                scores=np.array([0.9 if scores is None else scores[index] for index, _ in parts], np.float32),
+                stability=np.full(len(parts), 0.95, np.float32),
+                points=np.zeros((len(parts), 2), np.float32),
+                crops=np.array([tile[:4]] * len(parts)),
             )
         )
     return tables

@@ -1,5 +1,6 @@
 """Thresholding without enlarging, against enlarging and then thresholding."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -135,3 +136,27 @@ def test_masks_on_a_gpu_equal_the_cpu():
     logits = logits_like_a_models(5, 64, 64, seed=4)
     ours = decoded(encode(upsample(logits.cuda(), (300, 401)), 0.0, (300, 401), (0, 0)), (300, 401))
     assert_equal_but_for_ties(ours, plain(logits, (300, 401)), 0.0)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_arrays_give_what_tensors_give(size):
+    logits = logits_like_a_models(4, 32, 48, seed=3)
+    ours, theirs = upsample(logits.numpy(), size), upsample(logits, size)
+    assert isinstance(ours.columns, np.ndarray)
+    for found, wanted in zip(encode(ours, 0.2, size, (0, 0)), encode(theirs, 0.2, size, (0, 0)), strict=True):
+        masks = decoded([found, wanted], size)
+        assert (masks[0] != masks[1]).float().mean() < 1e-3  # pixels whose logit is the threshold up to rounding
+    np.testing.assert_allclose(areas(ours, 0.2), areas(theirs, 0.2), atol=2)
+    for some, others in zip(cut(ours, 0.2), cut(theirs, 0.2), strict=True):
+        assert (torch.from_numpy(some) != others).float().mean() < 1e-3
+
+
+def test_arrays_of_noise_go_the_plain_way(monkeypatch):
+    monkeypatch.setattr(upsampled_masks, "_RAGGED", 0.0)
+    logits = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(4)).numpy()
+    upsampled = upsample(logits, (16, 16))
+    assert find_switches(upsampled, 0.0) is None
+    masks = decoded(encode(upsampled, 0.0, (16, 16), (0, 0)), (16, 16))
+    assert areas(upsampled, 0.0).tolist() == masks.sum((1, 2)).tolist()
+    assert upsample(logits[:0], (16, 16)).columns.shape == (0, 8, 16)
+    assert encode(upsample(logits[:0], (16, 16)), 0.0, (16, 16), (0, 0)) == []

@@ -120,8 +120,3 @@ def test_logits_are_resized_as_by_torch(size):
     ours, theirs = resize_logits(logits, size), resize_logits(torch.from_numpy(logits), size)
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, theirs.numpy(), atol=5e-5)
-
-
-def test_what_graphs_cannot_do_is_told(segmenters):
-    with pytest.raises(NotImplementedError, match="exported graphs do not segment everything"):
-        segmenters[0].segment_everything(draw(40, 40))

@@ -76,6 +76,7 @@ image = np.zeros((60, 80, 3), np.uint8)
 segmented = runtime.Segmenter(folder).segment(image, points=[[(30, 25)], [(5, 5)]])
 refined = segmented.refine(1, points=(31, 26))
 masked = runtime.segment(image, masks=refined.masks[0], folder=folder)
+found = runtime.segment_everything(image, folder=folder, points_per_crop=3)
 
 frames = [image + step for step in range(6)]
 tracks = runtime.Tracker(folder).track(frames, {"a": [(30, 25)], "b": {"box": (1, 1, 9, 9)}})
@@ -90,12 +91,13 @@ stepped = live.step(image)
 tracks.save(folder / "clip.mp4")
 decoded = runtime.open_video(folder / "clip.mp4")
 print(json.dumps([segmented.boxes.tolist(), masked.boxes.tolist(), [tracks[5].boxes.tolist()], repr(loaded),
-                  len(streamed), len(decoded), type(decoded[2]).__name__, stepped.boxes.tolist()]))
+                  len(streamed), len(decoded), type(decoded[2]).__name__, stepped.boxes.tolist(),
+                  found.boxes.tolist()]))
 """
     )
     box = [20, 15, 50, 37]
-    boxes, masked, tracked, loaded, streamed, decoded, kind, stepped = told
-    assert boxes == [box, box] and masked == [box] and tracked == [[box, box]] and stepped == [box]
+    boxes, masked, tracked, loaded, streamed, decoded, kind, stepped, found = told
+    assert boxes == [box, box] and masked == [box] and tracked == [[box, box]] and stepped == found == [box]
     assert loaded.startswith("VideoSession(") and "objects=['a', 'b']" in loaded
     assert (streamed, decoded, kind) == (4, 6, "ndarray")
 

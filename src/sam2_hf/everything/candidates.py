@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..arrays import to_numpy
 from ..mask_generation.crops import Crop
-from ..mask_generation.generator import find_masks, join_crops
+from ..mask_generation.generator import find_masks
+from ..mask_generation.search import join_crops
 from ..mask_generation.settings import MaskGenerationSettings
 from ..masks.rle import Rle, rle_to_mask
 from ..network.features import FrameFeatures
@@ -99,8 +102,8 @@ class GridFinder:
         height, width = frame.size
         low_size = (frame.free.shape[0], frame.free.shape[1])
         points = self.settings.grid(0)
-        cells = (points * torch.tensor([low_size[1], low_size[0]], device="cpu")).long()
-        points = points[frame.free.cpu()[cells[:, 1], cells[:, 0]]]
+        cells = (points * np.array([low_size[1], low_size[0]], np.float32)).astype(np.int64)
+        points = points[to_numpy(frame.free)[cells[:, 1], cells[:, 0]]]
         if not len(points):
             return no_candidates(frame.free)
         model, settings = self.model, replace(self.settings, point_grids=[points])

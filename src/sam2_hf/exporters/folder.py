@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..hub.bundled import search_thresholds
 from ..version import __version__
 from .catalogue import fixed_lengths, is_video
 from .folder_card import folder_card, licence_text
@@ -135,8 +136,8 @@ def _write_graphs(folder: Path, source: ExportSource, options: ExportOptions, re
                 path = folder / relative
                 path.parent.mkdir(exist_ok=True)
                 _write(graph, path, dtype, options.format, Path(scratch), source.title)
-                files[dtype][graph.name] = str(relative)
-                report(str(relative))
+                files[dtype][graph.name] = relative.as_posix()
+                report(relative.as_posix())
     return files
 
 
@@ -182,6 +183,8 @@ def _write_texts(
     if is_video(source.model):
         lengths = fixed_lengths(source.model.config, options.fixed_memories, options.fixed_pointers)
         parameters["video"] |= dict(zip(("fixed_memories", "fixed_pointers"), lengths, strict=True))
+    if thresholds := search_thresholds(source.folder):
+        parameters["mask_generation"] = thresholds
     text = json.dumps(parameters, indent=1, ensure_ascii=False)
     (folder / "parameters.json").write_text(text + "\n", encoding="utf-8")
     card = folder_card(source.title, __version__, options.format, options.dtypes, options.names, described)

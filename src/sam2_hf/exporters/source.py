@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -65,4 +66,13 @@ def _of_model(model: torch.nn.Module) -> ExportSource:
         size={"height": height, "width": width}, mask_size={"height": mask[0], "width": mask[1]}
     )
     name = str(model.config.name_or_path or model.config.model_type)
-    return ExportSource(model.float().cpu().eval(), processor, Path(name).name, Path(name))
+    return ExportSource(_prepared(model), processor, Path(name).name, Path(name))
+
+
+def _prepared(model: torch.nn.Module) -> torch.nn.Module:
+    """The model as graphs are recorded of it; a copy where it is not so already, for it is somebody's."""
+    weights = [*model.parameters(), *model.buffers()]
+    is_single = all(weight.dtype == torch.float32 or not weight.is_floating_point() for weight in weights)
+    if is_single and not model.training and all(weight.device.type == "cpu" for weight in weights):
+        return model
+    return copy.deepcopy(model).float().cpu().eval()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 BUNDLED_NAME = "sam2.1-hiera-micro"
+
+_BUNDLED_THRESHOLDS = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7}
 
 
 def bundled_checkpoint() -> str:
@@ -17,3 +20,14 @@ def bundled_checkpoint() -> str:
         The path of the folder.
     """
     return str(Path(__file__).parents[1] / "checkpoints" / BUNDLED_NAME)
+
+
+def search_thresholds(checkpoint: str | os.PathLike[str]) -> dict[str, float]:
+    """Settings of mask generation that suit a checkpoint, where they are not the pipeline's defaults.
+
+    Those are chosen for Meta's models. The bundled checkpoint predicts lower scores for its good masks.
+
+    Args:
+        checkpoint: a folder or a name on the Hub.
+    """
+    return dict(_BUNDLED_THRESHOLDS) if os.fspath(checkpoint) == bundled_checkpoint() else {}

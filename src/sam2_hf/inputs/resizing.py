@@ -104,6 +104,8 @@ def resize_logits(logits: Array, size: Size) -> Array:
 def _between(values: np.ndarray, count: int, axis: int) -> np.ndarray:
     """Take `count` values along an axis, evenly, each between the two that lie nearest to it."""
     old = values.shape[axis]
+    if count == old:
+        return values
     # In single precision, as torch has it.
     position = np.maximum((np.arange(count, dtype=np.float32) + 0.5) * np.float32(old / count) - 0.5, 0)
     lower = np.minimum(position.astype(np.int64), old - 1)

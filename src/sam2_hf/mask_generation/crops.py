@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import torch
+import numpy as np
 
 
 class Crop(NamedTuple):
@@ -60,8 +60,8 @@ def _intervals(length: int, count: int, overlap: int) -> list[tuple[int, int]]:
     return [(start, min(start + stretch, length)) for start in starts if start < length]
 
 
-def point_grid(points_per_side: int) -> torch.Tensor:
+def point_grid(points_per_side: int) -> np.ndarray:
     """The centres of a grid of equal cells over the unit square: (points_per_side^2, 2) as (x, y), row by row."""
-    centres = (torch.arange(points_per_side, dtype=torch.float64, device="cpu") + 0.5) / points_per_side
-    y, x = torch.meshgrid(centres, centres, indexing="ij")
-    return torch.stack([x, y], dim=-1).view(-1, 2).float()
+    centres = (np.arange(points_per_side) + 0.5) / points_per_side
+    y, x = np.meshgrid(centres, centres, indexing="ij")
+    return np.stack([x, y], axis=-1).reshape(-1, 2).astype(np.float32)

@@ -67,7 +67,7 @@ def prompts_of_crops(
     labels = torch.full((1, max(sides) ** 2, len(crops)), PAD_VALUE)
     scale = torch.tensor([model_size[1], model_size[0]])
     for index, side in enumerate(sides):
-        points[0, : side**2, index] = point_grid(side) * scale
+        points[0, : side**2, index] = torch.from_numpy(point_grid(side)) * scale
         labels[0, : side**2, index] = FOREGROUND_LABEL
     images = [image[:, crop.top : crop.bottom, crop.left : crop.right] for crop in crops]
     return CropPrompts(torch.tensor([crop[:4] for crop in crops]), points, images, labels)

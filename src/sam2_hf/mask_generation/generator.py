@@ -10,25 +10,17 @@ Axes: P prompts, K masks, (h, w) the size of low-resolution masks. Embeddings an
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import torch
 
 from ..fast.chunking import how_many_fit
-from ..masks.connected_components import clean_logits
 from ..prompt_values import MASK_PROMPT_LIMIT
 from .crops import Crop
 from .mask_table import MaskTable
+from .search import Candidates, passes, search_crop
 from .settings import MaskGenerationSettings
-from .upsampled_masks import UpsampledLogits, encode, stability, upsample
-
-
-class _Candidates(NamedTuple):
-    """logits (K, h, w), predicted IoU (K,), and which prompt each is from (K,)."""
-
-    logits: torch.Tensor
-    scores: torch.Tensor
-    prompt: torch.Tensor
 
 
 @torch.no_grad()
@@ -54,37 +46,19 @@ def find_masks(
         The masks that pass all filters, in the order of the points; duplicates among them, unless
         `settings.box_nms_thresh` is set. In tiles, masks that are cut off as well.
     """
-    grid, device = settings.grid(crop.layer), image_embeddings[-1].device
-    at_once = min(settings.points_per_batch or len(grid), how_many_fit(image_embeddings[-1].nbytes, device))
-    height, width = input_size
-    found = [MaskTable.none(image_size)]
-    for points in grid.split(at_once):
-        prompts = (points * torch.tensor([width, height], device="cpu")).to(device)
-        for candidates in _candidates(model, image_embeddings, prompts, settings):
-            found.append(_compress(candidates, points, crop, image_size, settings))
-    table = found[0].cat(found[1:])
-    if settings.box_nms_thresh is None:
-        return table
-    return table.without_duplicates(settings.box_nms_thresh, by=settings.nms)
+    device = image_embeddings[-1].device
+    scale = torch.tensor([input_size[1], input_size[0]], device="cpu")
 
+    def find(points: np.ndarray) -> Iterator[Candidates]:
+        prompts = (torch.from_numpy(points) * scale).to(device)
+        return _candidates(model, image_embeddings, prompts, settings)
 
-def join_crops(found: list[MaskTable], settings: MaskGenerationSettings) -> MaskTable:
-    """The masks of an image from those of its crops, without duplicates."""
-    table = found[0].cat(found[1:])
-    if settings.box_nms_thresh is None:
-        table = table.without_duplicates(settings.crops_nms_thresh, by=settings.nms)
-    elif len(found) > 1:
-        # Of masks that are the best of their crops, those of smaller crops saw more detail.
-        table = table.without_duplicates(settings.crops_nms_thresh, 1 / table.crop_areas(), settings.nms)
-    if settings.min_mask_region_area > 0:
-        threshold = max(settings.box_nms_thresh or 0, settings.crops_nms_thresh)
-        table = table.without_small_regions(settings.min_mask_region_area, threshold, settings.nms)
-    return table
+    return search_crop(find, how_many_fit(image_embeddings[-1].nbytes, device), crop, image_size, settings)
 
 
 def _candidates(
     model: Any, embeddings: list[torch.Tensor], points: torch.Tensor, settings: MaskGenerationSettings
-) -> Iterator[_Candidates]:
+) -> Iterator[Candidates]:
     """Masks that pass the IoU filter, a few prompts at a time. `points` (P, 2) in pixels of the model's input."""
     decoded = _decode(model, embeddings, points)
     if settings.use_m2m:
@@ -105,33 +79,29 @@ def _decode(model: Any, embeddings: list[torch.Tensor], points: torch.Tensor, ma
     )
 
 
-def _passes(scores: torch.Tensor, threshold: float) -> torch.Tensor:
-    return scores.float() > threshold if threshold > 0 else torch.ones_like(scores, dtype=torch.bool)
-
-
-def _multimasks(model: Any, embeddings: list[torch.Tensor], decoded: Any, threshold: float) -> Iterator[_Candidates]:
+def _multimasks(model: Any, embeddings: list[torch.Tensor], decoded: Any, threshold: float) -> Iterator[Candidates]:
     """The three masks of each prompt, where they pass."""
     scores = decoded.iou_scores
-    passing = _passes(scores, threshold)
+    passing = passes(scores, threshold)
     passing[..., 0] = False
     for prompts in _prompts_at_a_time(passing[0], embeddings):
         chosen = torch.zeros_like(passing)
         chosen[0, prompts] = passing[0, prompts]
         logits = model.upscale_masks(decoded, embeddings, chosen)
-        yield _Candidates(logits, scores[chosen].float(), chosen[0].nonzero()[:, 0])
+        yield Candidates(logits, scores[chosen].float(), chosen[0].nonzero()[:, 0])
 
 
-def _single_masks(model: Any, embeddings: list[torch.Tensor], decoded: Any, threshold: float) -> Iterator[_Candidates]:
+def _single_masks(model: Any, embeddings: list[torch.Tensor], decoded: Any, threshold: float) -> Iterator[Candidates]:
     """The one mask of each prompt, where it passes.
 
     Which of a prompt's masks that is depends on how stable number 0 is; a prompt without any mask that passes is out
     before.
     """
-    for prompts in _prompts_at_a_time(_passes(decoded.iou_scores[0], threshold), embeddings):
+    for prompts in _prompts_at_a_time(passes(decoded.iou_scores[0], threshold), embeddings):
         few = _of_prompts(decoded, prompts)
         logits, scores = model.mask_decoder.single_mask(few, embeddings)
-        passing = _passes(scores[0, :, 0], threshold)
-        yield _Candidates(logits[0, passing, 0], scores[0, passing, 0].float(), prompts[passing])
+        passing = passes(scores[0, :, 0], threshold)
+        yield Candidates(logits[0, passing, 0], scores[0, passing, 0].float(), prompts[passing])
 
 
 def _refined(
@@ -140,7 +110,7 @@ def _refined(
     points: torch.Tensor,
     decoded: Any,
     settings: MaskGenerationSettings,
-) -> Iterator[_Candidates]:
+) -> Iterator[Candidates]:
     """Masks given back to the model together with their point; what comes out counts."""
     first = _multimasks if settings.multimask_output else _single_masks
     for logits, _, prompt in first(model, embeddings, decoded, threshold=0.0):
@@ -164,35 +134,3 @@ def _prompts_at_a_time(passing: torch.Tensor, embeddings: list[torch.Tensor]) ->
     upscaled_bytes = passing.shape[-1] * 16 * embeddings[-1][0, 0].nbytes
     if len(indices):
         yield from indices.split(how_many_fit(upscaled_bytes, passing.device))
-
-
-def _compress(
-    candidates: _Candidates,
-    points: torch.Tensor,
-    crop: Crop,
-    image_size: tuple[int, int],
-    settings: MaskGenerationSettings,
-) -> MaskTable:
-    """The candidates that pass the other filters, as masks of the image. `points` (P, 2) are those of the grid."""
-    threshold, area = settings.mask_threshold, settings.low_res_region_area
-    logits = candidates.logits if area <= 0 else clean_logits(candidates.logits.float(), area, area, threshold)
-    upsampled = upsample(logits, crop.size)
-    stable = stability(upsampled, threshold, settings.stability_score_offset)
-    kept = _passes(stable, settings.stability_score_thresh)
-    masks = encode(
-        UpsampledLogits(upsampled.columns[kept], upsampled.height), threshold, image_size, (crop.top, crop.left)
-    )
-
-    height, width = crop.size
-    clicks = points[candidates.prompt[kept].cpu()] * torch.tensor([width, height], device="cpu")
-    table = MaskTable(
-        image_size,
-        masks,
-        scores=candidates.scores[kept].cpu(),
-        stability=stable[kept].cpu(),
-        points=clicks + torch.tensor([crop.left, crop.top], device="cpu"),
-        crops=torch.tensor([crop[:4]], device="cpu").expand(len(masks), -1),
-    )
-    table = table.cleaned(settings.max_hole_area or 0, settings.max_sprinkle_area or 0)
-    table = table.without_empty()
-    return table if settings.tile_size is not None else table.without_cut_off()  # tiles are joined at their seams

@@ -8,18 +8,17 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..masks.boxes import is_near_crop_edge, nms
 from ..masks.connected_components import fill_holes, remove_sprinkles
 from ..masks.polygons import mask_to_polygons
-from ..masks.rle import Rle, compress_rle, mask_run_lengths, rle_area, rle_to_box, rle_to_mask
+from ..masks.rle import Rle, compress_rle, mask_run_lengths, rle_area, rle_to_array, rle_to_box
 from ..masks.rle_overlap import mask_nms
 
 
 @dataclass(frozen=True)
 class MaskTable:
-    """N masks of one image, each a run-length code with what is known about it. All tensors are on the CPU.
+    """N masks of one image, each a run-length code with what is known about it.
 
     A mask of two million pixels takes some ten thousand bytes here, so what is kept for an image does not grow with
     the number of its pixels, nor with the number of prompts that led to nothing.
@@ -27,10 +26,10 @@ class MaskTable:
 
     size: tuple[int, int]  # (height, width) of the image
     run_lengths: list[np.ndarray]  # N, see rle.mask_run_lengths
-    scores: torch.Tensor  # (N,) float32, the IoU that the model predicts
-    stability: torch.Tensor  # (N,) float32, see stability.stability_score
-    points: torch.Tensor  # (N, 2) float32, the point that led to the mask, as (x, y) in pixels of the image
-    crops: torch.Tensor  # (N, 4) int64, the crop that it was found on: left, top, right, bottom (exclusive)
+    scores: np.ndarray  # (N,) float32, the IoU that the model predicts
+    stability: np.ndarray  # (N,) float32, see stability.stability_score
+    points: np.ndarray  # (N, 2) float32, the point that led to the mask, as (x, y) in pixels of the image
+    crops: np.ndarray  # (N, 4) int64, the crop that it was found on: left, top, right, bottom (exclusive)
 
     def __len__(self) -> int:
         return len(self.run_lengths)
@@ -38,8 +37,8 @@ class MaskTable:
     @classmethod
     def none(cls, size: tuple[int, int]) -> MaskTable:
         """No masks."""
-        none = torch.zeros(0, device="cpu", dtype=torch.float32)
-        return cls(size, [], none, none, none.view(0, 2), none.view(0, 4).long())
+        none = np.zeros(0, np.float32)
+        return cls(size, [], none, none, none.reshape(0, 2), np.zeros((0, 4), np.int64))
 
     def cat(self, others: Sequence[MaskTable]) -> MaskTable:
         """These masks, then those of `others`, which are of the same image."""
@@ -47,42 +46,36 @@ class MaskTable:
         return MaskTable(
             self.size,
             [counts for table in tables for counts in table.run_lengths],
-            *(torch.cat([getattr(table, name) for table in tables]) for name in _TENSORS),
+            *(np.concatenate([getattr(table, name) for table in tables]) for name in _ARRAYS),
         )
 
-    def select(self, indices: torch.Tensor) -> MaskTable:
+    def select(self, indices: np.ndarray) -> MaskTable:
         """The masks at `indices` (K,), in that order."""
         return MaskTable(
             self.size,
             [self.run_lengths[index] for index in indices.tolist()],
-            *(getattr(self, name)[indices] for name in _TENSORS),
+            *(getattr(self, name)[indices] for name in _ARRAYS),
         )
 
-    def boxes(self) -> torch.Tensor:
+    def boxes(self) -> np.ndarray:
         """(N, 4) int64: left, top, right, bottom in pixels of the image, inclusive."""
-        return torch.tensor([rle_to_box(rle) for rle in self.rles()], dtype=torch.int64, device="cpu").view(-1, 4)
+        return np.array([rle_to_box(rle) for rle in self.rles()], np.int64).reshape(-1, 4)
 
     def rles(self) -> list[Rle]:
         """The masks as RLE with counts as arrays."""
         return [{"size": list(self.size), "counts": counts} for counts in self.run_lengths]
 
     def without_empty(self) -> MaskTable:
-        return self.select(
-            torch.tensor(
-                [i for i, counts in enumerate(self.run_lengths) if len(counts) > 1], dtype=torch.int64, device="cpu"
-            )
-        )
+        return self.select(np.flatnonzero([len(counts) > 1 for counts in self.run_lengths]))
 
     def without_cut_off(self, tolerance: int = 20) -> MaskTable:
         """Without those that come within `tolerance` pixels of their crop's edge where that is not the image's.
 
         Their object probably goes on outside of the crop.
         """
-        return self.select((~is_near_crop_edge(self.boxes(), self.crops, self.size, tolerance)).nonzero().squeeze(1))
+        return self.select(np.flatnonzero(~is_near_crop_edge(self.boxes(), self.crops, self.size, tolerance)))
 
-    def without_duplicates(
-        self, iou_threshold: float, scores: torch.Tensor | None = None, by: str = "box"
-    ) -> MaskTable:
+    def without_duplicates(self, iou_threshold: float, scores: np.ndarray | None = None, by: str = "box") -> MaskTable:
         """Non-maximum suppression.
 
         Args:
@@ -92,15 +85,15 @@ class MaskTable:
         """
         return self.select(self._suppress(self.scores if scores is None else scores, iou_threshold, by))
 
-    def _suppress(self, scores: torch.Tensor, iou_threshold: float, by: str) -> torch.Tensor:
+    def _suppress(self, scores: np.ndarray, iou_threshold: float, by: str) -> np.ndarray:
         boxes = self.boxes()
         if by == "mask":
             return mask_nms(self.run_lengths, boxes, scores, iou_threshold)
         return nms(boxes, scores, iou_threshold)
 
-    def crop_areas(self) -> torch.Tensor:
+    def crop_areas(self) -> np.ndarray:
         """(N,) pixels of the crop that each mask was found on."""
-        return (self.crops[:, 2:] - self.crops[:, :2]).prod(dim=1)
+        return (self.crops[:, 2:] - self.crops[:, :2]).prod(1)
 
     def cleaned(self, max_hole_area: float, max_sprinkle_area: float, keep_largest: bool = False) -> MaskTable:
         """With holes filled and islands removed of up to so many pixels; see `connected_components`."""
@@ -108,7 +101,7 @@ class MaskTable:
             return self
         run_lengths = []
         for rle in self.rles():
-            mask = fill_holes(rle_to_mask(rle), max_hole_area)
+            mask = fill_holes(rle_to_array(rle), max_hole_area)
             mask = remove_sprinkles(mask, max_sprinkle_area, keep_largest=keep_largest)
             run_lengths += mask_run_lengths(mask[None])
         return replace(self, run_lengths=run_lengths)
@@ -123,8 +116,8 @@ class MaskTable:
         table = self.cleaned(largest_small, largest_small, keep_largest=True)
         pairs = zip(self.run_lengths, table.run_lengths, strict=True)
         unchanged = [np.array_equal(before, after) for before, after in pairs]
-        kept = table._suppress(torch.tensor(unchanged, dtype=torch.float32, device="cpu"), iou_threshold, by)
-        return table.select(kept.sort().values)
+        kept = table._suppress(np.array(unchanged, np.float32), iou_threshold, by)
+        return table.select(np.sort(kept))
 
     def records(self, output_mode: str, tolerance: float = 1.0) -> list[dict[str, Any]]:
         """One dict a mask, as the official generator returns them; see `Sam2MaskGenerationPipeline`.
@@ -134,7 +127,7 @@ class MaskTable:
             tolerance: of polygons, in pixels.
         """
         boxes = self.boxes()
-        as_width_and_height = torch.tensor([[1, 0, -1, 0], [0, 1, 0, -1], [0, 0, 1, 0], [0, 0, 0, 1]], device="cpu")
+        as_width_and_height = np.array([[1, 0, -1, 0], [0, 1, 0, -1], [0, 0, 1, 0], [0, 0, 0, 1]])
         return [
             {
                 "segmentation": _SEGMENTATIONS[output_mode](rle, tolerance),
@@ -149,7 +142,7 @@ class MaskTable:
         ]
 
 
-_TENSORS = [field.name for field in fields(MaskTable) if field.name not in ("size", "run_lengths")]
+_ARRAYS = [field.name for field in fields(MaskTable) if field.name not in ("size", "run_lengths")]
 
 
 def as_lists(rle: Rle) -> Rle:
@@ -158,10 +151,10 @@ def as_lists(rle: Rle) -> Rle:
 
 
 _SEGMENTATIONS: dict[str, Callable[[Rle, float], Any]] = {
-    "binary_mask": lambda rle, _: rle_to_mask(rle).numpy(),
+    "binary_mask": lambda rle, _: rle_to_array(rle),
     "uncompressed_rle": lambda rle, _: as_lists(rle),
     "coco_rle": lambda rle, _: compress_rle(rle),
-    "polygons": lambda rle, tolerance: mask_to_polygons(rle_to_mask(rle), tolerance),
+    "polygons": lambda rle, tolerance: mask_to_polygons(rle_to_array(rle), tolerance),
 }
 OUTPUT_MODES = tuple(_SEGMENTATIONS)
 NMS_KINDS = ("box", "mask")

@@ -11,11 +11,11 @@ from transformers.pipelines.base import Pipeline
 
 from ..inputs.images import read_images
 from ..masks.rle import rle_to_mask
-from .crops import Crop, crop_layers
-from .generator import find_masks, join_crops
+from .crops import Crop
+from .generator import find_masks
 from .mask_table import MaskTable, as_lists
+from .search import join_parts, layout
 from .settings import MaskGenerationSettings, OutputSettings, resolve_names
-from .tiles import join_tiles, tile_layout
 
 
 class Sam2MaskGenerationPipeline(Pipeline):
@@ -157,7 +157,7 @@ class Sam2MaskGenerationPipeline(Pipeline):
         parts = [
             _Part(number, image, crop)
             for number, image in enumerate(images)
-            for crop in _layout((image.shape[-2], image.shape[-1]), settings)
+            for crop in layout((image.shape[-2], image.shape[-1]), settings)
         ]
         # Crops of one image and of several alike; no more than one batch of embeddings is held.
         for start in range(0, len(parts), encoded_at_once):
@@ -167,11 +167,8 @@ class Sam2MaskGenerationPipeline(Pipeline):
                 embedded = [level[row : row + 1] for level in embeddings]
                 size = (image.shape[-2], image.shape[-1])
                 found[number].append(find_masks(self.model, embedded, input_size, crop, size, settings))
-        if settings.tile_size is None:
-            return {"found": [join_crops(tables, settings) for tables in found]}
-        layouts = [_layout((image.shape[-2], image.shape[-1]), settings) for image in images]
-        joined = (join_tiles(tables, tiles, settings) for tables, tiles in zip(found, layouts, strict=True))
-        return {"found": list(joined)}
+        layouts = [layout((image.shape[-2], image.shape[-1]), settings) for image in images]
+        return {"found": [join_parts(tables, crops, settings) for tables, crops in zip(found, layouts, strict=True)]}
 
     def _encode(self, images: list[torch.Tensor]) -> tuple[list[torch.Tensor], tuple[int, int]]:
         """Image embeddings of (3, height, width) images of any sizes, and the size that they were brought to."""
@@ -193,23 +190,16 @@ class Sam2MaskGenerationPipeline(Pipeline):
         if output_mode is not None:
             return found.records(output_mode, polygon_tolerance)
         rles = found.rles()
-        output = {"masks": [rle_to_mask(rle) for rle in rles], "scores": found.scores}
+        output = {"masks": [rle_to_mask(rle) for rle in rles], "scores": torch.from_numpy(found.scores)}
         if output_rle_mask:
             output["rle_mask"] = [as_lists(rle) for rle in rles]
         if output_bboxes_mask:
-            output["bounding_boxes"] = found.boxes()
+            output["bounding_boxes"] = torch.from_numpy(found.boxes())
         return output
 
 
 def _without(arguments: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in names}
-
-
-def _layout(size: tuple[int, int], settings: MaskGenerationSettings) -> list[Crop]:
-    """The parts of an image that are searched."""
-    if settings.tile_size is not None:
-        return tile_layout(size, settings.tile_size, settings.tile_overlap)
-    return crop_layers(size, settings.crops_n_layers, settings.crop_overlap_ratio)
 
 
 class _Part(NamedTuple):

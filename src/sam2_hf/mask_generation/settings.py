@@ -9,8 +9,9 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
-import torch
+import numpy as np
 
+from ..arrays import to_numpy
 from .crops import point_grid
 from .mask_table import NMS_KINDS, OUTPUT_MODES
 
@@ -62,8 +63,8 @@ class MaskGenerationSettings:
         for layer in range(self.crops_n_layers + 1):
             self.grid(layer)
 
-    def grid(self, layer: int) -> torch.Tensor:
-        """The points of every crop of a layer, (points, 2) as (x, y) between 0 and 1."""
+    def grid(self, layer: int) -> np.ndarray:
+        """The points of every crop of a layer, (points, 2) float32 as (x, y) between 0 and 1."""
         if self.point_grids is not None:
             return _checked_grid(self.point_grids[layer], layer)
         points_per_side = int(self.points_per_crop / self.crop_n_points_downscale_factor**layer)
@@ -172,9 +173,9 @@ def _check_fields(settings: Any) -> None:
             raise ValueError(f"{field.name} must be {expected}, got {value!r}")
 
 
-def _checked_grid(grid: Any, layer: int) -> torch.Tensor:
+def _checked_grid(grid: Any, layer: int) -> np.ndarray:
     try:
-        points = torch.as_tensor(grid, dtype=torch.float32, device="cpu")
+        points = to_numpy(grid).astype(np.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(f"point_grids[{layer}] must be (points, 2) as (x, y), got {grid!r}") from error
     if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:

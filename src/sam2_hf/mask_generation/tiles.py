@@ -12,7 +12,6 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 
 from ..masks.boxes import is_near_crop_edge
 from ..masks.rle_overlap import RunIntervals, intersect_run_lengths, join_run_lengths, rectangle_run_lengths
@@ -67,7 +66,7 @@ def join_tiles(found: Sequence[MaskTable], tiles: Sequence[Crop], settings: Mask
     table = tables[0].cat(tables[1:])
     first = np.cumsum([0, *map(len, tables)])
     members = [range(first[index], first[index + 1]) for index in range(len(tables))]
-    intervals, boxes = RunIntervals(table.run_lengths), table.boxes().numpy()
+    intervals, boxes = RunIntervals(table.run_lengths), table.boxes()
     roots, zones = list(range(len(table))), table.crops.tolist()
     for one, other in _neighbours(tiles):
         seam = _intersection(tiles[one], tiles[other])
@@ -159,13 +158,13 @@ def _joined(
 
     largest = [max(group, key=lambda index: areas[index]) for group in groups]
 
-    def averaged(values: torch.Tensor) -> torch.Tensor:
+    def averaged(values: np.ndarray) -> np.ndarray:
         means = [
             values[group[0]] if len(group) == 1 else _mean(values[list(group)], areas[list(group)]) for group in groups
         ]
-        return torch.stack(means) if means else values[:0]
+        return np.array(means, values.dtype)
 
-    chosen = table.select(torch.tensor(largest, dtype=torch.int64, device="cpu"))
+    chosen = table.select(np.array(largest, np.int64))
     run_lengths = [
         table.run_lengths[group[0]] if len(group) == 1 else join_run_lengths([part(index) for index in group])
         for group in groups
@@ -175,6 +174,5 @@ def _joined(
     )
 
 
-def _mean(values: torch.Tensor, areas: np.ndarray) -> torch.Tensor:
-    weights = torch.from_numpy(areas).to(values)
-    return (values * weights).sum() / weights.sum()
+def _mean(values: np.ndarray, areas: np.ndarray) -> float:
+    return float((values * areas).sum() / areas.sum())

@@ -11,15 +11,16 @@ Equal to the plain way, `cut`, but for pixels whose logit is the threshold up to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
-from ..masks.array_ops import count_pixels, find_set
+from ..arrays import Array, cast, concatenate, is_tensor, where
+from ..inputs.resizing import resize_logits
+from ..masks.array_ops import add_at, count_pixels, find_set, pad_last, round_down, round_up, zeros
 from ..masks.rle import mask_run_lengths, run_lengths
 from ..masks.stability import stability_of_areas
 
@@ -37,7 +38,7 @@ class UpsampledLogits(NamedTuple):
         height: full height, in pixels.
     """
 
-    columns: torch.Tensor
+    columns: Array
     height: int
 
 
@@ -47,13 +48,13 @@ class Switches(NamedTuple):
     Sorted by mask only. A column may go on and off, and on again, at the same row: only the parity counts.
     """
 
-    mask: torch.Tensor
-    column: torch.Tensor
-    row: torch.Tensor  # the first row of the new state; the height where a column ends switched on
-    goes_on: torch.Tensor  # bool
+    mask: Array
+    column: Array
+    row: Array  # the first row of the new state; the height where a column ends switched on
+    goes_on: Array  # bool
 
 
-def upsample(logits: torch.Tensor, size: tuple[int, int]) -> UpsampledLogits:
+def upsample(logits: Array, size: tuple[int, int]) -> UpsampledLogits:
     """Prepare logits for thresholding at another size.
 
     Args:
@@ -61,9 +62,7 @@ def upsample(logits: torch.Tensor, size: tuple[int, int]) -> UpsampledLogits:
         size: (height, width) in pixels.
     """
     height, width = size
-    if len(logits) == 0:
-        return UpsampledLogits(logits.new_zeros(0, logits.shape[1], width, dtype=torch.float32), height)
-    stretched = F.interpolate(logits.float()[:, None], (logits.shape[1], width), mode="bilinear", align_corners=False)
+    stretched = resize_logits(cast(logits, "float32")[:, None], (logits.shape[1], width))
     return UpsampledLogits(stretched[:, 0], height)
 
 
@@ -79,31 +78,31 @@ def find_switches(logits: UpsampledLogits, threshold: float) -> Switches | None:
     """
     columns, height = logits
     _, low_height, width = columns.shape
-    above = F.pad(columns > threshold, (0, 0, 1, 1))
+    above = pad_last(columns > threshold, rows=1)
     found = find_set(above[:, 1:] != above[:, :-1])
-    if len(found) > _RAGGED * columns.numel():
+    if len(found) > _RAGGED * math.prod(columns.shape):
         return None
     line = found // width
     column, mask = found - line * width, line // (low_height + 1)
     low_row = line - mask * (low_height + 1)  # the switch is between low rows low_row - 1 and low_row
 
-    exact = torch.float32 if columns.device.type == "mps" else torch.float64
-    values, position = columns.flatten(), found - mask * width
-    before = values[(position - width).clamp_(min=0)].to(exact)
-    after = values[position.clamp_(max=len(values) - 1)].to(exact)
+    exact = "float32" if is_tensor(columns) and columns.device.type == "mps" else "float64"
+    values, position = columns.reshape(-1), found - mask * width
+    before = cast(values[(position - width).clip(min=0)], exact)
+    after = cast(values[position.clip(max=len(values) - 1)], exact)
+    goes_on, at_top, at_foot = after > threshold, low_row == 0, low_row == low_height
+    # Where a column begins or ends there is nothing to divide; its row is set below.
+    difference = where(at_top | at_foot, 1, after - before)
     # Sample centres are half a pixel in: row r of the image lies at (r + 1/2) * low_height / height - 1/2.
-    crossing = (threshold - before) / (after - before) + (low_row - 0.5)
+    crossing = (threshold - before) / difference + (low_row - 0.5)
     exact_row = crossing * (height / low_height) - 0.5
     # A pixel exactly on the threshold is background: off at that row already, on only after it.
-    goes_on = after > threshold
-    row = torch.where(goes_on, exact_row.floor() + 1, exact_row.ceil()).clamp_(0, height).long()
-
-    at_top, at_foot = low_row == 0, low_row == low_height
-    row = row.masked_fill_(at_top, 0).masked_fill_(at_foot, height)
+    row = where(goes_on, round_down(exact_row) + 1, round_up(exact_row)).clip(0, height)
+    row = where(at_foot, height, where(at_top, 0, cast(row, "int64")))
     return Switches(mask, column, row, goes_on & ~at_foot)
 
 
-def cut(logits: UpsampledLogits, threshold: float) -> Iterator[torch.Tensor]:
+def cut(logits: UpsampledLogits, threshold: float) -> Iterator[Array]:
     """Make the masks ``upsampled logits > threshold`` in pixels: the plain way.
 
     Args:
@@ -114,11 +113,13 @@ def cut(logits: UpsampledLogits, threshold: float) -> Iterator[torch.Tensor]:
         (some masks, height, width) bool at a time.
     """
     width = logits.columns.shape[2]
-    for part in logits.columns.split(max(1, _PIXELS_AT_ONCE // (logits.height * width))):
-        yield F.interpolate(part[:, None], (logits.height, width), mode="bilinear")[:, 0] > threshold
+    at_once = max(1, _PIXELS_AT_ONCE // (logits.height * width))
+    for start in range(0, len(logits.columns), at_once):
+        part = logits.columns[start : start + at_once]
+        yield resize_logits(part[:, None], (logits.height, width))[:, 0] > threshold
 
 
-def areas(logits: UpsampledLogits, threshold: float) -> torch.Tensor:
+def areas(logits: UpsampledLogits, threshold: float) -> Array:
     """Count the pixels of each of the masks ``upsampled logits > threshold``.
 
     Args:
@@ -128,15 +129,15 @@ def areas(logits: UpsampledLogits, threshold: float) -> torch.Tensor:
     Returns:
         (masks,), int64.
     """
-    total = logits.columns.new_zeros(len(logits.columns), dtype=torch.int64)
     switches = find_switches(logits, threshold)
     if switches is None:
-        return torch.cat([total, *map(count_pixels, cut(logits, threshold))])[len(total) :]
+        return concatenate([*map(count_pixels, cut(logits, threshold))])
     # The rows where columns go off less the rows where they go on.
-    return total.index_add_(0, switches.mask, torch.where(switches.goes_on, -switches.row, switches.row))
+    total = zeros(len(logits.columns), switches.row)
+    return add_at(total, switches.mask, where(switches.goes_on, -switches.row, switches.row))
 
 
-def stability(logits: UpsampledLogits, threshold: float, offset: float) -> torch.Tensor:
+def stability(logits: UpsampledLogits, threshold: float, offset: float) -> Array:
     """Compute `masks.stability_score` of the upsampled logits.
 
     Args:

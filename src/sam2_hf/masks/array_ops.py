@@ -117,6 +117,16 @@ def least_and_greatest(one: Array, other: Array) -> tuple[Array, Array]:
     return library.minimum(one, other), library.maximum(one, other)
 
 
+def round_down(values: Array) -> Array:
+    """The greatest whole number that is not above each floating value, of the same dtype."""
+    return values.floor() if is_tensor(values) else np.floor(values)
+
+
+def round_up(values: Array) -> Array:
+    """The least whole number that is not below each floating value, of the same dtype."""
+    return values.ceil() if is_tensor(values) else np.ceil(values)
+
+
 def filled_where(values: Array, condition: Array, value: float) -> Array:
     """Values with one number in place of those where the condition is true."""
     if is_tensor(values):

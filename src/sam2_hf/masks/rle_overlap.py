@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
+
+from ..arrays import Array, cast, like, to_numpy
 
 
 class RunIntervals:
@@ -71,9 +72,7 @@ class RunIntervals:
         return np.where(begun > 0, total[begun - 1] + reached, 0)
 
 
-def mask_nms(
-    run_lengths: Sequence[np.ndarray], boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float
-) -> torch.Tensor:
+def mask_nms(run_lengths: Sequence[np.ndarray], boxes: Array, scores: Array, iou_threshold: float) -> Array:
     """Suppress masks greedily: the best mask stays, all that overlap it too much go, and so on.
 
     Args:
@@ -83,11 +82,11 @@ def mask_nms(
         iou_threshold: masks with an IoU above it suppress each other.
 
     Returns:
-        Indices of the masks that stay, int64, by descending score, on the CPU.
+        Indices of the masks that stay, int64, by descending score, on the device of `boxes`.
     """
     intervals = RunIntervals(run_lengths)
-    corners = boxes.detach().cpu().numpy()
-    remaining = scores.detach().float().cpu().argsort(descending=True, stable=True).numpy()
+    corners = to_numpy(boxes)
+    remaining = np.argsort(-to_numpy(cast(scores, "float32")), kind="stable")
     kept = []
     while len(remaining):
         best, remaining = remaining[0], remaining[1:]
@@ -98,7 +97,7 @@ def mask_nms(
         suppressed = np.zeros(len(remaining), bool)
         suppressed[touches] = intervals.ious(best, remaining[touches]) > iou_threshold
         remaining = remaining[~suppressed]
-    return torch.from_numpy(np.array(kept, dtype=np.int64))
+    return like(np.array(kept, dtype=np.int64), boxes, "int64")
 
 
 def rectangle_run_lengths(box: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:

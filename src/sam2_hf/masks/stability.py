@@ -7,12 +7,11 @@ three: there, a mask that is empty at both cutoffs counts as stable.
 
 from __future__ import annotations
 
-import torch
-
+from ..arrays import Array, cast
 from .array_ops import count_pixels
 
 
-def stability_score(logits: torch.Tensor, threshold: float = 0.0, offset: float = 1.0) -> torch.Tensor:
+def stability_score(logits: Array, threshold: float = 0.0, offset: float = 1.0) -> Array:
     """Compute the IoU of the masks at ``threshold + offset`` and ``threshold - offset``.
 
     Args:
@@ -26,7 +25,7 @@ def stability_score(logits: torch.Tensor, threshold: float = 0.0, offset: float 
     return stability_of_areas(count_pixels(logits > threshold + offset), count_pixels(logits > threshold - offset))
 
 
-def stability_of_areas(inner: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:
+def stability_of_areas(inner: Array, outer: Array) -> Array:
     """Compute the same score from the areas of the masks.
 
     Args:
@@ -36,4 +35,4 @@ def stability_of_areas(inner: torch.Tensor, outer: torch.Tensor) -> torch.Tensor
     Returns:
         (...), float32 in [0, 1].
     """
-    return inner.float() / outer.clamp(min=1)
+    return cast(inner, "float32") / cast(outer.clip(min=1), "float32")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..hub.bundled import bundled_checkpoint
+from ..hub.bundled import bundled_checkpoint, search_thresholds
 from ..inputs.lru_cache import LruCache
 from ..modeling_sam2 import Sam2Model
 from ..modeling_sam2_video import Sam2VideoModel
@@ -24,7 +24,6 @@ _DEFAULT_NOTICE = (
     "no checkpoint was named: using the bundled one, which knows a synthetic world and no photographs; "
     "name another with checkpoint='facebook/sam2.1-hiera-tiny'"
 )
-_BUNDLED_THRESHOLDS = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7}
 
 
 class LoadedModel(NamedTuple):
@@ -41,11 +40,8 @@ class LoadedModel(NamedTuple):
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """Settings of mask generation that suit the checkpoint, where they are not the pipeline's defaults.
-
-        Those are chosen for Meta's models. The bundled checkpoint predicts lower scores for its good masks.
-        """
-        return dict(_BUNDLED_THRESHOLDS) if self.is_bundled else {}
+        """Settings of mask generation that suit the checkpoint, see `search_thresholds`."""
+        return search_thresholds(self.checkpoint)
 
 
 _models: LruCache[tuple[Any, ...], LoadedModel] = LruCache(_MOST_MODELS)

@@ -85,6 +85,8 @@ class ExportedFolder:
         self.resample = int(stored.get("resample", BILINEAR))
         self.mask_threshold = float(stored["mask_threshold"])
         self.no_memory_embedding = np.asarray(stored["no_memory_embedding"], np.float32).reshape(1, -1, 1, 1)
+        #: Settings of mask generation that suit the checkpoint, where they are not the defaults.
+        self.thresholds = {name: float(value) for name, value in stored.get("mask_generation", {}).items()}
         self.config: Any = None
         if stored["model_type"] == "sam2_video":
             # Fields that the whole model has are those of its configuration as well.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .everything import find_everything
 from .processor import Processor
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ class GraphEngine:
     """
 
     as_tensors = False
-    thresholds: Mapping[str, float] = MappingProxyType({})
 
     def __init__(self, graphs: Graphs, processor: Processor):
         self._graphs = graphs
         self._processor = processor
+        self.thresholds: Mapping[str, float] = processor.folder.thresholds
 
     def encode(self, image: Any, loaded: LoadedImage) -> list[np.ndarray]:
         """Encode an image; see `ImageEngine`, as for the other methods."""
@@ -78,7 +78,6 @@ class GraphEngine:
         return self._processor.post_process_masks(logits[None, :, None], [list(size)])[0][:, 0]
 
     def find_everything(self, pixels: np.ndarray, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Refuse: only models in torch segment everything."""
-        raise NotImplementedError(
-            "exported graphs do not segment everything; sam2_hf.segment_everything does, in torch"
-        )
+        """Segment everything in an image."""
+        table = find_everything(self, pixels, self._processor.folder.image_size, settings)
+        return table.records("uncompressed_rle")

@@ -127,7 +127,7 @@ def batch_iterator(batch_size: int, *args: Any) -> Iterator[list[Any]]:
 
 def build_point_grid(n_per_side: int) -> np.ndarray:
     """Centres of `n_per_side` squared equal cells over the unit square: (points, 2) as (x, y)."""
-    return point_grid(n_per_side).double().numpy()
+    return point_grid(n_per_side).astype(np.float64)
 
 
 def build_all_layer_point_grids(n_per_side: int, n_layers: int, scale_per_layer: int) -> list[np.ndarray]:
