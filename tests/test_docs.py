@@ -14,8 +14,8 @@ from PIL import Image
 from sam2_hf.cli.command_table import load_command
 from sam2_hf.video_io.open_video import open_video
 
-OWN_TESTS = {"docs/training.md"}
-"""Pages whose blocks are run elsewhere: `tests/training/test_training_docs.py`."""
+OWN_TESTS = {"docs/training.md", "docs/scale.md"}
+"""Pages whose blocks are run elsewhere: `tests/training/test_training_docs.py`, `tests/scale/test_scale_docs.py`."""
 
 
 @pytest.fixture(scope="module")

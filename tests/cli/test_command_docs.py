@@ -10,9 +10,9 @@ from pages import PAGES, blocks, furnish
 
 from sam2_hf.cli.main import main
 
-ELSEWHERE = ("train", "evaluate", "app", "export")
-"""Commands whose examples run in tests/training, tests/app and tests/exporters: they need data sets, gradio or
-onnx; tests/test_docs.py checks the options."""
+ELSEWHERE = ("train", "evaluate", "app", "export", "batch", "collect")
+"""Commands whose examples run in tests/training, tests/app, tests/exporters and tests/scale: they need data sets,
+gradio, onnx or pyarrow; tests/test_docs.py checks the options."""
 
 
 def examples():

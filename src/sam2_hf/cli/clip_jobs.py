@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import typer
 from tqdm import tqdm
 
+from ..results.file_names import free_name
 from ..tracking.attempts import attempt
 from ..video_io.open_video import VideoSource, open_video
 from .interruption import Interruption
 from .main import FAILED, INTERRUPTED, describe
-from .sources import NamedSource, find_clips, free_name, read_paths, refuse_to_overwrite
+from .sources import NamedSource, find_clips, read_paths, refuse_to_overwrite
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")

@@ -25,6 +25,8 @@ COMMANDS: dict[str, CommandEntry] = {
     "segment": CommandEntry("segment_command", "segment", "Segment objects in images."),
     "track": CommandEntry("track_command", "track", "Track objects through clips, or from a camera."),
     "everything": CommandEntry("everything_command", "everything", "Find and track everything in clips."),
+    "batch": CommandEntry("batch_command", "batch", "Segment any number of images and clips; resume what was stopped."),
+    "collect": CommandEntry("collect_command", "collect", "Write COCO and SA-V JSON of what batch has computed."),
     "convert": CommandEntry("convert_command", "convert", "Convert an original checkpoint (.pt) to a folder."),
     "export": CommandEntry("export_command", "export", "Export a checkpoint as ONNX, torch.export or OpenVINO graphs."),
     "train": CommandEntry("train_command", "train", "Train a model as a recipe says."),

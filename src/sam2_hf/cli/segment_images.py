@@ -13,13 +13,14 @@ from tqdm import tqdm
 
 from ..predictors.object_prompts import read_object_prompts
 from ..predictors.segmenter import Segmenter
+from ..results.file_names import free_name
 from ..results.image_result import ImageResult
 from ..results.label_maps import write_label_map
 from ..results.overlay import read_style
 from . import sources
 from .interruption import Interruption
 from .main import FAILED, INTERRUPTED, describe
-from .sources import NamedSource, free_name
+from .sources import NamedSource
 
 _SHOWN_OBJECTS = 20
 _SUFFIXES = {

@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..inputs.natural_order import natural_order
+from ..video_io.file_source import VIDEO_SUFFIXES
 from ..video_io.image_source import IMAGE_SUFFIXES
 
-VIDEO_SUFFIXES = frozenset(
-    (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm")
-)
 STANDARD_INPUT = "-"
 
 
@@ -91,16 +89,6 @@ def find_clips(texts: Sequence[str]) -> list[NamedSource]:
         else:
             clips += [_named(path) for path in _files(text, VIDEO_SUFFIXES, "clip", folders=True)]
     return clips
-
-
-def free_name(name: str, taken: set[str]) -> str:
-    """Number a name where it is taken: photo, photo-2, photo-3."""
-    chosen, number = name, 1
-    while chosen in taken:
-        number += 1
-        chosen = f"{name}-{number}"
-    taken.add(chosen)
-    return chosen
 
 
 def refuse_to_overwrite(source: Any, files: Sequence[str | os.PathLike[str]]) -> None:

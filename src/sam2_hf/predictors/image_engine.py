@@ -39,6 +39,9 @@ class ImageEngine(Protocol):
             Three maps, wherever the model wants them.
         """
 
+    def encode_batch(self, images: Sequence[Any], loaded: Sequence[LoadedImage]) -> list[list[Array]]:
+        """Encode images of any sizes; see `encode`."""
+
     def decode(
         self,
         embeddings: list[Array],
@@ -83,12 +86,21 @@ class ModelEngine:
 
     def encode(self, image: Any, loaded: LoadedImage) -> list[Array]:
         """Encode an image; see `ImageEngine`, as for the other methods."""
-        is_bytes = dtype_name(loaded.pixels) == "uint8"
-        given = {"images": loaded.pixels, "input_data_format": "channels_first"} if is_bytes else {"images": image}
+        return self.encode_batch([image], [loaded])[0]
+
+    def encode_batch(self, images: Sequence[Any], loaded: Sequence[LoadedImage]) -> list[list[Array]]:
+        """Encode images of any sizes in one pass where all have 8 bits."""
+        if all(dtype_name(one.pixels) == "uint8" for one in loaded):
+            given = {"images": [one.pixels for one in loaded], "input_data_format": "channels_first"}
+        elif len(images) == 1:
+            given = {"images": list(images)}
+        else:
+            return [self.encode(*pair) for pair in zip(images, loaded, strict=True)]
         inputs = self._processor(**given, return_tensors="pt")
         pixel_values = inputs["pixel_values"].to(self._model.device, self._model.dtype)
         with torch.inference_mode():
-            return self._model.get_image_embeddings(pixel_values)
+            levels = self._model.get_image_embeddings(pixel_values)
+        return [[level[row : row + 1] for level in levels] for row in range(len(loaded))]
 
     @torch.inference_mode()
     def decode(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,20 @@ class Segmenter:
         Raises:
             TypeError, ValueError: it cannot be read.
         """
-        return EncodedImage(self, image)
+        return EncodedImage(self, image, _read(image, self.engine.as_tensors))
+
+    def encode_batch(self, images: Sequence[Any]) -> list[EncodedImage]:
+        """Encode images of any sizes in one pass of the encoder, for any number of prompts each.
+
+        Args:
+            images: as those of `encode`; what they are encoded to is the same up to rounding.
+
+        Raises:
+            TypeError, ValueError: one cannot be read.
+        """
+        loaded = [_read(image, self.engine.as_tensors) for image in images]
+        embeddings = self.engine.encode_batch(images, loaded)
+        return [EncodedImage(self, *parts) for parts in zip(images, loaded, embeddings, strict=True)]
 
     def segment(self, image: Any, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None) -> Any:
         """Segment the objects that prompts mean; see `segment`."""
@@ -88,8 +101,7 @@ class Segmenter:
             return [self.segment_everything(one, **settings) for one in image]
         pixels = _as_bytes(_read(image, self.engine.as_tensors))
         records = self.engine.find_everything(pixels, {**self.engine.thresholds, **settings})
-        objects = [_everything_object(number, record) for number, record in enumerate(records, start=1)]
-        return ImageResult(objects, pixels, pixels.shape[:2], _file_name(image))
+        return ImageResult(everything_objects(records), pixels, pixels.shape[:2], _file_name(image))
 
 
 class EncodedImage:
@@ -98,15 +110,16 @@ class EncodedImage:
     Args:
         segmenter: encodes it.
         image: a PIL image, path, URL, array or tensor.
+        loaded: the same, read.
+        embeddings: what it was encoded to, if it was.
     """
 
-    def __init__(self, segmenter: Segmenter, image: Any):
-        loaded = _read(image, segmenter.engine.as_tensors)
+    def __init__(self, segmenter: Segmenter, image: Any, loaded: LoadedImage, embeddings: list[Array] | None = None):
         self.segmenter = segmenter
         self.pixels = _as_bytes(loaded)
         self.size: tuple[int, int] = (self.pixels.shape[0], self.pixels.shape[1])
         self.file_name = _file_name(image)
-        self.embeddings: list[Array] = segmenter.engine.encode(image, loaded)
+        self.embeddings: list[Array] = segmenter.engine.encode(image, loaded) if embeddings is None else embeddings
 
     def segment(self, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None) -> Segmentation:
         """Segment the objects that prompts mean; the forms of the prompts are those of `segment`."""
@@ -346,6 +359,17 @@ def prompt_arguments(prompts: Sequence[ObjectPrompt], has_masks: bool) -> dict[s
     return given
 
 
+def everything_objects(records: Sequence[Mapping[str, Any]]) -> list[ObjectMask]:
+    """Make objects, numbered from 1, of the records of mask generation with uncompressed run lengths."""
+    objects = []
+    for number, record in enumerate(records, start=1):
+        rle = record["segmentation"]
+        counts = {"size": rle["size"], "counts": np.asarray(rle["counts"], np.int32)}
+        stability = {"stability_score": record["stability_score"]}
+        objects.append(ObjectMask(number, counts, record["predicted_iou"], extra=stability))
+    return objects
+
+
 def _with_box_of_mask(prompt: ObjectPrompt, size: tuple[int, int]) -> ObjectPrompt:
     """A mask alone tells the decoder little; with the box around it, it gives the object."""
     if prompt.mask is None or prompt.points or prompt.box is not None:
@@ -371,9 +395,3 @@ def _as_bytes(loaded: LoadedImage) -> np.ndarray:
 
 def _file_name(image: Any) -> str:
     return os.fspath(image) if isinstance(image, (str, os.PathLike)) else getattr(image, "filename", "") or ""
-
-
-def _everything_object(number: int, record: dict[str, Any]) -> ObjectMask:
-    rle = record["segmentation"]
-    counts = {"size": rle["size"], "counts": np.asarray(rle["counts"], np.int32)}
-    return ObjectMask(number, counts, record["predicted_iou"], extra={"stability_score": record["stability_score"]})

@@ -37,6 +37,10 @@ class GraphEngine:
         """Encode an image; see `ImageEngine`, as for the other methods."""
         return self._graphs.run("vision_encoder", {"pixel_values": self._processor.pixel_values(loaded)}, _LEVELS)
 
+    def encode_batch(self, images: Sequence[Any], loaded: Sequence[LoadedImage]) -> list[list[np.ndarray]]:
+        """Encode images, one after the other."""
+        return [self.encode(*pair) for pair in zip(images, loaded, strict=True)]
+
     def decode(
         self,
         embeddings: list[np.ndarray],

@@ -17,6 +17,11 @@ from .source import VideoDecodingError, VideoSource
 if TYPE_CHECKING:
     from .pyav import VideoFrame
 
+VIDEO_SUFFIXES = frozenset(
+    (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm")
+)
+"""Of the files that are taken for clips where files are looked for. Any other file is opened when it is named."""
+
 #: Decoded frames that reading backward may hold at a time, in their own pixel format.
 REVERSE_BUFFER_BYTES = 128 * 2**20
 _REVERSE_BUFFER_MIN_FRAMES = 4

@@ -1,0 +1,78 @@
+"""What a process does with a shard: reads its rows, computes them, writes its file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from .shard_store import Shard, ShardStore
+from .sources import Source
+from .worker import Worker
+
+
+class Outcome(NamedTuple):
+    """What became of a shard.
+
+    Attributes:
+        shard: the shard.
+        manifest: that of the store; None where the shard failed.
+        error: why it failed.
+    """
+
+    shard: Shard
+    manifest: dict[str, Any] | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """All that a process needs; it can be pickled.
+
+    Attributes:
+        source: where rows come from.
+        worker: computes them.
+        store: where results go.
+        threads: of torch in each process; results depend on it where sums are formed in another order.
+    """
+
+    source: Source
+    worker: Worker
+    store: ShardStore
+    threads: int
+
+    def on_device(self, device: str | None) -> ShardJob:
+        """The same on another device."""
+        return replace(self, worker=replace(self.worker, device=device)) if device is not None else self
+
+    def prepare_process(self) -> None:
+        """Set up what belongs to the whole process, so that it computes what any other one would."""
+        os.environ["OMP_NUM_THREADS"] = str(self.threads)
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        import torch
+        from transformers.utils import logging
+
+        from ..fast.allocator import keep_freed_memory
+
+        torch.set_num_threads(self.threads)
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+        keep_freed_memory()
+        logging.disable_progress_bar()
+
+    def run(self, shard: Shard) -> Outcome:
+        """Compute a shard, unless it is finished.
+
+        Raises:
+            MachineError, OSError: the machine failed, or the checkpoint cannot be found.
+        """
+        manifest = self.store.finished(shard)
+        if manifest is None:
+            rows = self.source.read(shard.start, shard.stop)
+            manifest = self.store.write(shard, self.worker.compute(rows))
+        return Outcome(shard, manifest)
+
+    def run_here(self, shards: list[Shard]) -> Iterator[Outcome]:
+        """Compute shards in this process, one after the other."""
+        return map(self.run, shards)
