@@ -8,8 +8,8 @@ import pytest
 from drawn_rows import draw_clips, draw_images
 from pyarrow import parquet
 
+from sam2_hf.scale.open_source import open_source
 from sam2_hf.scale.rows import CLIP, IMAGE
-from sam2_hf.scale.sources import open_source
 
 
 def everything_in(source):

@@ -155,9 +155,9 @@ def test_errors_are_the_same_in_every_run():
 def test_the_core_imports_nothing_of_the_extra():
     code = """
         import json, sys
-        import sam2_hf
-        for name in sam2_hf.__all__: getattr(sam2_hf, name)
-        sam2_hf.segment; import sam2_hf.scale; sam2_hf.scale.run; sam2_hf.scale.Worker()
+        import sam2_hf, sam2_hf.cli.batch_command, sam2_hf.scale
+        from sam2_hf.scale import Worker, run
+        sam2_hf.segment, sam2_hf.track, sam2_hf.segment_and_track_everything
         print(json.dumps([name for name in ("ray", "pyarrow", "datasets", "pandas") if name in sys.modules]))
     """
     assert run_fresh(code) == []

@@ -11,10 +11,11 @@ from filelock import FileLock, Timeout
 
 from ..hub.bundled import bundled_checkpoint
 from ..version import __version__
+from .open_source import open_source
 from .optional_libraries import import_pyarrow
 from .shard_job import Outcome, ShardJob
 from .shard_store import Shard, ShardStore, divide
-from .sources import Source, open_source
+from .sources import Source
 from .summary import Progress, RunSummary
 from .worker import Worker
 
@@ -48,7 +49,7 @@ def run(
     nothing interrupted, on whatever processes it is continued, with the same kind of processor.
 
     Args:
-        source: images and clips; see `sources.open_source`.
+        source: images and clips; see `open_source.open_source`.
         out: the folder of the run, on storage that all machines share. See `shard_store` for what is in it.
         worker: computes rows; by default a `Worker` of the `settings`.
         columns: what the columns of tables are called, by the names of `rows.COLUMNS`.

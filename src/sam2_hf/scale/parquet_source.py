@@ -18,7 +18,7 @@ class _Table(NamedTuple):
     groups: tuple[int, ...]
     error: str = ""
 
-    def count(self) -> int:
+    def num_rows(self) -> int:
         """A file that cannot be read counts as one row, which says so."""
         return 1 if self.error else sum(self.groups)
 
@@ -42,12 +42,12 @@ class ParquetSource:
         self._tables = [_open(os.path.abspath(path)) for path in paths]
 
     def __len__(self) -> int:
-        return sum(table.count() for table in self._tables)
+        return sum(table.num_rows() for table in self._tables)
 
     def read(self, start: int, stop: int) -> Iterator[Row]:
         """Read the row groups that the range touches, one at a time."""
-        for part in touched_parts((table.count() for table in self._tables), start, stop):
-            table = self._tables[part.index]
+        for part in touched_parts((table.num_rows() for table in self._tables), start, stop):
+            table = self._tables[part.number]
             if table.error:
                 yield Row(os.path.basename(table.path), self._kind or IMAGE, error=table.error)
                 continue
@@ -64,7 +64,7 @@ class ParquetSource:
         try:
             with import_parquet().ParquetFile(path) as file:
                 wanted = [name for name in file.schema_arrow.names if name in self._names.values()]
-                found = file.read_row_group(group.index, columns=wanted).to_pylist()
+                found = file.read_row_group(group.number, columns=wanted).to_pylist()
         except (OSError, ValueError) as error:
             for index in range(group.start, group.stop):
                 name = f"{os.path.basename(path)}#{offset + index}"
