@@ -19,12 +19,12 @@ from .row_prompts import PromptsByFrame, for_tracker
 from .rows import Row, names_of
 
 if TYPE_CHECKING:
-    from .worker import Worker
+    from .worker_settings import WorkerSettings
 
 _ROWS_AT_ONCE = 64
 
 
-def track_row(worker: Worker, row: Row) -> Iterator[list[dict[str, Any]]]:
+def track_row(worker: WorkerSettings, row: Row) -> Iterator[list[dict[str, Any]]]:
     """Track through a clip.
 
     Args:
@@ -59,7 +59,7 @@ def track_row(worker: Worker, row: Row) -> Iterator[list[dict[str, Any]]]:
         yield waiting
 
 
-def _track(worker: Worker, tracker: Tracker, row: Row, content: Any) -> Iterator[dict[str, Any]]:
+def _track(worker: WorkerSettings, tracker: Tracker, row: Row, content: Any) -> Iterator[dict[str, Any]]:
     prompts = worker.prompts_of(row)
     with open_video(content) as source:
         if prompts is None:

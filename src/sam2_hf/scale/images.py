@@ -15,7 +15,7 @@ from .result_table import error_row, image_row
 from .rows import Row, names_of
 
 if TYPE_CHECKING:
-    from .worker import Worker
+    from .worker_settings import WorkerSettings
 
 
 class LoadedRow(NamedTuple):
@@ -32,7 +32,7 @@ class LoadedRow(NamedTuple):
         return 0 if self.error else self.image.width * self.image.height
 
 
-def load_row(worker: Worker, row: Row) -> LoadedRow:
+def load_row(worker: WorkerSettings, row: Row) -> LoadedRow:
     """Read an image and its prompts.
 
     Raises:
@@ -53,7 +53,7 @@ class ImageBatch:
         worker: says how they are segmented.
     """
 
-    def __init__(self, worker: Worker):
+    def __init__(self, worker: WorkerSettings):
         self._worker = worker
         self._rows: list[LoadedRow] = []
 
