@@ -38,6 +38,11 @@ def moved_to(array: Array, device: Any) -> Array:
     return array.to(device) if is_tensor(array) else array
 
 
+def all_moved_to(arrays: Sequence[Array], device: Any) -> list[Array]:
+    """Bring arrays of one kind to a device."""
+    return [array.to(device) for array in arrays] if arrays and is_tensor(arrays[0]) else list(arrays)
+
+
 def copied_to(array: Array, device: Any) -> Array:
     """Copy an array to a device; the copy shares no memory. NumPy has but one device, and takes None for it."""
     return array.to(device, copy=True) if is_tensor(array) else array.copy()

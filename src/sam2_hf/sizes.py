@@ -29,6 +29,8 @@ def read_size(size: Any, name: str) -> Size:
     Raises:
         ValueError: another form; a side that is not a whole number from 1 to `LONGEST_SIDE`; a bool.
     """
+    if type(size) in (list, tuple) and [*map(type, size)] == [int, int] and 0 < min(size) <= max(size) <= LONGEST_SIDE:
+        return size[0], size[1]  # as most are; this is asked in every frame
     given = _sides(size)
     pair = _pair(given if isinstance(given, list) else [given, given])
     if pair is None:

@@ -10,7 +10,7 @@ Nothing is written here; a failure leaves all sessions as they were.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ..arrays import Array, concatenate, stack, where
@@ -56,18 +56,20 @@ class _Row(NamedTuple):
     task: Task
 
 
-def joinable(works: Sequence[FrameWork]) -> Iterator[list[int]]:
+def joinable(works: Sequence[FrameWork]) -> list[list[int]]:
     """Part frames into those that are computed together, by their numbers: features of one kind, and few objects."""
-    alike = grouped(range(len(works)), lambda number: _kind_of(works[number].features.coarsest))
-    for group in alike:
-        batch: list[int] = []
+    if len(works) < 2:
+        return [[number] for number in range(len(works))]
+    batches: list[list[int]] = []
+    for group in grouped(range(len(works)), lambda number: _kind_of(works[number].features.coarsest)):
+        room = 0
         for number in group:
-            objects = sum(len(works[other].tasks) for other in (*batch, number))
-            if batch and objects > OBJECTS_TOGETHER:
-                yield batch
-                batch = []
-            batch.append(number)
-        yield batch
+            room -= len(works[number].tasks)
+            if room < 0:
+                batches.append([])
+                room = OBJECTS_TOGETHER - len(works[number].tasks)
+            batches[-1].append(number)
+    return batches
 
 
 def compute_frames(model: Any, works: Sequence[FrameWork], remember: bool = True) -> list[ComputedFrame]:
@@ -170,8 +172,8 @@ def _gather(model: Any, rows: Sequence[_Row]) -> StoredMemories:
         selection, history, fetch = row.task.selection, row.task.history, row.frame.session.fetch
         assert selection is not None
         memory_frames, pointer_frames = selection.frames()
-        maps.append(stack([fetch(features_of(result)) for result in history.of(memory_frames)]))
-        pointers.append([fetch(result.memory.pointer) for result in history.of(pointer_frames)])
+        maps.append(stack(fetch(features_of(history.of(memory_frames)))))
+        pointers.append(fetch([result.memory.pointer for result in history.of(pointer_frames)]))
         selections.append(selection)
     # Objects that were prompted together read the same temporal indices: one row of encodings serves them all.
     indices = shared_rows([[slot.temporal_index for slot in chosen.memories] for chosen in selections])
@@ -242,18 +244,20 @@ def _remember(model: Any, rows: Sequence[_Row], masks: Sequence[ObjectMasks], re
 
 def _features_of_rows(rows: Sequence[_Row]) -> FrameFeatures:
     """The features of the objects' frames: those of the frame, if it is one, else a copy for each object."""
+    first = rows[0].frame.features
+    if rows[0].work == rows[-1].work:  # rows are in the order of their frames
+        return first
     features = [row.frame.features for row in rows]
-    first = features[0]
     if all(other is first for other in features):
         return first
     finest, middle = (concatenate([each.fine[level] for each in features]) for level in (0, 1))
     return FrameFeatures((finest, middle), concatenate([each.coarsest for each in features]))
 
 
-def features_of(result: FrameResult) -> Array:
-    """The features (D, h, w) of a result that a policy selected."""
-    features = result.memory.features
-    assert features is not None, "features that can be read are never dropped"
+def features_of(results: Sequence[FrameResult]) -> list[Array]:
+    """The features (D, h, w) of results that a policy selected."""
+    features = [result.memory.features for result in results if result.memory.features is not None]
+    assert len(features) == len(results), "features that can be read are never dropped"
     return features
 
 

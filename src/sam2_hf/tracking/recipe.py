@@ -135,7 +135,7 @@ class Recipe(NamedTuple):
     @property
     def depth(self) -> int:
         """How many frames are computed one after the other to compute the result again."""
-        return 1 + max((source.depth for source in self.memories), default=0)
+        return 1 + max([source.depth for source in self.memories], default=0)
 
     @property
     def selection(self) -> MemorySelection:
@@ -177,9 +177,9 @@ def write_recipe(
     """
     return Recipe(
         tuple(memories),
-        _shared(tuple(slot.temporal_index for slot in selection.memories)),
+        _shared(tuple([slot.temporal_index for slot in selection.memories])),
         tuple(pointers),
-        _shared(tuple(slot.distance for slot in selection.pointers)),
+        _shared(tuple([slot.distance for slot in selection.pointers])),
         (_left_out(memories, provenance[0]), _left_out(pointers, provenance[1])),
         reverse,
         policy_state,

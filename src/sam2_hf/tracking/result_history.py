@@ -157,7 +157,8 @@ class ResultHistory(MutableMapping[int, FrameResult]):
 
     def of(self, frames: Iterable[int]) -> list[FrameResult]:
         """The results of some frames, all of which have one."""
-        return [self[frame] for frame in frames]
+        entries = self.entries_of(frames)
+        return [entry if isinstance(entry, FrameResult) else self.expand(entry) for entry in entries]
 
     def entries_of(self, frames: Iterable[int]) -> list[Entry]:
         """The results of some frames, all of which have one, as they are stored."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
-from ..arrays import Array, moved_to
+from ..arrays import Array, all_moved_to
 from ..inputs.lru_cache import LruCache
 from ..network.features import FrameFeatures
 from .archive import with_source
@@ -257,9 +257,9 @@ class SessionState(FrameAttributes, ABC):
             self.tracks[obj_id].add_result(frame_idx, recorded)
             self._next_version += 1
 
-    def fetch(self, array: Array) -> Array:
-        """Bring a stored array to where the state is kept, from wherever it lies."""
-        return moved_to(array, self.inference_state_device)
+    def fetch(self, arrays: Sequence[Array]) -> list[Array]:
+        """Bring stored arrays to where the state is kept, from wherever they lie."""
+        return all_moved_to(arrays, self.inference_state_device)
 
     def prune(self, policy: MemoryPolicy, frame_idx: int, reverse: bool) -> None:
         """Drop what the session need not retain once tracking has passed a frame."""

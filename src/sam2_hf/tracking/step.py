@@ -88,12 +88,6 @@ class FrameStep:
         """Describe tasks of a frame for a batch."""
         return FrameWork(self.session, self.policy, self.arrays, frame_idx, features, tasks)
 
-    def recorded(self, tasks: Sequence[Task], results: dict[Hashable, FrameResult]) -> dict[Hashable, FrameResult]:
-        """Note how results were computed, if the session keeps that."""
-        if not self.session.rule.records:
-            return results
-        return {task.obj_id: replace(results[task.obj_id], recipe=recipe_of(task)) for task in tasks}
-
     def keep(
         self,
         frame_idx: int,
@@ -300,6 +294,12 @@ class _Underway:
         assert self.features is not None
         return self.request.step.work(self.request.frame_idx, self.features, self.tasks)
 
+    def recorded(self, results: dict[Hashable, FrameResult]) -> dict[Hashable, FrameResult]:
+        """Note how results were computed, if the session keeps that."""
+        if not self.request.step.session.rule.records:
+            return results
+        return {task.obj_id: replace(results[task.obj_id], recipe=recipe_of(task)) for task in self.tasks}
+
     def keep(self, remember: bool) -> None:
         """Write what was computed into the session."""
         request, step = self.request, self.request.step
@@ -350,15 +350,16 @@ def _encode_batch(steps: Sequence[_Underway]) -> list[Sequence[FrameFeatures]]:
 def _compute(steps: Sequence[_Underway], remember: bool) -> None:
     """Compute the tasks of frames, and let the policies take note of the results."""
 
-    def compute(batch: Sequence[_Underway]) -> list[dict[Hashable, FrameResult]]:
-        works = [step.work() for step in batch]
-        observed = observe(compute_frames(batch[0].request.step.model, works, remember))
-        return [step.request.step.recorded(step.tasks, results) for step, results in zip(batch, observed, strict=True)]
+    works = [step.work() for step in steps]
 
-    for numbers in joinable([step.work() for step in steps]):
-        batch = [steps[number] for number in numbers]
-        for step, results in zip(batch, attempt_together(compute, batch), strict=True):
+    def compute(numbers: Sequence[int]) -> list[dict[Hashable, FrameResult]]:
+        model = steps[numbers[0]].request.step.model
+        observed = observe(compute_frames(model, [works[number] for number in numbers], remember))
+        return [steps[number].recorded(results) for number, results in zip(numbers, observed, strict=True)]
+
+    for numbers in joinable(works):
+        for number, results in zip(numbers, attempt_together(compute, numbers), strict=True):
             if isinstance(results, Exception):
-                step.error = results
+                steps[number].error = results
             else:
-                step.results = results
+                steps[number].results = results
