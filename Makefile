@@ -35,7 +35,7 @@ LOWEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml
 
 .PHONY: demo test test-older test-browser lint bench dist format clean
 
-demo: $(VENV)/.package
+demo: $(VENV)/.demo
 	$(BIN)/python -m sam2_hf.demo --output "$(OUTPUT)" \
 	  $(if $(IMAGE),--image "$(IMAGE)") $(if $(VIDEO),--video "$(VIDEO)") $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
 
@@ -91,6 +91,11 @@ $(VENV)/constraints.txt: $(VENV)/.python constraints.txt pyproject.toml
 $(VENV)/.package: $(VENV)/.python $(VENV)/constraints.txt pyproject.toml
 	@echo "Installing the package into $(VENV); the first time takes some minutes."
 	$(PIP) --editable .
+	@touch $@
+
+# scikit-image, for its photographs.
+$(VENV)/.demo: $(VENV)/.package
+	$(PIP) --editable ".[demo]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.package

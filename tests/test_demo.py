@@ -10,8 +10,10 @@ from PIL import Image
 from tiny_checkpoint import save_tiny_checkpoint
 
 from sam2_hf import Segmenter
-from sam2_hf.demo import images, world
+from sam2_hf.app import examples
+from sam2_hf.demo import images, photographs, world
 from sam2_hf.demo.__main__ import main
+from sam2_hf.demo.photographs import Photograph, installed_photographs
 from sam2_hf.demo.world import SIZE, draw_clip, draw_image
 from sam2_hf.video_io.open_video import open_video
 from sam2_hf.video_io.write_video import write_video
@@ -29,8 +31,66 @@ def photo(tmp_path):
     return str(path)
 
 
-def test_without_arguments_the_bundled_checkpoint_finds_what_the_demo_draws(tmp_path, capsys, monkeypatch):
-    for extra in ("matplotlib", "pydantic", "scipy", "scipy.ndimage"):  # `make demo` installs no extras
+@pytest.fixture
+def no_photographs(monkeypatch):
+    """An environment without packages that ship photographs."""
+    monkeypatch.setattr(photographs, "PHOTOGRAPHS", ())
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A package that ships one of two photographs; importing it fails."""
+    folder = tmp_path / "photo_package"
+    (folder / "data").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('only its files are wanted')")
+    Image.effect_noise((60, 40), 80).save(folder / "data" / "sea.png")
+    monkeypatch.syspath_prepend(tmp_path)
+    missing = Photograph("photo_package", "data/sand.png", ((1, 1),))
+    there = Photograph("photo_package", "data/sea.png", ((30, 20), (5, 6)))
+    monkeypatch.setattr(photographs, "PHOTOGRAPHS", (Photograph("no_such_package", "a.png", ((0, 0),)), missing, there))
+    return there
+
+
+def test_an_installed_photograph_is_found_without_an_import_of_its_package(shipped):
+    assert list(installed_photographs()) == [shipped] == list(installed_photographs("photo_package"))
+    assert list(installed_photographs("no_such_package")) == []
+    image = shipped.read()
+    assert (shipped.name, image.size, image.mode) == ("sea", (60, 40), "RGB")
+    assert "photo_package" not in sys.modules
+
+
+def test_a_photograph_that_is_not_there_is_named(shipped):
+    with pytest.raises(FileNotFoundError, match=r"data/sand.png is a file of the package 'photo_package'"):
+        photographs.PHOTOGRAPHS[1].read()
+
+
+def test_the_demo_shows_an_installed_photograph(shipped, tmp_path, capsys):
+    checkpoint = str(save_tiny_checkpoint(tmp_path / "video", video=True))
+    draw = ["--checkpoint", checkpoint, "--output", str(tmp_path / "shown"), "--points-per-side", "2", "--frames", "2"]
+    assert main(draw) == 0
+    printed = capsys.readouterr().out
+    assert "data/sea.png of the package photo_package, 60 x 40" in printed and "Clicks at (30, 20), (5, 6)" in printed
+    with Image.open(tmp_path / "shown" / "clicks.png") as result:
+        assert result.size == (60, 40)
+
+
+def test_the_app_offers_the_photographs_that_gradio_ships(shipped, monkeypatch):
+    monkeypatch.setattr(examples, "installed_photographs", {"gradio": [shipped]}.__getitem__)
+    drawn, photograph = examples.example_images.__wrapped__()
+    assert drawn.frames.shape == (1, 480, 640, 3)
+    assert photograph.name == "sea" and np.array_equal(photograph.frames[0], np.asarray(shipped.read()))
+
+
+def test_clicks_of_photographs_lie_inside_them():
+    for item in installed_photographs():
+        width, height = item.read().size
+        assert all(0 <= x < width and 0 <= y < height for x, y in item.points)
+
+
+def test_without_photographs_the_bundled_checkpoint_finds_what_the_demo_draws(
+    no_photographs, tmp_path, capsys, monkeypatch
+):
+    for extra in ("matplotlib", "pydantic", "scipy", "scipy.ndimage"):  # the demo needs no extras
         monkeypatch.setitem(sys.modules, extra, None)
     output = tmp_path / "new" / "folder"
     assert main(["--output", str(output)]) == 0

@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from tiny import tiny_video_model
 
 from sam2_hf import Sam2ImageProcessor, Sam2VideoProcessor
+from sam2_hf.training.data.image_folder import ImageFolder
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -86,3 +90,45 @@ def test_the_log_of_the_bundled_checkpoint_falls():
     rows = list(csv.DictReader((SCRIPTS.parent / "configs" / "sam2.1-hiera-micro.csv").open()))
     first, last = (float(rows[index]["loss_dice"]) for index in (0, -1))
     assert last < 0.5 * first
+
+
+def write_outlines(path, source, width=20):
+    square = {"name": "square", "polygons": [[[2, 3], [10, 3], [10, 8], [2, 8]]]}
+    entry = {"source": source, "width": width, "height": 12, "objects": [square]}
+    path.write_text(json.dumps({"images": {"beach": entry}}))
+
+
+def test_outlines_become_a_folder_that_can_be_evaluated(tmp_path):
+    write_outlines(tmp_path / "outlines.json", "photo_package:data/beach.png")
+    with zipfile.ZipFile(tmp_path / "photo_package-1.0-py3-none-any.whl", "w") as wheel:
+        Image.new("RGB", (20, 12), (9, 8, 7)).save(tmp_path / "beach.png")
+        wheel.write(tmp_path / "beach.png", "photo_package/data/beach.png")
+    given = [str(tmp_path / "outlines.json"), str(tmp_path / "folder"), "--wheels", str(tmp_path)]
+    assert load("draw_outlines").main(given) == 0
+    clip = ImageFolder(tmp_path / "folder")[0].read([0])
+    assert (clip.frames == (9, 8, 7)).all() and clip.object_ids == ("square",)
+    rows, columns = np.nonzero(clip.masks[0, 0])
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (3, 7, 2, 9) and len(rows) == 5 * 8
+
+
+@pytest.mark.parametrize(
+    ("source", "width", "complaint"),
+    [("no_such_package:a.png", 20, "no_such_package is not installed"), ("photo_package:data/a.png", 30, "30 x 12")],
+)
+def test_a_photograph_that_is_missing_or_another_is_named(tmp_path, monkeypatch, capsys, source, width, complaint):
+    (tmp_path / "photo_package/data").mkdir(parents=True)
+    (tmp_path / "photo_package/__init__.py").touch()
+    Image.new("RGB", (20, 12)).save(tmp_path / "photo_package/data/a.png")
+    monkeypatch.syspath_prepend(tmp_path)
+    write_outlines(tmp_path / "outlines.json", source, width)
+    assert load("draw_outlines").main([str(tmp_path / "outlines.json"), str(tmp_path / "folder")]) == 1
+    assert complaint in capsys.readouterr().err
+
+
+def test_the_outlines_of_the_repository_lie_inside_their_photographs():
+    images = json.loads((SCRIPTS.parent / "configs/outlined_photographs.json").read_text())["images"].values()
+    assert sum(len(image["objects"]) for image in images) == 17
+    for image in images:
+        for thing in image["objects"]:
+            points = np.array([point for polygon in thing["polygons"] for point in polygon])
+            assert (points >= 0).all() and (points <= (image["width"], image["height"])).all()

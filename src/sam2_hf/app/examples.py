@@ -1,4 +1,4 @@
-"""Images and clips to try, drawn here: nothing is fetched."""
+"""Images and clips to try: photographs that gradio ships, and what is drawn here. Nothing is fetched."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..demo.photographs import installed_photographs
 from ..training.synthetic.world import SyntheticVideos
 
 _IMAGE_SIZE, _CLIP_SIZE = (480, 640), (360, 480)
@@ -22,9 +23,10 @@ class Example(NamedTuple):
 
 @lru_cache
 def example_images() -> tuple[Example, ...]:
-    """Draw some images with many shapes."""
+    """Draw an image with many shapes, and read gradio's photographs."""
     videos = SyntheticVideos(1000, split="test", size=_IMAGE_SIZE, objects=(7, 9), moving=False)
-    return tuple(Example(name, videos[number].read([0]).frames) for name, number in (("stars", 10), ("night", 9)))
+    photographs = [Example(item.name, np.asarray(item.read())[None]) for item in installed_photographs("gradio")]
+    return (Example("stars", videos[10].read([0]).frames), *photographs)
 
 
 @lru_cache

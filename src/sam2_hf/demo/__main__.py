@@ -20,6 +20,7 @@ from ..predictors.tracker import Tracker
 from ..version import __version__
 from .clips import Tracked, track_clicks
 from .images import Point, Timed, segment_clicks, segment_everything
+from .photographs import installed_photographs
 from .world import draw_clip, draw_image
 
 _SHOWN_ROWS = 12
@@ -44,18 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show_image(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
-    if given.image is None:
-        world = draw_image()
-        image, points = world.first, world.points
-    else:
-        try:
-            image = ImageOps.exif_transpose(Image.open(given.image)).convert("RGB")
-        except OSError as error:
-            parser.error(f"--image {given.image}: {error}")
-        points = [(image.width // 2, image.height // 2)]
+    image, points, source = _open_image(parser, given.image)
     points = _read_clicks(parser, given.click, image.size) or points
     segmenter = _load(parser, given, Segmenter)
-    _introduce(segmenter, f"Image:   {given.image or 'drawn by the demo'}, {image.width} x {image.height}")
+    _introduce(segmenter, f"Image:   {source}, {image.width} x {image.height}")
 
     given.output.mkdir(parents=True, exist_ok=True)
     found = segment_everything(segmenter, image, given.points_per_side)
@@ -69,6 +62,25 @@ def _show_image(parser: argparse.ArgumentParser, given: argparse.Namespace) -> N
     found.result.save(path)
     where = ", ".join(f"({x}, {y})" for x, y in points)
     _report(f"Clicks at {where}: the best mask of each in {found.seconds:.1f} s -> {path}", found)
+
+
+def _open_image(parser: argparse.ArgumentParser, path: str | None) -> tuple[Image.Image, list[Point], str]:
+    """Open the image that was given, else a photograph of an installed package, else draw one.
+
+    Returns:
+        The image, points to click, and where it comes from.
+    """
+    if path is not None:
+        try:
+            image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        except OSError as error:
+            parser.error(f"--image {path}: {error}")
+        return image, [(image.width // 2, image.height // 2)], path
+    photograph = next(installed_photographs(), None)
+    if photograph is not None:
+        return photograph.read(), list(photograph.points), f"{photograph.file} of the package {photograph.package}"
+    world = draw_image()
+    return world.first, world.points, "drawn by the demo"
 
 
 def _show_clip(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
@@ -93,7 +105,10 @@ def _show_clip(parser: argparse.ArgumentParser, given: argparse.Namespace) -> No
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sam2_hf.demo", description=main.__doc__)
-    parser.add_argument("--image", help="an image file; by default, one is drawn")
+    parser.add_argument(
+        "--image",
+        help="an image file; by default, a photograph of scikit-image where it is installed, else one is drawn",
+    )
     parser.add_argument("--video", help="a clip: a file, a folder of images or an address; by default, one is drawn")
     parser.add_argument(
         "--checkpoint",
