@@ -263,7 +263,7 @@ def test_a_stream_is_written_frame_by_frame(sam2, tmp_path, monkeypatch, folder)
     ("arguments", "status", "message"),
     [
         (["segment", "missing.png", "--point", "1,2"], 1, "error: there is no such image: 'missing.png'"),
-        (["segment", "clip.mp4", "--point", "1,2"], 1, "error: images must be"),
+        (["segment", "clip.mp4", "--point", "1,2"], 1, "error: 'clip.mp4' is a clip: for clips there is sam2 track"),
         (["track", "clip.mp4", "--point", "1,2", "--memory-policy", "best"], 1, "memory_policy must be one of"),
         (["segment", "photos", "--point", "1,2", "--device", "gpu"], 1, "device must be a torch device such as 'cpu'"),
         (["segment", "photos", "--point", "1,2", "--dtype", "half-ish"], 1, "dtype must be a torch dtype or its name"),

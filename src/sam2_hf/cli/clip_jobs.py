@@ -56,6 +56,11 @@ class ClipJob:
     together: int = 1
 
 
+def counted(number: int, what: str) -> str:
+    """Say how many there are: 1 frame, 2 frames."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 @dataclass(frozen=True)
 class ClipWork:
     """A clip that is open, and what the work on it needs.

@@ -11,7 +11,7 @@ from ..results.image_result import ImageResult
 from ..results.overlay import read_style
 from ..results.records import ImageRecord
 from ..results.stream_writers import ResultStream
-from .clip_jobs import ClipJob, ClipWork, read_clip_list, work_on_clips
+from .clip_jobs import ClipJob, ClipWork, counted, read_clip_list, work_on_clips
 
 _MOST_LINES = 20
 
@@ -88,11 +88,11 @@ def _as_text(entry: dict[str, Any]) -> str:
     state = " (interrupted)" if entry["interrupted"] else ""
     objects = entry["objects"]
     lines = [
-        f"{entry['clip']}: {entry['frames']} frames{state}, {len(objects)} objects -> "
+        f"{entry['clip']}: {counted(entry['frames'], 'frame')}{state}, {counted(len(objects), 'object')} -> "
         f"{', '.join(entry['files']) or 'no files'}"
     ]
     lines += [
-        f"  {item['name']}: from frame {item['first_frame']}, visible in {item['visible_frames']} frames"
+        f"  {item['name']}: from frame {item['first_frame']}, visible in {counted(item['visible_frames'], 'frame')}"
         for item in objects[:_MOST_LINES]
     ]
     if len(objects) > _MOST_LINES:

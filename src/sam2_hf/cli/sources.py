@@ -50,7 +50,7 @@ def find_images(texts: Sequence[str]) -> list[NamedSource]:
 
     Raises:
         FileNotFoundError: nothing of that name, or a folder without images.
-        ValueError: the standard input is no image.
+        ValueError: the standard input is no image, or the only file is a clip.
     """
     images: list[NamedSource] = []
     for text in texts:
@@ -60,6 +60,8 @@ def find_images(texts: Sequence[str]) -> list[NamedSource]:
             images.append(NamedSource(_stem_of_address(text, "image"), text, text))
         else:
             images += [_named(path) for path in _files(text, IMAGE_SUFFIXES, "image")]
+    if len(images) == 1 and Path(images[0].text).suffix.lower() in VIDEO_SUFFIXES:
+        raise ValueError(f"{images[0].text!r} is a clip: for clips there is sam2 track")
     return images
 
 

@@ -18,7 +18,7 @@ from ..results.records import ImageRecord
 from ..results.sa_v import SaVWriter
 from ..results.stream_writers import ResultStream
 from ..results.tables import CsvWriter, ParquetWriter
-from .clip_jobs import ClipJob, ClipWork, one_by_one, read_clip_list, work_on_clips
+from .clip_jobs import ClipJob, ClipWork, counted, one_by_one, read_clip_list, work_on_clips
 
 
 def track_clips(
@@ -138,9 +138,11 @@ class _Summary:
 
 def _as_text(entry: dict[str, Any]) -> str:
     state = " (interrupted)" if entry["interrupted"] else ""
-    lines = [f"{entry['clip']}: {entry['frames']} frames{state} -> {', '.join(entry['files']) or 'no files'}"]
+    lines = [
+        f"{entry['clip']}: {counted(entry['frames'], 'frame')}{state} -> {', '.join(entry['files']) or 'no files'}"
+    ]
     lines += [
-        f"  {item['name']}: visible in {item['visible_frames']} frames, mean score {item['mean_score']}"
+        f"  {item['name']}: visible in {counted(item['visible_frames'], 'frame')}, mean score {item['mean_score']}"
         for item in entry["objects"]
     ]
     return "\n".join(lines)
