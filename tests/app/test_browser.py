@@ -339,6 +339,7 @@ def test_it_fits_a_phone_in_both_modes(open_page, server, dark):
         page.page.touchscreen.tap(*page.spot(380, 80))
     assert page.layers() == [1]
     assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.find(".s2-frame").bounding_box()["width"] > 350
     colour = page.page.evaluate("getComputedStyle(document.body).backgroundColor")
     brightness = sum(map(float, re.findall(r"[\d.]+", colour)[:3])) / 3
     assert brightness < 60 if dark else brightness > 200

@@ -19,6 +19,11 @@ from .live_tab import add_live_tab
 from .people import PersonStore
 
 _STYLE = Path(__file__).parent / "page" / "style.css"
+# Gradio confines the style sheet to what lies within its margins; on a phone these would take a quarter of the width.
+_NARROW_MARGINS = (
+    "<style>@media (max-width: 760px) { .gradio-container .main { padding-inline: 0 !important; }"
+    " .gradio-container .main main { padding: 4px 12px 24px !important; } }</style>"
+)
 _CLEANING = (600, 3600)  # seconds: how often files that gradio holds are looked at, and how old they become
 _ABOUT_BUNDLED = (
     '<p class="s2-about">The bundled checkpoint knows drawn shapes and no photographs. '
@@ -81,6 +86,7 @@ def launch_app(
         max_file_size=context.limits.file_bytes,
         theme=theme,
         css=_STYLE.read_text(encoding="utf-8"),
+        head=_NARROW_MARGINS,
         footer_links=[],
         ssr_mode=False,
         pwa=False,
