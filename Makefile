@@ -9,6 +9,7 @@
 #   make test-browser                           the app in Chromium; SCREENSHOT=docs/images/app.png writes the screenshot
 #   make bench                                  ours, transformers and the official code, timed; IMAGE= for a photo
 #   make bench BENCH_FLAGS=--quick              in some minutes; --gpu on a CUDA device, --help for more
+#   make campaigns                              thousands of prompts, damaged files, kills: figures in outputs/campaigns.json
 #   make dist                                   wheel and sdist in dist/, their contents checked
 #   make test TRANSFORMERS=lowest               with the lowest supported transformers, or the newest; also for demo
 #   make format                                 what the formatter and the linter can mend by themselves
@@ -26,6 +27,8 @@ IMAGE ?=
 VIDEO ?=
 CHECKPOINT ?=
 BENCH_FLAGS ?=
+SEED ?=
+SCALE ?=
 PYTEST_FLAGS ?= --numprocesses auto
 
 BIN := $(VENV)/bin
@@ -33,7 +36,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_FL
 
 LOWEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 
-.PHONY: demo test test-older test-browser lint bench dist format clean
+.PHONY: campaigns demo test test-older test-browser lint bench dist format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m sam2_hf.demo --output "$(OUTPUT)" \
@@ -56,6 +59,11 @@ test-older: $(VENV)/.dev
 
 test-browser: $(VENV)-app/.ready
 	OMP_NUM_THREADS=1 $(if $(SCREENSHOT),SAM2_APP_SCREENSHOT="$(SCREENSHOT)") $(VENV)-app/bin/python -m pytest -m browser -rs tests/app
+
+# SEED repeats a campaign; SCALE=0.01 is a hundredth of it.
+campaigns: $(VENV)/.dev
+	OMP_NUM_THREADS=1 SAM2_CAMPAIGN_SEED="$(SEED)" SAM2_CAMPAIGN_SCALE="$(SCALE)" \
+	  SAM2_CAMPAIGN_FIGURES="$(OUTPUT)/campaigns.json" $(BIN)/python -m pytest -m slow -s tests/campaigns
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

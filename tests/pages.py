@@ -37,9 +37,10 @@ def blocks(page: Path, language: str | None = None) -> list[Block]:
 
 
 def furnish(folder: Path) -> None:
-    """Writes what pages speak of: a checkpoint of a video model, a photo and a clip."""
+    """Writes what pages speak of: a checkpoint of a video model, a photo, a large image and a clip."""
     save_tiny_checkpoint(folder / "facebook/sam2.1-hiera-tiny", video=True)
     Image.effect_noise((900, 700), 80).convert("RGB").save(folder / "photo.jpg")
+    Image.effect_noise((1300, 1100), 80).convert("RGB").save(folder / "huge.tif")
     frames = np.random.default_rng(0).integers(0, 255, (3, 360, 480, 3), dtype=np.uint8)
     write_video(folder / "clip.mp4", frames, fps=25.0)
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .modeling_sam2 import Sam2HieraDetModel, Sam2Model, Sam2PreTrainedModel, Sam2VisionModel
     from .modeling_sam2_video import Sam2VideoModel, Sam2VideoPreTrainedModel
     from .outputs import Sam2ImageSegmentationOutput, Sam2VideoSegmentationOutput, Sam2VisionEncoderOutput
+    from .predictors.embedding_cache import EmbeddingCache
     from .predictors.loaded_models import release_models
     from .predictors.promptable_pipeline import Sam2PromptableSegmentationPipeline
     from .predictors.segmenter import Segmentation, Segmenter, segment, segment_everything
@@ -69,6 +70,7 @@ _NAMES = {
     "modeling_sam2": ("Sam2HieraDetModel", "Sam2Model", "Sam2PreTrainedModel", "Sam2VisionModel"),
     "modeling_sam2_video": ("Sam2VideoModel", "Sam2VideoPreTrainedModel"),
     "outputs": ("Sam2ImageSegmentationOutput", "Sam2VideoSegmentationOutput", "Sam2VisionEncoderOutput"),
+    "predictors.embedding_cache": ("EmbeddingCache",),
     "predictors.loaded_models": ("release_models",),
     "predictors.promptable_pipeline": ("Sam2PromptableSegmentationPipeline",),
     "predictors.segmenter": ("Segmentation", "Segmenter", "segment", "segment_everything"),

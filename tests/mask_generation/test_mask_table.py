@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sam2_hf.mask_generation.mask_table import OUTPUT_MODES, MaskTable
 from sam2_hf.masks.boxes import mask_to_box
+from sam2_hf.masks.connected_components import fill_holes, remove_sprinkles
 from sam2_hf.masks.rle import mask_run_lengths, rle_to_mask
 
 SIZE = (100, 120)
@@ -143,5 +146,19 @@ def test_records_say_what_the_masks_are(mode):
         (polygon,) = segmentation
         assert polygon.area == masks.sum() and polygon.holes == []
     else:
-        assert isinstance(segmentation["counts"], str if mode == "coco_rle" else list)
+        kinds = {"coco_rle": str, "run_lengths": np.ndarray}
+        assert isinstance(segmentation["counts"], kinds.get(mode, list))
         assert torch.equal(rle_to_mask(segmentation), masks[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 200), st.integers(0, 60), st.booleans())
+def test_cleaning_the_box_of_a_mask_is_cleaning_the_mask(seed, hole, sprinkle, keep_largest):
+    rng = np.random.default_rng(seed)
+    size = tuple(rng.integers(3, 24, 2))
+    masks = torch.from_numpy(rng.random((3, *size)) < rng.choice([0.05, 0.4, 0.6, 0.95]))
+    cleaned = table_of(masks, size=size).cleaned(hole, sprinkle, keep_largest)
+    expected = remove_sprinkles(fill_holes(masks, hole), sprinkle, keep_largest=keep_largest)
+    if hole == sprinkle == 0:
+        expected = masks
+    assert torch.equal(decoded(cleaned), expected)

@@ -8,7 +8,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from sam2_hf import mask_to_polygons
-from sam2_hf.masks.polygons import ring_area
+from sam2_hf.masks.polygons import ring_area, rle_to_polygons
+from sam2_hf.masks.rle import mask_to_rle
 
 
 def inside(ring, rows, columns):
@@ -96,3 +97,19 @@ def test_an_empty_mask_has_no_polygons():
 def test_refuses_what_is_no_mask_or_tolerance(mask, tolerance, message):
     with pytest.raises(ValueError, match=message):
         mask_to_polygons(mask, tolerance)
+
+
+@pytest.mark.parametrize("tolerance", [0, 1.0])
+def test_run_lengths_are_traced_as_the_mask_is(tolerance):
+    mask = np.zeros((40, 60), bool)
+    mask[5:30, 20:50] = True
+    mask[10:20, 25:40] = False
+    mask[35:, 3:9] = True
+    (rle,) = mask_to_rle(mask[None])
+    traced, expected = rle_to_polygons(rle, tolerance), mask_to_polygons(mask, tolerance)
+    assert len(traced) == len(expected) == 2
+    for one, other in zip(traced, expected, strict=True):
+        for ring, wanted in zip((one.exterior, *one.holes), (other.exterior, *other.holes), strict=True):
+            assert np.array_equal(ring, wanted)
+    (empty,) = mask_to_rle(np.zeros((1, 4, 5), bool))
+    assert rle_to_polygons(empty, tolerance) == []

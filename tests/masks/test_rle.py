@@ -11,12 +11,15 @@ from hypothesis.extra.numpy import arrays
 
 from sam2_hf.masks.rle import (
     compress_rle,
+    counts_dtype,
     decode_counts,
     decompress_rle,
     encode_counts,
     mask_run_lengths,
     mask_to_rle,
     rle_area,
+    rle_part,
+    rle_scaled,
     rle_to_box,
     rle_to_mask,
 )
@@ -157,3 +160,36 @@ def test_broken_count_strings_are_refused(text):
 def test_encoding_on_a_gpu_equals_the_cpu():
     masks = torch.rand(5, 60, 70, generator=torch.Generator().manual_seed(0)) < 0.3
     assert mask_to_rle(masks.cuda(), (80, 90), (3, 4)) == mask_to_rle(masks, (80, 90), (3, 4))
+
+
+@given(masks_in_images(), st.data())
+def test_a_part_is_what_the_whole_has_there(given_masks, data):
+    masks, size, offset = given_masks
+    top, left = data.draw(st.integers(0, size[0])), data.draw(st.integers(0, size[1]))
+    bottom, right = data.draw(st.integers(top, size[0])), data.draw(st.integers(left, size[1]))
+    for rle in mask_to_rle(masks, size, offset):
+        expected = rle_to_mask(rle)[top:bottom, left:right].numpy()
+        for form in (rle, compress_rle(rle)):
+            assert np.array_equal(rle_part(form, (left, top, right, bottom)), expected)
+
+
+@given(masks_in_images(), st.data())
+def test_a_scaled_mask_has_the_pixels_in_the_middle_of_its_own(given_masks, data):
+    masks, size, offset = given_masks
+    smaller = data.draw(st.integers(1, size[0])), data.draw(st.integers(1, size[1]))
+    rows, columns = ((np.arange(n) * 2 + 1) * length // (2 * n) for n, length in zip(smaller, size, strict=True))
+    for rle in mask_to_rle(masks, size, offset):
+        scaled = rle_scaled(rle, smaller)
+        assert scaled["size"] == list(smaller)
+        assert np.array_equal(rle_to_mask(scaled), rle_to_mask(rle)[rows][:, columns])
+
+
+def test_runs_longer_than_32_bits_hold_are_counted():
+    """An image of 50 000 x 50 000 pixels, of which four in the middle are set."""
+    size = (50_000, 50_000)
+    (counts,) = mask_run_lengths(np.ones((1, 2, 2), bool), size, (25_000, 25_000))
+    assert counts.sum() == 50_000**2 and counts_dtype(50_000**2) is np.int64 and counts_dtype(20_000**2) is np.int32
+    rle = {"size": list(size), "counts": counts}
+    assert rle_to_box(rle) == (25_000, 25_000, 25_001, 25_001) and rle_area(rle) == 4
+    assert rle_part(rle, (24_999, 24_999, 25_002, 25_001)).tolist() == [[False] * 3, [False, True, True]]
+    assert np.array_equal(decode_counts(compress_rle(rle)["counts"]), counts)

@@ -279,6 +279,18 @@ def test_geojson_of_a_geotiff_is_in_its_coordinates(tmp_path, point, shift):
     assert result.to_geojson() == image_result().to_geojson()
 
 
+def test_a_geotiff_of_any_size_is_found(tmp_path, monkeypatch):
+    """Pillow refuses to open images of so many pixels; of the tags, there are as many as ever."""
+    path = tmp_path / "large.tif"
+    Image.fromarray(pixels_of()).save(path, tiffinfo=geo_tags(False))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(path)
+    assert read_georeference(path).epsg == 32633
+    path.write_bytes(b"no raster")
+    assert read_georeference(path) is None
+
+
 def test_rasterio_finds_a_geotiff_where_we_find_it(tmp_path):
     rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
     transform = rasterio.transform.from_origin(500_000, 4_600_000, 10, 20)

@@ -40,7 +40,18 @@ def segment(
     everything: Annotated[bool, typer.Option("--everything", help="Segment everything, by a grid of points.")] = False,
     points_per_side: Annotated[int, typer.Option(min=1, help="Of the grid, for --everything.")] = 32,
     tile_size: Annotated[
-        int | None, typer.Option(min=1, help="Search large images in tiles of so many pixels a side, for --everything.")
+        int | None, typer.Option(min=1, help="Read large images in tiles of so many pixels a side.")
+    ] = None,
+    tile_overlap: Annotated[
+        int | None,
+        typer.Option(min=0, help="Pixels that tiles share, for --everything; by default 256."),
+    ] = None,
+    tile_levels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Levels of tiles, for --everything; all by default."),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="A folder that keeps embeddings of tiles for later calls, with prompts.")
     ] = None,
     paths_from: PathsFrom = None,
     out: Out = Path("outputs"),
@@ -61,6 +72,7 @@ def segment(
     name are given by --from. An image that cannot be read is reported, and the others go on.
     """
     texts = arguments.require(images, paths_from, "IMAGE")
+    _check_tiling(everything, tile_size, {"--tile-overlap": tile_overlap, "--tile-levels": tile_levels}, cache)
     formats = arguments.read_formats(format, FORMATS)
     if everything and (point or negative or box or prompts):
         raise typer.BadParameter(
@@ -71,9 +83,22 @@ def segment(
     arguments.prepare_process(quiet)
     from .segment_images import SegmentJob, segment_images
 
-    search = {"points_per_crop": points_per_side, "tile_size": tile_size}
-    job = SegmentJob(given, everything, search, out, formats, style, json_output, quiet)
+    search: dict[str, Any] = {"points_per_crop": points_per_side, "tile_size": tile_size, "tile_levels": tile_levels}
+    if tile_size is not None:
+        search["tile_overlap"] = min(256, tile_size // 4) if tile_overlap is None else tile_overlap
+    tiling = {"tile_size": tile_size, "cache": cache}
+    job = SegmentJob(given, everything, search, tiling, out, formats, style, json_output, quiet)
     segment_images(job, texts, paths_from, loading)
+
+
+def _check_tiling(
+    everything: bool, tile_size: int | None, searching: dict[str, int | None], cache: Path | None
+) -> None:
+    given = [name for name, value in searching.items() if value is not None]
+    if given and (tile_size is None or not everything):
+        raise typer.BadParameter("works with --everything and --tile-size", param_hint=given[0])
+    if cache is not None and (tile_size is None or everything):
+        raise typer.BadParameter("works with prompts and --tile-size", param_hint="--cache")
 
 
 def _read_prompts(

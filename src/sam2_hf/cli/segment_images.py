@@ -43,6 +43,7 @@ class SegmentJob:
         prompts: arguments of `Segmenter.segment`.
         everything: whether everything is segmented, without prompts.
         search: settings of mask generation, for everything.
+        tiling: arguments of `Segmenter.segment` that say how large images are read, for prompts.
         out: the folder that files are written to.
         formats: names of formats.
         style: of overlays.
@@ -53,6 +54,7 @@ class SegmentJob:
     prompts: dict[str, Any]
     everything: bool
     search: dict[str, Any]
+    tiling: dict[str, Any]
     out: Path
     formats: Sequence[str]
     style: str
@@ -116,7 +118,7 @@ def segment_images(
 def _segment(segmenter: Segmenter, image: NamedSource, job: SegmentJob) -> ImageResult:
     if job.everything:
         return segmenter.segment_everything(image.source, **job.search)
-    return segmenter.segment(image.source, **job.prompts)
+    return segmenter.segment(image.source, **job.prompts, **job.tiling)
 
 
 def _write(result: ImageResult, image: NamedSource, name: str, job: SegmentJob) -> list[str]:

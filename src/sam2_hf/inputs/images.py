@@ -133,10 +133,28 @@ def read_pixels(
     channel_axis = None if data_format is None else _read_axis(data_format)
     for name, item in _flatten(images, "images", ndim=3):
         given_axis = None if isinstance(item, (Image.Image, str, os.PathLike)) else channel_axis
-        pixels = _channels_first(*_load(item, name, convert_rgb, as_tensors), given_axis, name)
+        pixels = channels_first(*_load(item, name, convert_rgb, as_tensors), given_axis, name)
         if 0 in pixels.shape:
             raise ValueError(f"{name} is empty: expected an image with pixels, got shape {tuple(pixels.shape)}")
         yield name, pixels
+
+
+def read_part(pixels: Array, white: float) -> LoadedImage:
+    """Read a part of an image, of which `read_images` has told what its values mean.
+
+    Args:
+        pixels: (1, 3 or 4 channels, height, width), of the dtype that they came in.
+        white: of the whole image as `LoadedImage` has it.
+
+    Returns:
+        What `read_images` gives of these pixels within the whole image.
+    """
+    if dtype_name(pixels) == "bool":
+        pixels = cast(pixels, "uint8") * 255
+    elif dtype_name(pixels) != "uint8":
+        pixels = cast(pixels, "float32" if is_floating(pixels) or white > 255 else "uint8")
+    image = LoadedImage(pixels, white)
+    return _over_white(image) if len(pixels) == 4 else image
 
 
 def read_label_maps(maps: Any, name: str, device: Any = None) -> list[Array]:
@@ -215,7 +233,7 @@ def _load(item: Any, name: str, convert_rgb: bool, as_tensors: bool) -> tuple[Ar
         item = _open(os.fspath(item), name)
     if isinstance(item, Image.Image):
         try:
-            item = _pil_to_array(item, convert_rgb)
+            item = pil_to_array(item, convert_rgb)
         except Exception as error:  # PIL reads late, and its decoders raise errors of many kinds
             raise ValueError(f"{name} cannot be read, the file seems to be broken: {error}") from error
     elif not hasattr(item, "__array__"):
@@ -254,7 +272,8 @@ def _fetch(source: str) -> Image.Image:
     return load_image(source)
 
 
-def _pil_to_array(image: Image.Image, convert_rgb: bool) -> np.ndarray:
+def pil_to_array(image: Image.Image, convert_rgb: bool = True) -> np.ndarray:
+    """Give the numbers of an image as they are, with palettes and rare colour spaces as RGB or RGBA where wanted."""
     mode = image.mode
     if convert_rgb and mode != "1" and mode[0] not in "IF":  # bits, I, I;16 and F: numbers as they are
         transparent = image.info.get("transparency") is not None
@@ -265,8 +284,18 @@ def _pil_to_array(image: Image.Image, convert_rgb: bool) -> np.ndarray:
     return np.asarray(image)
 
 
-def _channels_first(pixels: Array, likely_axis: str, given_axis: str | None, name: str) -> Array:
-    """View (height, width), (height, width, channels) or (channels, height, width) as the last of these."""
+def channels_first(pixels: Array, likely_axis: str, given_axis: str | None, name: str) -> Array:
+    """View (height, width), (height, width, channels) or (channels, height, width) as the last of these.
+
+    Args:
+        pixels: of any dtype.
+        likely_axis: "channels_first" or "channels_last", where both could be meant.
+        given_axis: the same, where it is known.
+        name: what an error calls the image.
+
+    Raises:
+        ValueError: another shape, or not 1, 3 or 4 channels.
+    """
     if pixels.ndim == 2:
         return pixels[None]
     axis = given_axis or (_channel_axis(pixels.shape, likely_axis) if pixels.ndim == 3 else None)

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..masks.boxes import is_near_crop_edge, nms
 from ..masks.connected_components import fill_holes, remove_sprinkles
-from ..masks.polygons import mask_to_polygons
-from ..masks.rle import Rle, compress_rle, mask_run_lengths, rle_area, rle_to_array, rle_to_box
+from ..masks.polygons import rle_to_polygons
+from ..masks.rle import Rle, compress_rle, mask_run_lengths, rle_area, rle_part, rle_to_array, rle_to_box
 from ..masks.rle_overlap import mask_nms
 
 
@@ -91,6 +91,12 @@ class MaskTable:
             return mask_nms(self.run_lengths, boxes, scores, iou_threshold)
         return nms(boxes, scores, iou_threshold)
 
+    def lies_within_crops(self) -> np.ndarray:
+        """(N,) bool, whether each mask lies in the crop that it was found on; joined ones reach beyond it."""
+        boxes = self.boxes()
+        within = (boxes[:, :2] >= self.crops[:, :2]) & (boxes[:, 2:] < self.crops[:, 2:])
+        return np.asarray(within.all(1))
+
     def crop_areas(self) -> np.ndarray:
         """(N,) pixels of the crop that each mask was found on."""
         return (self.crops[:, 2:] - self.crops[:, :2]).prod(1)
@@ -101,9 +107,10 @@ class MaskTable:
             return self
         run_lengths = []
         for rle in self.rles():
-            mask = fill_holes(rle_to_array(rle), max_hole_area)
+            left, top, right, bottom = _surroundings(rle, max_hole_area)
+            mask = fill_holes(rle_part(rle, (left, top, right, bottom)), max_hole_area)
             mask = remove_sprinkles(mask, max_sprinkle_area, keep_largest=keep_largest)
-            run_lengths += mask_run_lengths(mask[None])
+            run_lengths += mask_run_lengths(mask[None], self.size, (top, left))
         return replace(self, run_lengths=run_lengths)
 
     def without_small_regions(self, min_area: float, iou_threshold: float, by: str = "box") -> MaskTable:
@@ -142,6 +149,19 @@ class MaskTable:
         ]
 
 
+def _surroundings(rle: Rle, max_hole_area: float) -> tuple[int, int, int, int]:
+    """The box around a mask with so much background that what lies around the mask is no hole."""
+    height, width = rle["size"]
+    left, top, right, bottom = rle_to_box(rle)
+    margin = int(min(max(max_hole_area, 0), max(height, width))) + 1
+    return (
+        max(left - margin, 0),
+        max(top - margin, 0),
+        min(right + 1 + margin, width),
+        min(bottom + 1 + margin, height),
+    )
+
+
 _ARRAYS = [field.name for field in fields(MaskTable) if field.name not in ("size", "run_lengths")]
 
 
@@ -154,7 +174,8 @@ _SEGMENTATIONS: dict[str, Callable[[Rle, float], Any]] = {
     "binary_mask": lambda rle, _: rle_to_array(rle),
     "uncompressed_rle": lambda rle, _: as_lists(rle),
     "coco_rle": lambda rle, _: compress_rle(rle),
-    "polygons": lambda rle, tolerance: mask_to_polygons(rle_to_array(rle), tolerance),
+    "run_lengths": lambda rle, _: rle,
+    "polygons": lambda rle, tolerance: rle_to_polygons(rle, tolerance),
 }
 OUTPUT_MODES = tuple(_SEGMENTATIONS)
 NMS_KINDS = ("box", "mask")

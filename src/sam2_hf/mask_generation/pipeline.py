@@ -10,6 +10,8 @@ from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
 
 from ..inputs.images import read_images
+from ..inputs.window_files import open_windows
+from ..inputs.windows import ArrayWindows, ImageWindows, reading_size
 from ..masks.rle import rle_to_mask
 from .crops import Crop
 from .generator import find_masks
@@ -47,6 +49,9 @@ class Sam2MaskGenerationPipeline(Pipeline):
     - tile_size (None): search an image in tiles of so many pixels a side, each with its own grid, and join masks
       across seams where they agree in what tiles share. For images much larger than the model's input.
     - tile_overlap (256): how many pixels neighbouring tiles share, at least.
+    - tile_levels (None): how many levels of tiles are searched. Tiles of each further level cover twice as much along
+      a side, at half the resolution, so that objects larger than a tile are seen whole. None for as many as it takes
+      until one tile holds the image; 1 for the finest alone.
     - crop_n_points_downscale_factor (1): in layer n, `points_per_crop` is divided by the n-th power of it.
 
     What the model predicts:
@@ -79,8 +84,9 @@ class Sam2MaskGenerationPipeline(Pipeline):
     - output_mode (None): return a list of records instead: dicts with `segmentation`, `area`, `bbox` and `crop_box`
       (left, top, width, height; a mask's width counts from its first to its last column, as in the official code),
       `predicted_iou`, `stability_score`, `point_coords`. The segmentation is an array for "binary_mask", a COCO RLE
-      for "uncompressed_rle" and "coco_rle", and for "polygons" what `sam2_hf.mask_to_polygons` gives: connected parts,
-      each with an exterior and holes, within polygon_tolerance (1) pixels.
+      for "uncompressed_rle" and "coco_rle", the same with its counts in an array for "run_lengths", and for "polygons"
+      what `sam2_hf.mask_to_polygons` gives: connected parts, each with an exterior and holes, within polygon_tolerance
+      (1) pixels.
 
     Others: timeout, in seconds, for fetching images; batch_size, how many images, or crops of them, are encoded
     together; num_workers, processes that load images.
@@ -138,15 +144,21 @@ class Sam2MaskGenerationPipeline(Pipeline):
         encoding = {name: kwargs.pop(name) for name in ("encoded_at_once",) if name in kwargs}  # from `__call__` alone
         given = resolve_names(kwargs)
         loading = {name: given.pop(name) for name in ("timeout",) if name in given}
+        if "tile_size" in given:
+            loading["by_windows"] = given["tile_size"] is not None
         output = {field.name: given.pop(field.name) for field in fields(OutputSettings) if field.name in given}
         # Build both, so that what is wrong is refused before any work is done.
         MaskGenerationSettings(**{**getattr(self, "_forward_params", {}), **given})
         OutputSettings(**{**getattr(self, "_postprocess_params", {}), **output})
         return loading, {**given, **encoding}, output
 
-    def preprocess(self, image: Any, timeout: float | None = None) -> dict[str, Any]:
+    def preprocess(self, image: Any, timeout: float | None = None, by_windows: bool = False) -> dict[str, Any]:
         # An image in a list passes through batching as it is, whatever its size.
-        return {"images": [_load_image(image, timeout, self.image_processor)]}
+        value_range = self.image_processor.options().value_range
+        if by_windows and not (value_range is not None and value_range.is_set) and not _is_address(image):
+            return {"images": [open_windows(image)]}
+        loaded = _load_image(image, timeout, self.image_processor)
+        return {"images": [ArrayWindows(loaded, data_format="channels_first") if by_windows else loaded]}
 
     def _forward(
         self, model_inputs: dict[str, Any], encoded_at_once: int = 1, **parameters: Any
@@ -155,19 +167,16 @@ class Sam2MaskGenerationPipeline(Pipeline):
         images = _flatten(model_inputs["images"])
         found: list[list[MaskTable]] = [[] for _ in images]
         parts = [
-            _Part(number, image, crop)
-            for number, image in enumerate(images)
-            for crop in layout((image.shape[-2], image.shape[-1]), settings)
+            _Part(number, image, crop) for number, image in enumerate(images) for crop in layout(_size(image), settings)
         ]
         # Crops of one image and of several alike; no more than one batch of embeddings is held.
         for start in range(0, len(parts), encoded_at_once):
             batch = parts[start : start + encoded_at_once]
-            embeddings, input_size = self._encode([part.pixels() for part in batch])
+            embeddings, input_size = self._encode([part.pixels(settings.tile_size or 0) for part in batch])
             for row, (number, image, crop) in enumerate(batch):
                 embedded = [level[row : row + 1] for level in embeddings]
-                size = (image.shape[-2], image.shape[-1])
-                found[number].append(find_masks(self.model, embedded, input_size, crop, size, settings))
-        layouts = [layout((image.shape[-2], image.shape[-1]), settings) for image in images]
+                found[number].append(find_masks(self.model, embedded, input_size, crop, _size(image), settings))
+        layouts = [layout(_size(image), settings) for image in images]
         return {"found": [join_parts(tables, crops, settings) for tables, crops in zip(found, layouts, strict=True)]}
 
     def _encode(self, images: list[torch.Tensor]) -> tuple[list[torch.Tensor], tuple[int, int]]:
@@ -202,14 +211,26 @@ def _without(arguments: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in names}
 
 
+def _size(image: torch.Tensor | ImageWindows) -> tuple[int, int]:
+    """(height, width) of an image."""
+    return image.size if isinstance(image, ImageWindows) else (image.shape[-2], image.shape[-1])
+
+
+def _is_address(image: Any) -> bool:
+    return isinstance(image, str) and image.startswith(("http://", "https://"))
+
+
 class _Part(NamedTuple):
-    """What is encoded as one image: a crop of `image` (3, height, width), the `number`-th that is searched."""
+    """What is encoded as one image: a crop of `image`, the `number`-th that is searched."""
 
     number: int
-    image: torch.Tensor
+    image: torch.Tensor | ImageWindows  # (3, height, width), or what reads tiles
     crop: Crop
 
-    def pixels(self) -> torch.Tensor:
+    def pixels(self, tile_size: int) -> torch.Tensor:
+        """(3, height, width) uint8; of tiles of coarse levels at less resolution."""
+        if isinstance(self.image, ImageWindows):
+            return torch.from_numpy(self.image.read(self.crop[:4], reading_size(self.crop.size, tile_size)))
         return self.image[:, self.crop.top : self.crop.bottom, self.crop.left : self.crop.right]
 
 
@@ -220,7 +241,7 @@ def _flatten(items: Any) -> list[Any]:
 
 def _load_image(image: Any, timeout: float | None, processor: Any) -> torch.Tensor:
     """Any single image as (3, height, width) uint8; files and addresses upright, see `inputs.images`."""
-    if isinstance(image, str) and image.startswith(("http://", "https://")):
+    if _is_address(image):
         try:
             image = load_image(image, timeout=timeout)
         except Exception as error:  # of the network, of many kinds

@@ -8,7 +8,7 @@ Axes: P prompts, K masks, (h, w) the size of low-resolution masks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +19,10 @@ from ..sizes import Size
 from .crops import Crop, crop_layers
 from .mask_table import MaskTable
 from .settings import MaskGenerationSettings
-from .tiles import join_tiles, tile_layout
+from .tiles import join_levels, tile_levels
 from .upsampled_masks import UpsampledLogits, encode, stability, upsample
+
+_VALUES_AT_ONCE = 2**23  # logits of which the width is upsampled together; crops of large images are wide
 
 
 class Candidates(NamedTuple):
@@ -58,12 +60,14 @@ def search_crop(
         The masks that pass all filters, in the order of the points; duplicates among them, unless
         `settings.box_nms_thresh` is set. In tiles, masks that are cut off as well.
     """
-    grid = settings.grid(crop.layer)
+    grid = settings.grid(crop.layer if settings.tile_size is None else 0)  # of tiles, the layer is their level
     at_once = min(at_once, settings.points_per_batch or at_once)
     found = [MaskTable.none(image_size)]
     for start in range(0, len(grid), at_once):
         points = grid[start : start + at_once]
-        found += [_compress(candidates, points, crop, image_size, settings) for candidates in find(points)]
+        for candidates in find(points):
+            few = _few_at_a_time(candidates, crop.size)
+            found += [_compress(some, points, crop, image_size, settings) for some in few]
     table = found[0].cat(found[1:])
     if settings.box_nms_thresh is None:
         return table
@@ -73,13 +77,13 @@ def search_crop(
 def layout(size: Size, settings: MaskGenerationSettings) -> list[Crop]:
     """The parts of an image of (height, width) that are searched."""
     if settings.tile_size is not None:
-        return tile_layout(size, settings.tile_size, settings.tile_overlap)
+        return tile_levels(size, settings)
     return crop_layers(size, settings.crops_n_layers, settings.crop_overlap_ratio)
 
 
 def join_parts(found: list[MaskTable], parts: Sequence[Crop], settings: MaskGenerationSettings) -> MaskTable:
     """The masks of an image from those of its parts, which are those of `layout`, without duplicates."""
-    return join_crops(found, settings) if settings.tile_size is None else join_tiles(found, parts, settings)
+    return join_crops(found, settings) if settings.tile_size is None else join_levels(found, parts, settings)
 
 
 def join_crops(found: list[MaskTable], settings: MaskGenerationSettings) -> MaskTable:
@@ -100,6 +104,13 @@ def passes(scores: Array, threshold: float) -> Array:
     """Which scores (...) are above a threshold: bool; all of them where it is 0 or below."""
     above = cast(scores, "float32") > threshold
     return above if threshold > 0 else above | True
+
+
+def _few_at_a_time(candidates: Candidates, size: Size) -> Iterator[Candidates]:
+    """The candidates of a crop of `size`, as many at once as bounds the memory of their upsampling."""
+    at_once = max(1, _VALUES_AT_ONCE // (candidates.logits.shape[-2] * size[1]))
+    for start in range(0, len(candidates.logits), at_once):
+        yield Candidates(*(values[start : start + at_once] for values in candidates))
 
 
 def _compress(

@@ -35,6 +35,7 @@ class MaskGenerationSettings:
     crop_n_points_downscale_factor: float = 1
     tile_size: int | None = None
     tile_overlap: int = 256
+    tile_levels: int | None = None
     multimask_output: bool = True
     use_m2m: bool = False
     pred_iou_thresh: float = 0.88
@@ -145,6 +146,7 @@ _RULES: dict[str, Rule] = {
     "crop_n_points_downscale_factor": ("a number of at least 1", lambda value: _is_number(value, 1)),
     "tile_size": _or_none(_POSITIVE_COUNT),
     "tile_overlap": ("a whole number of at least 0", lambda value: _is_count(value, 0)),
+    "tile_levels": _or_none(_POSITIVE_COUNT),
     "multimask_output": _BOOL,
     "use_m2m": _BOOL,
     "pred_iou_thresh": _THRESHOLD,

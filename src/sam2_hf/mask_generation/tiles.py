@@ -1,9 +1,13 @@
 """Images larger than the model's input, searched tile by tile: where tiles lie, and how masks are joined across seams.
 
-Neighbouring tiles overlap. An object that lies across a seam is found in both, cut off at the end of each. In the
-overlap both saw it: where their masks agree there, they are parts of one object, and are joined along the middle of the
-overlap, since masks are less exact near the end of a tile. All is counted on run lengths, so memory grows with what is
-found and not with the pixels of the image.
+Tiles lie in levels: those of the finest have the image's own pixels, those of each further one cover twice as much
+along a side, at half the resolution, until one tile holds the image. So an object that is cut at one level is found
+whole at another, and small objects are found where they are seen best.
+
+Within a level, neighbouring tiles overlap. An object that lies across a seam is found in both, cut off at the end of
+each. In the overlap both saw it: where their masks agree there, they are parts of one object, and are joined along the
+middle of the overlap, since masks are less exact near the end of a tile. All is counted on run lengths, so memory grows
+with what is found and not with the pixels of the image.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from .crops import Crop
 from .mask_table import MaskTable
 from .settings import MaskGenerationSettings
 
+_NEAR = 20  # pixels of a tile as the model sees it, within which a mask is taken to be cut off at the tile's end
 _AGREEMENT = 0.5  # the IoU within the overlap of two tiles, from which two masks are of one object
 
 
@@ -41,6 +46,59 @@ def tile_layout(size: tuple[int, int], tile_size: int, overlap: int) -> list[Cro
     ]
 
 
+def tile_levels(size: tuple[int, int], settings: MaskGenerationSettings) -> list[Crop]:
+    """Lay levels of tiles over an image, until one tile holds the image or there are enough.
+
+    Args:
+        size: (height, width) of the image, in pixels.
+        settings: with `tile_size`.
+
+    Returns:
+        The tiles level by level, the finest first; their `layer` is the level's number.
+    """
+    tiles: list[Crop] = []
+    tile_size, overlap, level = settings.tile_size or max(size), settings.tile_overlap, 0
+    while True:
+        found = tile_layout(size, tile_size, overlap)
+        tiles += [tile._replace(layer=level) for tile in found]
+        level += 1
+        if len(found) == 1 or level == settings.tile_levels:
+            return tiles
+        tile_size, overlap = 2 * tile_size, 2 * overlap
+
+
+def join_levels(found: Sequence[MaskTable], tiles: Sequence[Crop], settings: MaskGenerationSettings) -> MaskTable:
+    """Join the masks of an image from those of the tiles of all levels.
+
+    Args:
+        found: the masks of each tile, those that are cut off included.
+        tiles: of `tile_levels`, in the same order.
+        settings: how duplicates are told.
+
+    Returns:
+        The masks of the image, best first. Of masks of one object that several levels found, that of the finest level
+        stays which saw it in one tile; where none did, the joined one of the finest.
+    """
+    levels = [[index for index, tile in enumerate(tiles) if tile.layer == level] for level in range(_depth(tiles))]
+    tables, ranks = [], []
+    for number, members in enumerate(levels):
+        joined = join_tiles([found[index] for index in members], [tiles[index] for index in members], settings)
+        tables.append(joined)
+        # By steps of 2, so that scores of up to 1 order the masks of one rank.
+        ranks.append(2.0 * (len(levels) * joined.lies_within_crops() - number) + joined.scores)
+    table = tables[0].cat(tables[1:])
+    if len(levels) > 1:
+        kept = table.without_duplicates(settings.crops_nms_thresh, np.concatenate(ranks), settings.nms)
+        table = kept.select(np.argsort(-kept.scores, kind="stable"))
+    if settings.min_mask_region_area > 0:
+        table = table.without_small_regions(settings.min_mask_region_area, settings.crops_nms_thresh, settings.nms)
+    return table
+
+
+def _depth(tiles: Sequence[Crop]) -> int:
+    return 1 + max(tile.layer for tile in tiles)
+
+
 def _starts(length: int, tile_size: int, overlap: int) -> list[int]:
     """Where tiles begin along a side, evenly spread."""
     if length <= tile_size:
@@ -50,11 +108,11 @@ def _starts(length: int, tile_size: int, overlap: int) -> list[int]:
 
 
 def join_tiles(found: Sequence[MaskTable], tiles: Sequence[Crop], settings: MaskGenerationSettings) -> MaskTable:
-    """Join the masks of an image from those of its tiles.
+    """Join the masks of an image from those of the tiles of one level.
 
     Args:
         found: the masks of each tile, those that are cut off included.
-        tiles: of `tile_layout`, in the same order.
+        tiles: of one level, in the same order.
         settings: how duplicates are told.
 
     Returns:
@@ -76,13 +134,10 @@ def join_tiles(found: Sequence[MaskTable], tiles: Sequence[Crop], settings: Mask
     groups: dict[int, list[int]] = {}
     for index in range(len(table)):
         groups.setdefault(_root(roots, index), []).append(index)
-    cut_off = is_near_crop_edge(table.boxes(), table.crops, table.size).tolist()
+    cut_off = is_near_crop_edge(table.boxes(), table.crops, table.size, _NEAR * 2 ** tiles[0].layer).tolist()
     kept = [group for group in groups.values() if len(group) > 1 or not cut_off[group[0]]]
     joined = _joined(table, kept, intervals.areas, zones)
-    joined = joined.without_duplicates(settings.crops_nms_thresh, by=settings.nms)
-    if settings.min_mask_region_area > 0:
-        joined = joined.without_small_regions(settings.min_mask_region_area, settings.crops_nms_thresh, settings.nms)
-    return joined
+    return joined.without_duplicates(settings.crops_nms_thresh, by=settings.nms)
 
 
 def _neighbours(tiles: Sequence[Crop]) -> Iterator[tuple[int, int]]:

@@ -74,13 +74,14 @@ def find_switches(logits: UpsampledLogits, threshold: float) -> Switches | None:
         threshold: in logits.
 
     Returns:
-        The switches; None where so many columns switch that the plain way is cheaper.
+        The switches; None where so many columns switch that the plain way is cheaper, unless a mask has so many pixels
+        that it would take too much memory.
     """
     columns, height = logits
     _, low_height, width = columns.shape
     above = pad_last(columns > threshold, rows=1)
     found = find_set(above[:, 1:] != above[:, :-1])
-    if len(found) > _RAGGED * math.prod(columns.shape):
+    if len(found) > _RAGGED * math.prod(columns.shape) and height * width <= _PIXELS_AT_ONCE:
         return None
     line = found // width
     column, mask = found - line * width, line // (low_height + 1)

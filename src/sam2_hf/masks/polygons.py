@@ -7,9 +7,12 @@ itself.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from .rle import rle_part, rle_to_box
 
 #: Steps right, down, left, up, as (x, y).
 _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
@@ -68,6 +71,24 @@ def mask_to_polygons(mask: Any, tolerance: float = 1.0) -> list[Polygon]:
         if parent is None
     ]
     return sorted(polygons, key=lambda polygon: -polygon.area)
+
+
+def rle_to_polygons(rle: Mapping[str, Any], tolerance: float = 1.0) -> list[Polygon]:
+    """Trace a mask in run lengths; see `mask_to_polygons`. Only the box around it is decoded.
+
+    Args:
+        rle: compressed or not.
+        tolerance: see `mask_to_polygons`.
+
+    Raises:
+        ValueError: the tolerance is negative.
+    """
+    left, top, right, bottom = rle_to_box(rle)
+    shift = np.array([left, top], np.float64)
+    return [
+        Polygon(polygon.exterior + shift, [hole + shift for hole in polygon.holes])
+        for polygon in mask_to_polygons(rle_part(rle, (left, top, right + 1, bottom + 1)), tolerance)
+    ]
 
 
 def ring_area(ring: np.ndarray) -> float:

@@ -60,7 +60,7 @@ def mask_run_lengths(
         offset: see there.
 
     Returns:
-        The counts of each mask, int32 on the CPU.
+        The counts of each mask, of `counts_dtype`, on the CPU.
 
     Raises:
         ValueError: see there.
@@ -94,7 +94,7 @@ def run_lengths(mask: Array, position: Array, masks: int, size: tuple[int, int])
         size: (height, width) of the masks.
 
     Returns:
-        The counts of each mask, int32 on the CPU.
+        The counts of each mask, of `counts_dtype`, on the CPU.
     """
     pixels = size[0] * size[1]
     stride = pixels + 1
@@ -104,9 +104,14 @@ def run_lengths(mask: Array, position: Array, masks: int, size: tuple[int, int])
     keys = keys[keys % stride < pixels]
     bounds = np.searchsorted(keys, np.arange(masks + 1) * stride)
     return [
-        np.diff(keys[begin:end] - index * stride, prepend=0, append=pixels).astype(np.int32)
+        np.diff(keys[begin:end] - index * stride, prepend=0, append=pixels).astype(counts_dtype(pixels))
         for index, (begin, end) in enumerate(pairwise(bounds))
     ]
+
+
+def counts_dtype(pixels: int) -> type[np.signedinteger[Any]]:
+    """Choose the type of run lengths by the number of an image's pixels: int32, or int64 where a run may be longer."""
+    return np.int32 if pixels < 2**31 else np.int64
 
 
 def rle_to_mask(rle: Mapping[str, Any]) -> torch.Tensor:
@@ -132,6 +137,48 @@ def rle_to_array(rle: Mapping[str, Any]) -> np.ndarray:
         raise ValueError(f"rle counts must be non-negative and add up to {height}x{width} pixels")
     is_set = np.arange(len(counts)) % 2 == 1
     return np.ascontiguousarray(np.repeat(is_set, counts).reshape(width, height).T)
+
+
+def rle_part(rle: Mapping[str, Any], box: tuple[int, int, int, int]) -> np.ndarray:
+    """Decode a part of an RLE, compressed or not, without decoding the rest.
+
+    Args:
+        rle: of an image.
+        box: left, top, right, bottom (exclusive) within the image.
+
+    Returns:
+        (bottom - top, right - left), bool.
+    """
+    height = rle["size"][0]
+    left, top, right, bottom = box
+    ends = np.cumsum(_counts(rle), dtype=np.int64).clip(left * height, right * height)
+    is_set = np.arange(len(ends)) % 2 == 1
+    columns = np.repeat(is_set, np.diff(ends, prepend=left * height)).reshape(right - left, height)
+    return np.ascontiguousarray(columns[:, top:bottom].T)
+
+
+def rle_scaled(rle: Mapping[str, Any], size: tuple[int, int]) -> Rle:
+    """Sample an RLE at another size, at the middles of its pixels: to look at a mask whose image is too large.
+
+    Args:
+        rle: of an image, compressed or not.
+        size: (height, width) in pixels, at most those of the image.
+
+    Returns:
+        The RLE of that size.
+    """
+    height, width = rle["size"]
+    left, top, right, bottom = rle_to_box(rle)
+    rows, columns = (
+        (np.arange(count) * 2 + 1) * length // (2 * count) for count, length in zip(size, (height, width), strict=True)
+    )
+    first_row, last_row = np.searchsorted(rows, (top, bottom + 1))
+    first_column, last_column = np.searchsorted(columns, (left, right + 1))
+    ends = np.cumsum(_counts(rle), dtype=np.int64)
+    positions = columns[first_column:last_column] * height + rows[first_row:last_row, None]
+    part = np.searchsorted(ends, positions, side="right") % 2 == 1
+    (counts,) = mask_run_lengths(part[None], size, (int(first_row), int(first_column)))
+    return {"size": list(size), "counts": counts}
 
 
 def rle_area(rle: Mapping[str, Any]) -> int:

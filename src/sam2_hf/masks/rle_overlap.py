@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..arrays import Array, cast, like, to_numpy
+from .rle import counts_dtype
 
 
 class RunIntervals:
@@ -108,7 +109,7 @@ def rectangle_run_lengths(box: tuple[int, int, int, int], size: tuple[int, int])
         size: (height, width) of the image.
 
     Returns:
-        The counts, int32.
+        The counts.
     """
     left, top, right, bottom = box
     height, width = size
@@ -150,4 +151,4 @@ def _counts_of(starts: np.ndarray, stops: np.ndarray, pixels: int) -> np.ndarray
     lasts = np.append(firsts[1:], len(starts)) - 1
     bounds = np.stack([starts[firsts], reached[lasts]], axis=1).ravel() if len(firsts) else np.zeros(0, np.int64)
     counts = np.diff(bounds, prepend=0, append=pixels)
-    return (counts[:-1] if len(bounds) and counts[-1] == 0 else counts).astype(np.int32)
+    return (counts[:-1] if len(bounds) and counts[-1] == 0 else counts).astype(counts_dtype(pixels))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,9 +13,11 @@ from PIL import Image
 
 from ..arrays import Array, dtype_name
 from ..mask_generation.pipeline import Sam2MaskGenerationPipeline
+from ..mask_generation.upsampled_masks import encode, upsample
 
 if TYPE_CHECKING:
     from ..inputs.images import LoadedImage
+    from ..inputs.windows import ImageWindows
     from ..sizes import Size
     from .loaded_models import LoadedModel
 
@@ -66,8 +70,32 @@ class ImageEngine(Protocol):
     def restore(self, logits: Array, size: Size) -> Array:
         """Bring logits (objects, h, w) to masks of a size: bool (objects, height, width)."""
 
-    def find_everything(self, pixels: np.ndarray, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Segment everything in an image (height, width, 3): records with uncompressed run lengths."""
+    def run_lengths(self, logits: Array, size: Size, image_size: Size, offset: tuple[int, int]) -> list[np.ndarray]:
+        """Bring logits (objects, h, w) to run lengths of masks of an image.
+
+        Args:
+            logits: of a part of the image.
+            size: (height, width) of the part, in pixels.
+            image_size: of the image.
+            offset: (top, left) of the part.
+        """
+
+    @property
+    def fingerprint(self) -> str:
+        """What embeddings depend on beside the pixels; it changes with the weights."""
+
+    def as_array(self, pixels: np.ndarray) -> Array:
+        """An array of the engine's kind that shares the memory of `pixels`."""
+
+    def place(self, embeddings: list[Array]) -> list[Array]:
+        """Bring embeddings that were kept on the CPU to where `encode` leaves them."""
+
+    def find_everything(self, image: np.ndarray | ImageWindows, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Segment everything in an image (height, width, 3), or in one that is read by windows.
+
+        Returns:
+            Records with run lengths whose counts are arrays.
+        """
 
 
 class ModelEngine:
@@ -125,7 +153,29 @@ class ModelEngine:
         """Bring logits to masks of a size."""
         return self._processor.post_process_masks(logits[None, :, None], [list(size)])[0][:, 0]
 
-    def find_everything(self, pixels: np.ndarray, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def run_lengths(self, logits: Array, size: Size, image_size: Size, offset: tuple[int, int]) -> list[np.ndarray]:
+        """Bring logits to run lengths, without masks in pixels in between."""
+        return encode(upsample(logits, size), 0.0, image_size, offset)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What embeddings depend on beside the pixels."""
+        digest = hashlib.sha256(self._processor.image_processor.to_json_string().encode())
+        for name, tensor in sorted(self._model.vision_encoder.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def as_array(self, pixels: np.ndarray) -> Array:
+        """A tensor that shares the memory of `pixels`."""
+        return torch.from_numpy(pixels)
+
+    def place(self, embeddings: list[Array]) -> list[Array]:
+        """Bring embeddings to the model's device."""
+        return [embedding.to(self._model.device) for embedding in embeddings]
+
+    def find_everything(self, image: np.ndarray | ImageWindows, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Segment everything in an image."""
         generator = Sam2MaskGenerationPipeline(model=self._model, image_processor=self._processor.image_processor)
-        return generator(Image.fromarray(pixels), output_mode="uncompressed_rle", **settings)
+        given = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+        return generator(given, output_mode="run_lengths", **settings)

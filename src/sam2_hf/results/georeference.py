@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 #: (a, b, c, d, e, f) takes (x, y) in pixels to (a x + b y + c, d x + e y + f), as rasterio's `Affine` has it.
 Affine = tuple[float, float, float, float, float, float]
@@ -45,9 +45,9 @@ def read_georeference(path: str | os.PathLike[str]) -> GeoReference | None:
     if not os.fspath(path).lower().endswith(_SUFFIXES) or not os.path.isfile(path):
         return None
     try:
-        with Image.open(path) as image:
-            tags = dict(getattr(image, "tag_v2", {}))
-    except (OSError, UnidentifiedImageError):
+        with TiffImageFile(path) as image:  # `Image.open` refuses large rasters, of which only the head is read here
+            tags = dict(image.tag_v2)
+    except (OSError, SyntaxError, ValueError):
         return None
     transform = _read_transform(tags)
     if transform is None:

@@ -101,7 +101,7 @@ class ImageResult:
 
     @property
     def image(self) -> Image.Image:
-        """The image, RGB."""
+        """The image, RGB. One that was read by windows has at most 4096 pixels along its longer side."""
         return Image.fromarray(self._pixels() if callable(self._pixels) else self._pixels)
 
     def polygons(self, tolerance: float = 1.0) -> list[list[Polygon]]:
@@ -163,7 +163,13 @@ class ImageResult:
             An RGB image.
         """
         chosen = colours or colours_of(self.names)
-        return draw_overlay(self.image, self.objects, read_style(style, changes), chosen)
+        image = self.image
+        return draw_overlay(image, self._shown_on(image), read_style(style, changes), chosen)
+
+    def _shown_on(self, image: Image.Image) -> list[ObjectMask]:
+        """The objects at the size of the image, which is smaller than their own where it was read by windows."""
+        size = (image.height, image.width)
+        return self.objects if size == self.size else [item.scaled(size) for item in self.objects]
 
     def show(self, **style: Any) -> None:
         """Open the overlay in the system's image viewer."""
@@ -188,13 +194,14 @@ class ImageResult:
         Raises:
             ValueError: the mask is empty.
         """
-        chosen = self.objects if name is None else [self[name]]
-        alpha = np.zeros(self.size, bool)
+        image = self.image.convert("RGBA")
+        shown = self._shown_on(image)
+        chosen = shown if name is None else [shown[self.names.index(self[name].name)]]
+        alpha = np.zeros((image.height, image.width), bool)
         for item in chosen:
             alpha |= item.mask
         if not alpha.any():
             raise ValueError(f"there is nothing to cut out: the mask of {name!r} is empty" if name else "no masks")
-        image = self.image.convert("RGBA")
         image.putalpha(Image.fromarray(alpha.astype(np.uint8) * 255))
         return image.crop(image.getchannel("A").getbbox()) if crop else image
 

@@ -120,13 +120,14 @@ def _blend(
         grey = np.array(image.convert("L"), np.float32)[..., None] * _DIMMED
         shown = np.zeros(pixels.shape[:2], bool)
         for item in objects:
-            shown |= item.mask
+            x0, y0, x1, y1 = item.box
+            shown[y0:y1, x0:x1] |= item.part(item.box)
         pixels = np.where(shown[..., None], pixels, grey.round().astype(np.uint8))
     for item in sorted(objects, key=lambda item: -item.area):
         if not item.area:
             continue
         x0, y0, x1, y1 = item.box
-        mask, colour = item.mask[y0:y1, x0:x1], np.asarray(colours[item.name], np.float32)
+        mask, colour = item.part(item.box), np.asarray(colours[item.name], np.float32)
         part = pixels[y0:y1, x0:x1]
         if style.fill > 0:
             part[mask] = ((1 - style.fill) * part[mask] + style.fill * colour).round().astype(np.uint8)
@@ -139,7 +140,8 @@ def _owners(objects: Sequence[ObjectMask], size: tuple[int, int]) -> np.ndarray:
     """Which object each pixel belongs to, by its position from 1, smaller ones above larger ones; 0 for none."""
     owners = np.zeros(size, np.int32)
     for number in sorted(range(len(objects)), key=lambda index: -objects[index].area):
-        owners[objects[number].mask] = number + 1
+        x0, y0, x1, y1 = objects[number].box
+        owners[y0:y1, x0:x1][objects[number].part(objects[number].box)] = number + 1
     return owners
 
 

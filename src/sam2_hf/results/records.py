@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..arrays import Array
-from ..masks.polygons import Polygon, mask_to_polygons
-from ..masks.rle import Rle, compress_rle, mask_run_lengths, rle_area, rle_to_array, rle_to_box
+from ..masks.polygons import Polygon, rle_to_polygons
+from ..masks.rle import Rle, compress_rle, mask_run_lengths, rle_area, rle_part, rle_scaled, rle_to_array, rle_to_box
 
 Box = tuple[int, int, int, int]
 
@@ -74,8 +74,27 @@ class ObjectMask:
         return left, top, right + 1, bottom + 1
 
     def polygons(self, tolerance: float = 1.0) -> list[Polygon]:
-        """Trace the mask; see `mask_to_polygons`."""
-        return mask_to_polygons(self.mask, tolerance)
+        """Trace the mask; see `rle_to_polygons`."""
+        return rle_to_polygons(self.rle, tolerance)
+
+    def part(self, box: Box) -> np.ndarray:
+        """The mask within a box (x0, y0, x1, y1) in the image, (y1 - y0, x1 - x0) bool. Nothing else is decoded."""
+        return rle_part(self.rle, box)
+
+    def scaled(self, size: tuple[int, int]) -> ObjectMask:
+        """The object in a smaller copy of the image, (height, width), to be looked at; its prompt with it."""
+        down, across = (new / old for new, old in zip(size, self.size, strict=True))
+        prompt = self.prompt
+        if prompt is not None:
+            points = tuple((x * across, y * down) for x, y in prompt.points)
+            box = prompt.box and (
+                prompt.box[0] * across,
+                prompt.box[1] * down,
+                prompt.box[2] * across,
+                prompt.box[3] * down,
+            )
+            prompt = ShownPrompt(points, prompt.labels, box)
+        return replace(self, rle=rle_scaled(self.rle, size), prompt=prompt)
 
     def compressed_rle(self) -> Rle:
         """Encode the run lengths as a string, as pycocotools and JSON files have them."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..inputs.images import read_images
+from ..inputs.images import LoadedImage
+from ..inputs.windows import ArrayWindows, ImageWindows, reading_size
 from ..mask_generation.crops import Crop
 from ..mask_generation.mask_table import MaskTable
 from ..mask_generation.search import Candidates, join_parts, layout, passes, search_crop
@@ -19,7 +20,6 @@ from ..mask_generation.settings import MaskGenerationSettings, resolve_names
 from ..prompt_values import MASK_PROMPT_LIMIT
 
 if TYPE_CHECKING:
-    from ..inputs.images import LoadedImage
     from ..sizes import Size
 
 _BYTES_AT_ONCE = 2**24  # of embeddings, one set a prompt: more prompts at once are slower on a CPU
@@ -39,12 +39,14 @@ class Engine(Protocol):
         ...
 
 
-def find_everything(engine: Engine, pixels: np.ndarray, input_size: Size, arguments: Mapping[str, Any]) -> MaskTable:
+def find_everything(
+    engine: Engine, image: np.ndarray | ImageWindows, input_size: Size, arguments: Mapping[str, Any]
+) -> MaskTable:
     """Segment everything in an image.
 
     Args:
         engine: encodes and decodes.
-        pixels: (height, width, 3) uint8.
+        image: (height, width, 3) uint8, or what reads tiles.
         input_size: (height, width) of the graphs' input, in pixels.
         arguments: settings of mask generation, by any of their names.
 
@@ -60,18 +62,18 @@ def find_everything(engine: Engine, pixels: np.ndarray, input_size: Size, argume
     for name in given.keys() - known:
         raise TypeError(f"exported graphs find everything without {name!r}; there are {', '.join(sorted(known))}")
     settings = MaskGenerationSettings(**given)
-    size = (pixels.shape[0], pixels.shape[1])
-    crops = layout(size, settings)
-    found = [_find_in_crop(engine, pixels, input_size, crop, settings) for crop in crops]
+    windows = image if isinstance(image, ImageWindows) else ArrayWindows(image, data_format="channels_last")
+    crops = layout(windows.size, settings)
+    found = [_find_in_crop(engine, windows, input_size, crop, settings) for crop in crops]
     return join_parts(found, crops, settings)
 
 
 def _find_in_crop(
-    engine: Engine, pixels: np.ndarray, input_size: Size, crop: Crop, settings: MaskGenerationSettings
+    engine: Engine, image: ImageWindows, input_size: Size, crop: Crop, settings: MaskGenerationSettings
 ) -> MaskTable:
-    part = np.ascontiguousarray(pixels[crop.top : crop.bottom, crop.left : crop.right])
-    (loaded,) = read_images(part, as_tensors=False)
-    embeddings = engine.encode(part, loaded)
+    size = crop.size if settings.tile_size is None else reading_size(crop.size, settings.tile_size)
+    part = image.read(crop[:4], size)
+    embeddings = engine.encode(part, LoadedImage(part, 255.0))
     at_once = max(1, _BYTES_AT_ONCE // embeddings[-1].nbytes)
 
     def find(points: np.ndarray) -> Iterator[Candidates]:
@@ -87,7 +89,7 @@ def _find_in_crop(
             again = _passing(_decode(engine, embeddings, clicks[prompt[few]], False, masks), settings.pred_iou_thresh)
             yield again._replace(prompt=prompt[few][again.prompt])
 
-    return search_crop(find, at_once, crop, (pixels.shape[0], pixels.shape[1]), settings)
+    return search_crop(find, at_once, crop, image.size, settings)
 
 
 def _decode(

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..mask_generation.upsampled_masks import encode, upsample
 from .everything import find_everything
 from .processor import Processor
 
 if TYPE_CHECKING:
     from ..inputs.images import LoadedImage
+    from ..inputs.windows import ImageWindows
     from ..sizes import Size
     from .graphs import Graphs
 
@@ -81,7 +83,26 @@ class GraphEngine:
         """Bring logits to masks of a size."""
         return self._processor.post_process_masks(logits[None, :, None], [list(size)])[0][:, 0]
 
-    def find_everything(self, pixels: np.ndarray, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def run_lengths(
+        self, logits: np.ndarray, size: Size, image_size: Size, offset: tuple[int, int]
+    ) -> list[np.ndarray]:
+        """Bring logits to run lengths of masks of an image, without masks in pixels in between."""
+        return encode(upsample(logits, size), 0.0, image_size, offset)
+
+    @property
+    def fingerprint(self) -> str:
+        """What embeddings depend on beside the pixels."""
+        return self._graphs.fingerprint("vision_encoder")
+
+    def as_array(self, pixels: np.ndarray) -> np.ndarray:
+        """The pixels themselves."""
+        return pixels
+
+    def place(self, embeddings: list[np.ndarray]) -> list[np.ndarray]:
+        """The embeddings themselves."""
+        return embeddings
+
+    def find_everything(self, image: np.ndarray | ImageWindows, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Segment everything in an image."""
-        table = find_everything(self, pixels, self._processor.folder.image_size, settings)
-        return table.records("uncompressed_rle")
+        table = find_everything(self, image, self._processor.folder.image_size, settings)
+        return table.records("run_lengths")
