@@ -74,6 +74,7 @@ def test_runs_as_it_is(name: str, folder: Path) -> None:
             "HF_HUB_CACHE": str(folder / "hub"),
             "HF_HUB_OFFLINE": "1",
             "MPLBACKEND": "agg",
+            "QT_QPA_PLATFORM": "offscreen",
         },
         capture_output=True,
         text=True,

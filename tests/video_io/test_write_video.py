@@ -93,7 +93,7 @@ def test_what_is_on_the_disk_while_it_is_written_is_playable(tmp_path, suffix):
     write_video(path, frames(), fps=25)
     with open_video(left) as video:
         found = numbers_in(video)
-    assert len(found) >= 100 and found == list(range(len(found)))
+    assert found[:120] == list(range(120)) and found == sorted(found)  # what the last refer to may be missing
     with open_video(path) as video:
         assert len(video) == 200
 

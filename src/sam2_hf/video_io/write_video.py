@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 #: Encoders in order of preference, with options for a quality at which the eye sees no loss.
 _ENCODERS = {"libx264": {"crf": "18"}, "libopenh264": {}, "mpeg4": {"qmin": "2", "qmax": "4"}}
 _BITS_PER_PIXEL = 0.2  # for encoders that know no constant quality
-#: MP4 and MOV are written in fragments of a second with an index each, and get one index of all when they are closed;
-#: MKV in clusters of a second. So what is on the disk is playable while it is written, and when the process was killed.
-_FRAGMENTED = {"movflags": "+hybrid_fragmented", "frag_duration": "1000000", "flush_packets": "1"}
+#: MP4 and MOV are written in fragments of half a second with an index each, and get one index of all in the end; MKV is
+#: written in clusters of a second. So what is on the disk is playable at any time, even after the process was killed.
+_FRAGMENTED = {"movflags": "+hybrid_fragmented", "frag_duration": "500000", "flush_packets": "1"}
 _CONTAINER_OPTIONS = {
     ".mp4": _FRAGMENTED,
     ".mov": _FRAGMENTED,
@@ -37,7 +37,7 @@ def write_video(
     """Write frames to a file that any player shows: H.264 (MPEG-4 where PyAV lacks it), YUV 4:2:0.
 
     If `frames` fails halfway, what came before it is a playable file. MP4, MOV and MKV are playable even after the
-    process was killed, but for the last second or two.
+    process was killed, but for the last two seconds or so.
 
     Args:
         path: the file; its suffix (".mp4", ".mkv", ".mov", ".avi") says which container.
