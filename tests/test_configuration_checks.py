@@ -220,6 +220,13 @@ class TestFields:
         assert {name: getattr(reload(config, tmp_path), name) for name in numbers} == numbers
         assert Sam2HieraDetConfig().patch_stride == [4, 4]
 
+    @pytest.mark.parametrize("base", ["x", 0, float("nan")])
+    def test_the_former_name_of_the_rotary_base_is_checked(self, base):
+        with pytest.raises(ValueError, match="memory_attention_rope_theta must be"):
+            Sam2VideoConfig(memory_attention_rope_theta=base)
+        with pytest.raises(ValueError, match="memory_attention_rope_theta must be"):
+            Sam2VideoConfig().memory_attention_rope_theta = base
+
     def test_patches_without_padding_are_allowed(self):
         config = Sam2HieraDetConfig(patch_kernel_size=4, patch_stride=4, patch_padding=0)
         assert config.patch_padding == 0

@@ -32,9 +32,67 @@ class TestValuesOfPixels:
             with pytest.raises(ValueError, match=r"pixel_values must be .*finite .*, got NaN"):
                 call()
 
+    @pytest.mark.parametrize(
+        ("pixel_values", "error", "got"),
+        [
+            ({"pixel_values": 1}, TypeError, "got dict; a processor makes tensors .* model\\(\\*\\*inputs\\)"),
+            (None, TypeError, "got NoneType"),
+            (pixels().numpy(), TypeError, "got ndarray"),
+            (pixels() * 1j, TypeError, "got a complex tensor"),
+            (pixels().to_sparse(), TypeError, "got a sparse tensor"),
+            ((pixels() * 100).to(torch.uint8), ValueError, "as the processor gives them, got torch.uint8"),
+            (pixels().bool(), ValueError, "as the processor gives them, got torch.bool"),
+        ],
+        ids=["dict", "none", "array", "complex", "sparse", "bytes", "bool"],
+    )
+    def test_what_holds_no_normalised_pixels_is_refused(self, model, pixel_values, error, got):
+        with pytest.raises(error, match=f"pixel_values must be .*{got}"):
+            model.get_image_embeddings(pixel_values)
+        if pixel_values is not None:
+            with pytest.raises(error, match=f"pixel_values must be .*{got}"):
+                model(pixel_values)
+
+    def test_eight_bits_are_read_where_they_are_floating_numbers(self, model):
+        small = pixels().to(torch.float8_e4m3fn)
+        maps = model.get_image_embeddings(small)
+        assert all(map(torch.equal, maps, model.get_image_embeddings(small.float())))
+
     @torch.no_grad()
     def test_finite_values_are_taken_although_their_sum_is_not(self, model):
         assert len(model.get_image_embeddings(torch.full((1, 3, 128, 128), 1e37))) == 3
+
+
+class TestValuesOfPrompts:
+    @pytest.mark.parametrize("value", [torch.nan, torch.inf])
+    @pytest.mark.parametrize("name", ["input_points", "input_boxes", "input_masks"])
+    def test_what_is_not_finite_is_refused(self, model, name, value):
+        shapes = {"input_points": (1, 1, 1, 2), "input_boxes": (1, 1, 4), "input_masks": (1, 1, 32, 32)}
+        with pytest.raises(ValueError, match=f"{name} must hold finite numbers, got NaN or infinite values"):
+            model(pixels(), **{name: torch.full(shapes[name], value)})
+
+    @pytest.mark.parametrize("label", [4, -2, 2**40, 1.5, torch.nan])
+    def test_labels_that_are_none_are_refused(self, model, label):
+        with pytest.raises(ValueError, match=r"input_labels must be one of 1 \(object\), 0 \(background\), .*; got"):
+            model(pixels(), input_points=torch.ones(1, 1, 1, 2), input_labels=torch.tensor([[[label]]]))
+
+    @pytest.mark.parametrize(
+        ("points", "got"),
+        [
+            ([[[[1, 2]]]], "be a tensor, got list"),
+            (torch.ones(1, 1, 1, 2).numpy(), "be a tensor, got ndarray"),
+            (torch.ones(1, 1, 1, 2) * 1j, "be a dense tensor of real numbers, got a complex tensor"),
+            (torch.ones(1, 1, 1, 2).to_sparse(), "be a dense tensor of real numbers, got a sparse tensor"),
+        ],
+        ids=["list", "array", "complex", "sparse"],
+    )
+    def test_what_is_no_tensor_of_numbers_is_refused(self, model, points, got):
+        with pytest.raises(TypeError, match=f"input_points must {got}"):
+            model(pixels(), input_points=points)
+
+    def test_images_that_were_encoded_elsewhere_are_refused_as_arrays(self, model):
+        maps = [level.detach().numpy() for level in model.get_image_embeddings(pixels())]
+        with pytest.raises(TypeError, match="image_embeddings must be a tensor, got ndarray"):
+            model(image_embeddings=maps, **points_for(1, 1, 1))
 
 
 class TestForward:

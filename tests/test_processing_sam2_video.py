@@ -326,7 +326,9 @@ def test_a_tuple_of_ids_is_one_id_and_the_error_says_so(prompts):
         PROCESSOR.add_inputs_to_inference_session(open_session(1), 0, (1, 2), **prompts)
 
 
-@pytest.mark.parametrize("obj_id", [float("nan"), ("a", float("nan")), (1, (float("nan"),)), frozenset([float("nan")])])
+@pytest.mark.parametrize(
+    "obj_id", [float("nan"), ("a", float("nan")), (1, (float("nan"),)), frozenset([float("nan")]), np.datetime64("NaT")]
+)
 def test_ids_that_are_not_equal_to_themselves_are_refused(obj_id):
     with pytest.raises(ValueError, match="obj_ids must be equal to themselves"):
         PROCESSOR.add_inputs_to_inference_session(open_session(1), 0, obj_id, **PROMPTS["click"])

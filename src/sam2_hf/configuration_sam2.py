@@ -175,6 +175,9 @@ class Sam2PromptableConfig(SavesItsCode, CheckedConfig):
         require(len(set(widths.values())) == 1, f"these widths must be equal: {widths}")
 
 
+_read_base = number(above=0)
+
+
 class Sam2Config(Sam2PromptableConfig):
     """Configuration of `Sam2Model`: vision encoder, prompt encoder and mask decoder."""
 
@@ -309,7 +312,8 @@ class Sam2VideoConfig(Sam2PromptableConfig):
         # Older configs carry the base of the rotary frequencies under a name of its own.
         legacy_theta = kwargs.pop("memory_attention_rope_theta", None)
         if legacy_theta is not None and not self.rope_parameters:
-            self.rope_parameters = {"rope_theta": float(legacy_theta), "rope_type": self.default_rope_type}
+            base = _read_base("memory_attention_rope_theta", legacy_theta)
+            self.rope_parameters = {"rope_theta": base, "rope_type": self.default_rope_type}
         # The former name of `memory_policy`.
         former_policy = kwargs.pop("memory_selection", None)
         if former_policy is not None:
@@ -340,7 +344,7 @@ class Sam2VideoConfig(Sam2PromptableConfig):
     @memory_attention_rope_theta.setter
     def memory_attention_rope_theta(self, value: float) -> None:
         parameters = self.rope_parameters or {"rope_type": self.default_rope_type}
-        self.rope_parameters = {**parameters, "rope_theta": float(value)}
+        self.rope_parameters = {**parameters, "rope_theta": _read_base("memory_attention_rope_theta", value)}
 
     def _rotary_size(self) -> list[int]:
         """The size of the image embedding as [width, height], the order of published configs for this one field."""

@@ -13,7 +13,7 @@ from .fast.compiled_parts import PresetCompilation
 from .fast.dispatch import FORMS, FORMS_ARE_WANTED
 from .hub.loading import LoadsWholeCheckpoints
 from .hub.remote_code import SavesItsCode
-from .inputs.plain_values import is_finite
+from .inputs.plain_values import check_model_tensor, is_finite
 from .inputs.prompt_tensors import PromptTensors, read_prompt_tensors
 from .network.hiera import Hiera
 from .network.layers import enter_forms, is_exported, is_traced
@@ -163,12 +163,12 @@ class Sam2PromptableModel(Sam2PreTrainedModel, PresetCompilation, Sam2Promptable
             batch: the number of images that they are for, if it is known.
 
         Raises:
-            ValueError: that names the argument and what was expected.
+            ValueError, TypeError: that names the argument and what was expected.
         """
         if is_exported():
             return PromptTensors(points, labels, boxes, masks)
         device = self.prompt_encoder.not_a_point_embed.weight.device
-        return read_prompt_tensors(points, labels, boxes, masks, batch, device)
+        return read_prompt_tensors(points, labels, boxes, masks, batch, device, look_at_values=not is_traced())
 
     def check_image_embeddings(self, image_embeddings: Sequence[torch.Tensor]) -> None:
         """Checks the shapes of encoded images, unless the call is recorded for an export.
@@ -178,6 +178,8 @@ class Sam2PromptableModel(Sam2PreTrainedModel, PresetCompilation, Sam2Promptable
         """
         if is_exported():
             return
+        for level in image_embeddings:
+            check_model_tensor(level, "image_embeddings")
         height, width = self.prompt_encoder.image_embedding_size
         channels = self.config.mask_decoder_config.hidden_size
         expected = [
@@ -339,12 +341,16 @@ def check_pixels(pixel_values: torch.Tensor) -> None:
     On an accelerator nothing is looked at, since that would wait for it; nor in a compiled program, which it would cut.
 
     Raises:
-        ValueError: for NaN and infinity.
+        TypeError: for what is no dense tensor of real numbers.
+        ValueError: for whole numbers, NaN and infinity.
     """
-    if not is_traced() and isinstance(pixel_values, torch.Tensor) and not is_finite(pixel_values):
-        raise ValueError(
-            "pixel_values must be normalised, finite numbers as the processor gives them, got NaN or infinite values"
-        )
+    if is_traced():
+        return
+    check_model_tensor(pixel_values, "pixel_values")
+    is_floating = pixel_values.is_floating_point()
+    if not is_floating or not is_finite(pixel_values):
+        got = "NaN or infinite values" if is_floating else pixel_values.dtype
+        raise ValueError(f"pixel_values must be normalised, finite numbers as the processor gives them, got {got}")
 
 
 def _in_chunks(prompts: PromptTensors, embedding: torch.Tensor) -> list[PromptTensors]:

@@ -102,6 +102,17 @@ class TestOriginalFiles:
         with pytest.raises(FileNotFoundError, match=r"there is no checkpoint at .*sam2.1_hiera_tiny.pt"):
             loading_class.from_pretrained(tmp_path / "sam2.1_hiera_tiny.pt")
 
+    @pytest.mark.parametrize("name", ["model.safetensors", "model.onnx", "config.json"])
+    def test_other_files_are_not_looked_for_on_the_hub(self, name, tmp_path):
+        (tmp_path / name).write_bytes(b"{}")
+        with pytest.raises(ValueError, match=rf"{name} is a file: expected the folder that it lies in"):
+            Sam2Model.from_pretrained(tmp_path / name)
+
+    def test_the_case_of_the_suffix_does_not_count(self, tmp_path):
+        (tmp_path / "model.PT").write_bytes(b"hello")
+        with pytest.raises(ValueError, match=r"model.PT is no PyTorch checkpoint"):
+            Sam2VideoModel.from_pretrained(tmp_path / "model.PT")
+
     @pytest.fixture
     def original(self, tmp_path):
         path = tmp_path / "sam2.1_hiera_small.pt"

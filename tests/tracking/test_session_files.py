@@ -87,6 +87,16 @@ class TestOnDisk:
 
 
 class TestFilesThatAreNoSession:
+    @pytest.mark.parametrize("name", ["", None, 5])
+    def test_a_name_that_is_none_is_not_the_current_folder(
+        self, tracked_once, name, tmp_path: Path, monkeypatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        for call in (tracked_once.save, load):
+            with pytest.raises(ValueError, match="directory must be the path of a folder, got"):
+                call(name)
+        assert not list(tmp_path.iterdir())
+
     def test_a_folder_without_one_is_named(self, tmp_path: Path) -> None:
         for folder in (tmp_path, tmp_path / "missing"):
             with pytest.raises(FileNotFoundError, match=r"no session in .*: there is no session\.json"):

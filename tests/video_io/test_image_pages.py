@@ -37,6 +37,14 @@ def test_the_pages_of_a_file_are_frames(tmp_path, name):
         assert numbers_in(frame for _, frame in video.iterate(step=-1)) == list(range(COUNT))[::-1]
 
 
+@pytest.mark.parametrize("options", [{}, {"duration": 0}, {"duration": 40}])
+def test_a_gif_has_all_its_images_whether_or_not_they_have_times(tmp_path, options):
+    path = save_pages(tmp_path / "clip.gif", FRAMES, **options)
+    with open_video(path) as video:
+        assert len(video) == COUNT and numbers_in(video) == list(range(COUNT))
+        assert [number_in(video[index]) for index in (7, 0, 11)] == [7, 0, 11]
+
+
 def test_an_image_of_several_pages_may_be_open_already(tmp_path):
     with Image.open(FILES["stack.tif"](tmp_path / "stack.tif")) as image, open_video(image) as video:
         assert numbers_in(video) == list(range(COUNT))

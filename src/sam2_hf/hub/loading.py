@@ -68,9 +68,10 @@ class LoadsWholeCheckpoints:
 
         Raises:
             FileNotFoundError: for an original `.pt` file that does not exist.
-            ValueError: for a checkpoint of another kind of model, and for one that lacks weights of this one, unless
-                `output_loading_info` asks for their names or `ignore_mismatched_sizes` says that weights may be new.
-                For another number of channels than the checkpoint's without `channel_init`.
+            ValueError: for a checkpoint of another kind of model, for a file that is none, and for a checkpoint that
+                lacks weights of this one, unless `output_loading_info` asks for their names or
+                `ignore_mismatched_sizes` says that weights may be new. For another number of channels than the
+                checkpoint's without `channel_init`.
         """
         source, started = pretrained_model_name_or_path, time.perf_counter()
         check_channel_init(channel_init)
@@ -78,6 +79,11 @@ class LoadsWholeCheckpoints:
             num_channels, kwargs = cls._channels_and_arguments(source, num_channels, kwargs)
         if is_missing_file(source):
             raise FileNotFoundError(f"there is no checkpoint at {source}")
+        if isinstance(source, (str, os.PathLike)) and Path(source).is_file() and not is_original_file(source):
+            raise ValueError(
+                f"{source} is a file: expected the folder that it lies in, with its config.json, or an original "
+                f"checkpoint ({', '.join(_ORIGINAL_SUFFIXES)})"
+            )
         folder = source
         if source is not None and is_original_file(source):
             folder, kwargs = None, cls._arguments_of_original(Path(source), kwargs)
@@ -158,7 +164,9 @@ class LoadsWholeCheckpoints:
 def is_original_file(source: Any) -> bool:
     """Whether `from_pretrained` is given an original checkpoint and no folder or name on the Hub."""
     return (
-        isinstance(source, (str, os.PathLike)) and Path(source).suffix in _ORIGINAL_SUFFIXES and Path(source).is_file()
+        isinstance(source, (str, os.PathLike))
+        and Path(source).suffix.lower() in _ORIGINAL_SUFFIXES
+        and Path(source).is_file()
     )
 
 
@@ -166,7 +174,7 @@ def is_missing_file(source: Any) -> bool:
     """Whether `from_pretrained` is given the name of an original checkpoint that does not exist."""
     return (
         isinstance(source, (str, os.PathLike))
-        and Path(source).suffix in _ORIGINAL_SUFFIXES
+        and Path(source).suffix.lower() in _ORIGINAL_SUFFIXES
         and not Path(source).exists()
     )
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays import is_tensor
+
 if TYPE_CHECKING:
     import torch
 
@@ -50,6 +52,25 @@ def check_plain_tensor(tensor: torch.Tensor, name: str) -> None:
         raise TypeError(f"{name} must be a dense tensor of real numbers, got a {kind} tensor")
 
 
+def check_model_tensor(tensor: Any, name: str) -> None:
+    """Refuse what a model cannot compute with. Tensors without values are for models without values.
+
+    Args:
+        tensor: what was given in place of a tensor.
+        name: what an error calls it.
+
+    Raises:
+        TypeError: no tensor, or one that is not dense or does not hold real numbers.
+    """
+    if not is_tensor(tensor):
+        raise TypeError(
+            f"{name} must be a tensor, got {type(tensor).__name__}; a processor makes tensors of images and prompts, "
+            "and a model takes them by their names: model(**inputs)"
+        )
+    if not tensor.is_meta:
+        check_plain_tensor(tensor, name)
+
+
 def is_finite(tensor: torch.Tensor) -> bool:
     """Whether a tensor holds neither NaN nor infinity, as far as that can be told without waiting.
 
@@ -61,6 +82,8 @@ def is_finite(tensor: torch.Tensor) -> bool:
     if tensor.device.type != "cpu" or not tensor.is_floating_point():
         return True
     values = tensor.detach()
+    if values.dtype.itemsize == 1:  # torch cannot add numbers of eight bits
+        values = values.float()
     # One pass. A sum that is not finite may have overflowed, so only then each value is looked at.
     return math.isfinite(values.sum().item()) or bool(values.isfinite().all())
 

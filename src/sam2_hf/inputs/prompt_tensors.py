@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..arrays import Array, cast, is_floating
-from ..prompt_values import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE
+from ..prompt_values import GIVEN_MASK_BIAS, GIVEN_MASK_SCALE, LABEL_MEANINGS, spell_labels
+from .plain_values import check_model_tensor, is_finite
 
 _LAYOUTS = {
     "input_points": ("(batch, prompts, points, 2)", 2),
@@ -38,6 +39,7 @@ def read_prompt_tensors(
     masks: Array | None,
     batch: int | None = None,
     device: Any = None,
+    look_at_values: bool = True,
 ) -> PromptTensors:
     """Check the prompts of a model's call and prepare them for its prompt encoder.
 
@@ -49,14 +51,23 @@ def read_prompt_tensors(
             where they are not 0 and of -10 elsewhere, as strong as a mask prompt in a video.
         batch: the number of images, if it is known.
         device: where the prompts are needed; by default they stay where they are.
+        look_at_values: whether values on the CPU are checked too. Values elsewhere are not, since that would wait.
 
     Returns:
         The same prompts there, their masks as logits.
 
     Raises:
-        ValueError: a wrong shape, or prompts that do not belong together; names the argument.
+        ValueError: a wrong shape, prompts that do not belong together, NaN, infinity, or a label that is none; names
+            the argument.
+        TypeError: no tensor, or one that does not hold real numbers.
     """
+    if look_at_values:
+        for name, tensor in zip(_LAYOUTS, (points, labels, boxes, masks), strict=True):
+            if tensor is not None:
+                check_model_tensor(tensor, name)
     check_prompt_tensors(points, labels, boxes, masks, batch)
+    if look_at_values:
+        _check_values(points, labels, boxes, masks)
     if masks is not None and not is_floating(masks):
         masks = mask_logits(masks != 0)
     given = (points, labels, boxes, masks)
@@ -111,6 +122,17 @@ def check_prompt_tensors(
         expected = "input_points to go with" if points is None else f"the shape {tuple(points.shape[:-1])}"
         raise ValueError(f"input_labels must have {expected}, got the shape {tuple(labels.shape)}")
     _check_prompt_counts({"input_points": points, "input_boxes": boxes, "input_masks": masks})
+
+
+def _check_values(points: Array | None, labels: Array | None, boxes: Array | None, masks: Array | None) -> None:
+    """Refuse numbers on the CPU that would make every mask NaN, and labels that the prompt encoder does not know."""
+    for name, tensor in {"input_points": points, "input_boxes": boxes, "input_masks": masks}.items():
+        if tensor is not None and not is_finite(tensor):
+            raise ValueError(f"{name} must hold finite numbers, got NaN or infinite values")
+    if labels is not None and labels.device.type == "cpu":
+        unknown = set(labels.detach().flatten().tolist()) - LABEL_MEANINGS.keys()
+        if unknown:
+            raise ValueError(f"input_labels must be one of {spell_labels()}; got {min(unknown)}")
 
 
 def _check_prompt_counts(prompts: dict[str, Array | None]) -> None:

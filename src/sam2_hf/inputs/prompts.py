@@ -18,18 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Array, again, to_numpy
-from ..prompt_values import BACKGROUND_LABEL, BOX_CORNER_LABELS, FOREGROUND_LABEL, NOT_A_POINT_LABEL, PAD_VALUE
+from ..prompt_values import (
+    BOX_CORNER_LABELS,
+    LABEL_MEANINGS,
+    PAD_VALUE,
+    spell_labels,
+)
 from ..sizes import Size
 from .nesting import Layout, Padded, pad_nested, spell, widen
-
-LABEL_MEANINGS = {
-    FOREGROUND_LABEL: "object",
-    BACKGROUND_LABEL: "background",
-    BOX_CORNER_LABELS[0]: "upper left corner of a box",
-    BOX_CORNER_LABELS[1]: "lower right corner of a box",
-    NOT_A_POINT_LABEL: "not a point",
-    PAD_VALUE: "padding",
-}
 
 _POINTS = Layout("input_points", ("images", "objects", "points", "(x, y)"), 2, "[[[[500, 375]]]]")
 _LABELS = Layout("input_labels", ("images", "objects", "labels"), None, "[[[1]]]")
@@ -158,9 +154,8 @@ def _read_labels(input_labels: Any, points: Padded) -> Padded:
             f"expected {points.entries[image, index]}, got {labels.entries[image, index]}"
         )
     for position in np.argwhere(~np.isin(labels.values, list(LABEL_MEANINGS))):
-        meanings = ", ".join(f"{label} ({meaning})" for label, meaning in LABEL_MEANINGS.items())
         got = labels.values[tuple(position)]
-        raise ValueError(f"{_LABELS.spell(*position)} must be one of {meanings}; got {got:g}")
+        raise ValueError(f"{_LABELS.spell(*position)} must be one of {spell_labels()}; got {got:g}")
     return labels
 
 

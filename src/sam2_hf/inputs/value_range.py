@@ -57,7 +57,9 @@ class ValueRange(NamedTuple):
         values = cast(pixels, "float32" if is_narrow else "float64")
         measured = self._measured(values)
         if not bool((abs(values[measured]) < math.inf).all()):
-            raise ValueError(f"{name} must hold finite numbers or nodata={self.nodata}, got NaN or infinity")
+            other = "" if self.nodata is None else f" or {self.nodata}"
+            hint = "; nodata=... says which pixels were not measured" if self.nodata is None else ""
+            raise ValueError(f"{name} must hold finite numbers{other}, got NaN or infinity{hint}")
         low, high = self.limits if self.limits is not None else self._percentiles_of(values[measured])
         scaled = (values - low) / (high - low) if high > low else _filled(values, 0)
         return cast(where(measured, scaled.clip(0, 1), 0.0), "float32")

@@ -104,12 +104,12 @@ def _read_ids(obj_ids: Any) -> list[Hashable]:
     ids = [
         value.item() if isinstance(value, (np.ndarray, np.generic)) or is_tensor(value) else value for value in given
     ]
-    for obj_id in ids:
+    for value, obj_id in zip(given, ids, strict=True):
         try:
             hash(obj_id)
         except TypeError:
             raise TypeError(f"obj_ids must be hashable, got {obj_id!r}") from None
-        if _holds_nan(obj_id):
+        if _holds_nan(obj_id) or (isinstance(value, np.generic) and value != value):  # a date that is none becomes None
             raise ValueError(f"obj_ids must be equal to themselves, got {obj_id!r}")
     if not ids or len(set(ids)) != len(ids):
         raise ValueError(f"obj_ids must name at least one object, and each once, got {ids}")

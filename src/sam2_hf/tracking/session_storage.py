@@ -35,7 +35,7 @@ def save_session(session: SessionState, directory: str | os.PathLike[str]) -> No
     tensors: dict[str, Array] = {}
     # Described before anything is written: an id that cannot be written must not cost the earlier save.
     description = _describe(session, tensors)
-    write_folder(Path(directory), description, tensors)
+    write_folder(_read_directory(directory), description, tensors)
 
 
 def load_session(
@@ -46,8 +46,9 @@ def load_session(
     **settings: Any,
 ) -> SessionT:
     """Read a session back; see `Sam2VideoInferenceSession.load`."""
-    path = Path(directory) / SESSION_FILE
-    description, tensors = read_folder(Path(directory), session_class.holds_tensors)
+    folder = _read_directory(directory)
+    path = folder / SESSION_FILE
+    description, tensors = read_folder(folder, session_class.holds_tensors)
     with naming_the_file(path):
         if description["format"] != FORMAT:
             raise ValueError(f"its format is {description['format']!r}, expected {FORMAT}")
@@ -67,6 +68,13 @@ def load_session(
         for track in session.tracks.values():
             session.spill.add(track.results.archive)
     return session
+
+
+def _read_directory(directory: Any) -> Path:
+    """Refuse what names no folder; an empty name would be the current one."""
+    if not isinstance(directory, (str, os.PathLike)) or not os.fspath(directory):
+        raise ValueError(f"directory must be the path of a folder, got {directory!r}")
+    return Path(directory)
 
 
 # What is written

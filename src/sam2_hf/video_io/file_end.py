@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from .gif_blocks import GIF_IMAGE, gif_blocks
+
 _TS_SIZES = {188: 0, 192: 4}  # length of a transport stream's packets, and where its sync byte stands
 _TS_SYNC = 0x47
 _EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
-_GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
 _MP4_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 
@@ -92,26 +93,10 @@ def _lost_part(elements: Iterator[_Element], name: bytes | int, size: int) -> Mi
 
 
 def _gif_end(data: bytes) -> MissingEnd:
-    position = 13 + _gif_table_bytes(data[10:11])
-    while position < len(data):
-        kind = data[position]
-        if kind not in (_GIF_EXTENSION, _GIF_IMAGE):
-            break  # the end mark, or what only a decoder can judge
-        if kind == _GIF_IMAGE:
-            position += 11 + _gif_table_bytes(data[position + 9 : position + 10])
-        else:
-            position += 2
-        while data[position : position + 1] not in (b"", b"\0"):
-            position += 1 + data[position]
-        if position >= len(data):
-            return MissingEnd("the file is cut short within a frame", last_is_partial=kind == _GIF_IMAGE)
-        position += 1
+    for block in gif_blocks(data):
+        if not block.is_whole:
+            return MissingEnd("the file is cut short within a frame", last_is_partial=block.kind == GIF_IMAGE)
     return MissingEnd()
-
-
-def _gif_table_bytes(flags: bytes) -> int:
-    """Length of the colour table that a byte of flags announces."""
-    return 3 * 2 ** ((flags[0] & 7) + 1) if flags and flags[0] & 0x80 else 0
 
 
 def _riff_lists(file: BinaryIO, size: int) -> Iterator[_Element]:

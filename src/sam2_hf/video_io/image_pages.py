@@ -1,4 +1,4 @@
-"""An image file of several pages as a sequence of images: a TIFF stack, an animated WebP."""
+"""An image file of several pages as a sequence of images: a TIFF stack, an animated WebP, a GIF without times."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from .gif_blocks import GIF_SIGNATURE, has_untimed_images
 from .source import VideoDecodingError
 
 #: How the formats begin of which FFmpeg reads no more than the first page, if any.
@@ -59,7 +60,9 @@ def open_pages(path: Path) -> ImagePages | None:
     """
     with path.open("rb") as file:
         head = file.read(12)
-    if not head.startswith(_SIGNATURES) and (head[:4], head[8:]) != (b"RIFF", b"WEBP"):
+    is_webp = (head[:4], head[8:]) == (b"RIFF", b"WEBP")
+    is_untimed_gif = head.startswith(GIF_SIGNATURE) and has_untimed_images(path.read_bytes())
+    if not (head.startswith(_SIGNATURES) or is_webp or is_untimed_gif):
         return None
     try:
         pages = ImagePages(Image.open(path), path)
