@@ -256,6 +256,7 @@ def test_transformers_loads_what_is_saved(tmp_path):
         torch.testing.assert_close(ours[name], other[name])
 
 
+@pytest.mark.slow  # tests/hub/test_remote_code.py shows the same of whole checkpoints
 def test_code_saved_with_it_needs_no_package(tmp_path, monkeypatch):
     folder = tmp_path / "carried"
     for cls in (Sam2ImageProcessor, Sam2Processor):

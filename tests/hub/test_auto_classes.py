@@ -285,7 +285,7 @@ def test_missing_checkpoint_fails_as_without_us(tmp_path):
     [
         f"import sam2_hf\n{TRANSFORMERS_IMPORTS}",
         f"{TRANSFORMERS_IMPORTS}\nimport sam2_hf",
-        f"from sam2_hf import Sam2Model\n{TRANSFORMERS_IMPORTS}",
+        pytest.param(f"from sam2_hf import Sam2Model\n{TRANSFORMERS_IMPORTS}", marks=pytest.mark.slow),
     ],
     ids=["ours first", "transformers first", "a name of ours first"],
 )

@@ -106,9 +106,9 @@ class TestImages:
 
 class TestClips:
     def test_objects_are_followed(self):
-        # These two clips are harder than the mean of the split, which its card names: 0.732 and 0.921 when it was made.
-        scores = summarise(evaluate_tracking(*video_model(), SyntheticVideos(2, split="test")))
-        assert scores["J&F"] > 0.72 and scores["visibility"] > 0.91
+        # 0.948 and 0.974 when it was made; its card names the mean of the split.
+        scores = summarise(evaluate_tracking(*video_model(), SyntheticVideos(1, split="test")))
+        assert scores["J&F"] > 0.93 and scores["visibility"] > 0.95
 
     def test_an_object_that_was_hidden_is_found_again(self):
         truth, masks = clip(OCCLUSION), follow()

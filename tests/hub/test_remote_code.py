@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 from fresh_python import WITHOUT_PACKAGE, run_fresh
 from tiny import tiny_config, tiny_image_model
 from tiny_checkpoint import save_tiny_checkpoint
+from transformers import AutoModel, AutoProcessor, dynamic_module_utils
 from transformers.dynamic_module_utils import get_imports, get_relative_import_files
 
 import sam2_hf
@@ -24,36 +30,30 @@ IMAGE = ("Sam2Config", "Sam2Model", "Sam2Processor", "Sam2ImageProcessor")
 VIDEO = ("Sam2VideoConfig", "Sam2VideoModel", "Sam2VideoProcessor", "Sam2ImageProcessor")
 SIZE = 64
 
-CLICK_AND_TRACK = """
-    import json
-    import numpy as np
-    import torch
+
+def click_and_track(model: Any, processor: Any) -> torch.Tensor:
+    """Logits of a click on an image, (1, 3, 40, 50), or of the frames of a clip, (3, 1, 40, 50)."""
     image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     click = {"input_points": [[[[20, 20]]]], "input_labels": [[[1]]]}
     if hasattr(processor, "init_video_session"):
         session = processor.init_video_session(video=[image, image[:, ::-1], image])
         processor.add_inputs_to_inference_session(session, frame_idx=0, obj_ids=1, **click)
         outputs = [output.pred_masks for output in model.propagate_in_video_iterator(session)]
-        masks = torch.cat(processor.post_process_masks(outputs, [[40, 50]] * len(outputs), binarize=False))
-    else:
-        inputs = processor(image, **click, return_tensors="pt")
-        with torch.no_grad():
-            masks = model(**inputs).pred_masks
-        masks = processor.post_process_masks(masks, inputs["original_sizes"], binarize=False)[0]
-"""
+        return torch.cat(processor.post_process_masks(outputs, [[40, 50]] * len(outputs), binarize=False))
+    inputs = processor(image, **click, return_tensors="pt")
+    with torch.no_grad():
+        masks = model(**inputs).pred_masks
+    return processor.post_process_masks(masks, inputs["original_sizes"], binarize=False)[0]
 
 
-def _save_registered(folder: Path, names: tuple[str, ...], video: bool) -> None:
-    """Saves a tiny checkpoint with its code, in a process of its own, since a registration lasts."""
-    run_fresh(f"""
-        from pathlib import Path
-        import sam2_hf
-        from tiny_checkpoint import save_tiny_checkpoint
-        for name in {names}:
+@contextmanager
+def registered_classes(*names: str) -> Iterator[None]:
+    """The classes of these names save their code."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            patch.setattr(getattr(sam2_hf, name), "_auto_classes", ())
             getattr(sam2_hf, name).register_for_auto_class()
-        save_tiny_checkpoint(Path({str(folder)!r}), {SIZE}, video={video})
-        print("null")
-    """)
+        yield
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["image", "video"])
@@ -61,7 +61,8 @@ def pushed(request, tmp_path_factory):
     """A folder with weights and code, and the names of its classes."""
     folder = tmp_path_factory.mktemp("pushed") / "checkpoint"
     names = VIDEO if request.param else IMAGE
-    _save_registered(folder, names, request.param)
+    with registered_classes(*names):
+        save_tiny_checkpoint(folder, SIZE, video=request.param)
     return folder, names
 
 
@@ -119,45 +120,45 @@ class TestTheFolder:
             assert set(get_imports(pushed[0] / name)) <= libraries | set(sys.stdlib_module_names), name
 
 
+@pytest.fixture(scope="module")
+def loaded(pushed, tmp_path_factory):
+    """What a process that cannot find the package has loaded: its classes, its masks, and the folder it saved again."""
+    folder, home = pushed[0], tmp_path_factory.mktemp("home")
+    code = f"""
+        {WITHOUT_PACKAGE}
+        import json
+        from typing import Any
+        import numpy as np
+        import torch
+        from transformers import AutoModel, AutoProcessor
+        model = AutoModel.from_pretrained({str(folder)!r}, trust_remote_code=True).eval()
+        processor = AutoProcessor.from_pretrained({str(folder)!r}, trust_remote_code=True)
+        CLICK_AND_TRACK
+        torch.save(click_and_track(model, processor), {str(home / "masks.pt")!r})
+        for part in (model, processor):
+            part.save_pretrained({str(home / "again")!r})
+        classes = [type(part) for part in (model.config, model, processor, processor.image_processor)]
+        print(json.dumps([(found.__module__.split(".")[0], found.__name__) for found in classes]))
+    """
+    code = textwrap.dedent(code).replace("CLICK_AND_TRACK", inspect.getsource(click_and_track))
+    return run_fresh(code, HF_HOME=str(home)), torch.load(home / "masks.pt"), home / "again"
+
+
 class TestLoading:
-    def test_code_pushed_with_the_weights_works_without_the_package(self, pushed, tmp_path):
+    def test_code_pushed_with_the_weights_works_without_the_package(self, pushed, loaded):
         """The classes come from the folder, offline, and their masks are those of the package to the bit."""
-        folder, names = pushed
-        load = """
-            from transformers import AutoModel, AutoProcessor
-            model = AutoModel.from_pretrained(FOLDER, trust_remote_code=True).eval()
-            processor = AutoProcessor.from_pretrained(FOLDER, trust_remote_code=True)
-        """
-        report = """
-            torch.save(masks, OUTPUT)
-            classes = [type(part) for part in (model.config, model, processor, processor.image_processor)]
-            print(json.dumps([(found.__module__.split(".")[0], found.__name__) for found in classes]))
-        """
-        found = {}
-        for first in (WITHOUT_PACKAGE, "import sam2_hf"):
-            output = tmp_path / f"{len(found)}.pt"
-            code = "".join(f"{textwrap.dedent(part)}\n" for part in (load, CLICK_AND_TRACK, report))
-            code = code.replace("FOLDER", repr(str(folder))).replace("OUTPUT", repr(str(output)))
-            found[first] = run_fresh(f"{first}\n{code}", HF_HOME=str(tmp_path / "home")), torch.load(output)
-        (remote, masks), (local, expected) = found.values()
-        assert remote == [["transformers_modules", name] for name in names]
-        assert local == [["sam2_hf", name] for name in names]
+        (folder, names), (classes, masks, _) = pushed, loaded
+        assert classes == [["transformers_modules", name] for name in names]
+        model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+        for part, name in zip((model.config, model, processor, processor.image_processor), names, strict=True):
+            assert type(part) is getattr(sam2_hf, name)
+        expected = click_and_track(model, processor)
         assert expected.shape == ((3, 1, 40, 50) if names is VIDEO else (1, 3, 40, 50))
         assert torch.equal(masks, expected)
 
-    def test_what_was_loaded_so_saves_the_same_code_again(self, pushed, tmp_path):
-        folder, _ = pushed
-        again = tmp_path / "again"
-        run_fresh(
-            f"""
-            {WITHOUT_PACKAGE}
-            from transformers import AutoModel, AutoProcessor
-            AutoModel.from_pretrained({str(folder)!r}, trust_remote_code=True).save_pretrained({str(again)!r})
-            AutoProcessor.from_pretrained({str(folder)!r}, trust_remote_code=True).save_pretrained({str(again)!r})
-            print("null")
-            """,
-            HF_HOME=str(tmp_path / "home"),
-        )
+    def test_what_was_loaded_so_saves_the_same_code_again(self, pushed, loaded):
+        folder, again = pushed[0], loaded[2]
         assert {name: (again / name).read_bytes() for name in _code(again)} == {
             name: (folder / name).read_bytes() for name in _code(folder)
         }
@@ -168,12 +169,10 @@ class TestLoading:
 
 class TestSaving:
     @pytest.fixture
-    def registered(self, monkeypatch):
+    def registered(self):
         """The image classes, registered for one test."""
-        for name in IMAGE:
-            cls = getattr(sam2_hf, name)
-            monkeypatch.setattr(cls, "_auto_classes", ())
-            cls.register_for_auto_class()
+        with registered_classes(*IMAGE):
+            yield
 
     def test_without_registration_no_code_is_saved(self, tmp_path):
         save_tiny_checkpoint(tmp_path, SIZE)
@@ -319,17 +318,14 @@ class TestFlattening:
             flatten(root, ["a"])
 
 
-def test_the_processor_of_clips_carries_its_code_too(tmp_path):
-    found = run_fresh(f"""
-        import json
-        from transformers.dynamic_module_utils import get_class_from_dynamic_module
-        from sam2_hf import Sam2VideoVideoProcessor
-        folder = {str(tmp_path / "saved")!r}
-        Sam2VideoVideoProcessor.register_for_auto_class()
-        Sam2VideoVideoProcessor(size=64).save_pretrained(folder)
-        (saved,) = [json.load(open(path)) for path in __import__("glob").glob(folder + "/*.json")]
-        reference = saved["auto_map"]["AutoVideoProcessor"]
-        loaded = get_class_from_dynamic_module(reference, folder).from_pretrained(folder)
-        print(json.dumps([reference, type(loaded).__module__.split(".")[0], loaded.size["height"]]))
-    """)
-    assert found == ["sam2_video.Sam2VideoVideoProcessor", "transformers_modules", 64]
+def test_the_processor_of_clips_carries_its_code_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with registered_classes("Sam2VideoVideoProcessor"):
+        sam2_hf.Sam2VideoVideoProcessor(size=64).save_pretrained(tmp_path / "saved")
+    (saved,) = [json.loads(path.read_text()) for path in (tmp_path / "saved").glob("*.json")]
+    reference = saved["auto_map"]["AutoVideoProcessor"]
+    assert reference == "sam2_video.Sam2VideoVideoProcessor"
+    found = dynamic_module_utils.get_class_from_dynamic_module(reference, tmp_path / "saved")
+    assert found.__module__.startswith("transformers_modules.")
+    assert found.from_pretrained(tmp_path / "saved").size["height"] == 64
