@@ -212,3 +212,16 @@ def assert_says_as_much(theirs: dict, ours: dict) -> None:
             assert_says_as_much(value, ours[name])
         elif name not in unlike and name in ours:
             assert ours[name] == value, name
+
+
+@pytest.mark.parametrize("dtype", ["", "nonsense", "torch.float16", "nn", 7, [], {"a": 1}])
+@pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
+def test_refuses_what_is_no_dtype(name, dtype):
+    with pytest.raises(ValueError, match=f"{name} must be a torch dtype or its name"):
+        Sam2VideoConfig.from_dict({name: dtype})
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16", torch.float16])
+def test_takes_dtypes_and_their_names(dtype):
+    expected = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    assert Sam2Config.from_dict({"dtype": dtype}).dtype == expected

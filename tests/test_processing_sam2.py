@@ -334,3 +334,16 @@ def test_a_preset_has_its_processor(cls):
     )
     with pytest.raises((KeyError, ValueError), match="sam9"):
         cls.from_preset("sam9")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        {"input_boxes": [[[0, 0, 1e300, 5]]]},
+        {"input_points": [[[[1e300, 5]]]], "input_labels": [[[1]]]},
+    ],
+)
+def test_coordinates_that_no_float_holds_are_refused_without_a_warning(prompts):
+    with pytest.raises(ValueError, match="lies far outside its image"):
+        Sam2Processor(Sam2ImageProcessor())(original_sizes=[[64, 64]], return_tensors="pt", **prompts)

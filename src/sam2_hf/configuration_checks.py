@@ -136,6 +136,8 @@ class CheckedConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.read_fields()
+        for name, value in (("dtype", self.dtype), ("torch_dtype", kwargs.get("torch_dtype"))):
+            _check_dtype(name, value)
         super().__post_init__(**kwargs)
         self.check()
 
@@ -155,6 +157,15 @@ class CheckedConfig(PreTrainedConfig):
             ValueError: naming the fields.
         """
         self.read_fields()
+
+
+def _check_dtype(name: str, value: Any) -> None:
+    """Refuse what transformers would look up in torch and not find."""
+    import torch
+
+    named = getattr(torch, value, None) if isinstance(value, str) else value
+    is_known = named is None if value is None else isinstance(named, torch.dtype)
+    require(is_known, f"{name} must be a torch dtype or its name, such as 'float32', got {value!r}")
 
 
 def part_classes(parts: dict[str, type]) -> dict[str, Any]:

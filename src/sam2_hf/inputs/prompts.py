@@ -176,11 +176,13 @@ def _check_same_objects(points: Padded, boxes: Padded) -> None:
 
 def _to_prompts(points: Padded | None, labels: Padded | None, boxes: Padded | None) -> Prompts:
     coordinates = marks = corners = None
-    if points is not None and labels is not None:
-        marks = labels.values[..., 0].astype(np.int64)
-        coordinates = np.where(marks[..., None] == PAD_VALUE, np.float32(PAD_VALUE), points.values.astype(np.float32))
-    if boxes is not None:
-        corners = boxes.values[:, :, 0].astype(np.float32)
+    with np.errstate(over="ignore"):  # what becomes infinite here is refused as lying far outside of its image
+        if points is not None and labels is not None:
+            marks = labels.values[..., 0].astype(np.int64)
+            given = points.values.astype(np.float32)
+            coordinates = np.where(marks[..., None] == PAD_VALUE, np.float32(PAD_VALUE), given)
+        if boxes is not None:
+            corners = boxes.values[:, :, 0].astype(np.float32)
     return Prompts(coordinates, marks, corners)
 
 
