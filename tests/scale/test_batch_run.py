@@ -2,13 +2,14 @@ import json
 import os
 
 import pytest
+import torch
 from drawn_rows import content_of, draw_clips, draw_images
 from pyarrow import parquet
 
 from sam2_hf.cli.main import main
 from sam2_hf.scale import run
 from sam2_hf.scale.batch_run import choose_devices
-from sam2_hf.scale.shard_job import ShardJob
+from sam2_hf.scale.shard_job import Outcome, ShardJob
 from sam2_hf.scale.shard_store import Shard, ShardStore, divide
 
 PROMPTS = {"points": [[20, 20]]}
@@ -56,6 +57,15 @@ def test_a_run_counts_what_it_found(start, tmp_path):
     assert table.num_rows == 5 + 4 + 2 and sum(error is not None for error in table["error"].to_pylist()) == 2
     text = str(summary)
     assert "3 of 3 shards: 5 images, 1 clips, 4 frames" in text and "2 rows failed" in text and "rows/s" in text
+
+
+def test_this_process_computes_with_as_many_threads_as_any_other(start, tmp_path, monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(
+        ShardJob, "run", lambda job, shard: seen.append(torch.get_num_threads()) or Outcome(shard, None)
+    )
+    summary = start(tmp_path, threads=before + 1)
+    assert seen == [before + 1] * 3 and torch.get_num_threads() == before and len(summary.failed) == 3
 
 
 @pytest.mark.parametrize("lost", ["manifest", "file", "cut"])

@@ -48,6 +48,9 @@ def batch(
         str | None,
         typer.Option(help="Of a Ray cluster; local starts Ray on this machine. Without it, no Ray is needed."),
     ] = None,
+    max_attempts: Annotated[
+        int, typer.Option(min=1, help="Processes that may die of a shard until it is given up.")
+    ] = 3,
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Compute shards with failed rows again.")
     ] = False,
@@ -89,6 +92,7 @@ def batch(
             workers=workers,
             threads=threads,
             address=address,
+            max_attempts=max_attempts,
             retry_errors=retry_errors,
             verify=verify,
             progress=not quiet,

@@ -59,7 +59,8 @@ def run_on_ray(
             ShardActor,
             fn_constructor_args=(ray.put(job),),
             batch_size=1,
-            compute=data.ActorPoolStrategy(size=min(count, len(rows))),
+            # One shard at a time, so that an actor that dies takes no other shard with it.
+            compute=data.ActorPoolStrategy(size=min(count, len(rows)), max_tasks_in_flight_per_actor=1),
             max_task_retries=max_attempts - 1,
             **({"num_gpus": gpus} if gpus else {"num_cpus": job.threads}),
         )

@@ -74,5 +74,15 @@ class ShardJob:
         return Outcome(shard, manifest)
 
     def run_here(self, shards: list[Shard]) -> Iterator[Outcome]:
-        """Compute shards in this process, one after the other."""
-        return map(self.run, shards)
+        """Compute shards in this process, one after the other, as any other process would; its settings stay."""
+        import torch
+
+        for shard in shards:
+            before = torch.get_num_threads()
+            torch.set_num_threads(self.threads)
+            try:
+                with torch.backends.cudnn.flags(benchmark=False, deterministic=True):
+                    outcome = self.run(shard)
+            finally:
+                torch.set_num_threads(before)
+            yield outcome
