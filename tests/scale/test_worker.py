@@ -67,6 +67,23 @@ def test_a_clip_is_a_row_for_each_frame(tiny, folder):
         assert row["boxes"] == [list(item.box) for item in result]
 
 
+def test_clips_in_one_batch_get_what_each_gets_alone(tiny, folder):
+    clip, broken, image = paths(folder, "c000.mp4", "c001.mp4", "000.png")
+    batch = {
+        "path": [clip, broken, clip, image, clip],
+        "points": [[[20, 16]], [[20, 16]], [[60, 16]], [[20, 20]], None],
+    }
+    search = GRID | {"every": 2, "max_objects": 1}
+    alone, together = (Worker(tiny, clip_search=search, clips_together=count)(batch) for count in (1, 2))
+    columns = ["id", "frame", "error", "track_ids"]
+    assert together.select(columns) == alone.select(columns) and len(set(together["id"].to_pylist())) == 3
+    for one, other in zip(alone.to_pylist(), together.to_pylist(), strict=True):
+        if one["error"] is None:
+            assert other["scores"] == pytest.approx(one["scores"], abs=1e-4)
+            for area, wanted in zip(other["areas"], one["areas"], strict=True):
+                assert abs(area - wanted) <= 4  # another order of sums moves a pixel on the edge
+
+
 def test_what_is_prompted_late_is_followed_back(tiny, folder):
     rows = Worker(tiny)({"path": paths(folder, "c000.mp4"), "prompts": ['{"bar": {"frame": 2, "points": [[20, 16]]}}']})
     assert rows["frame"].to_pylist() == [0, 1, 2, 3] and rows["labels"].to_pylist() == [["bar"]] * 4

@@ -39,6 +39,9 @@ def batch(
     max_objects: Annotated[int, typer.Option(min=1, help="How many are tracked at once, for everything.")] = 100,
     frames: Annotated[int | None, typer.Option(min=1, help="How many frames of a clip, at most.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images that are encoded at once.")] = 8,
+    together: Annotated[
+        int, typer.Option(min=1, help="Clips with prompts that are tracked in one batch; the same up to rounding.")
+    ] = 1,
     rows_a_shard: Annotated[int, typer.Option(min=1, help="Images or clips in each Parquet file.")] = 64,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes; by default one a GPU or a core. 0 for none beside this one.")
@@ -78,6 +81,7 @@ def batch(
         "clip_search": {"every": every, "max_objects": max_objects},
         "frames": frames,
         "batch_size": batch_size,
+        "clips_together": together,
     }
     arguments.prepare_process(quiet)
     from ..scale.batch_run import run

@@ -1,15 +1,16 @@
-"""Clips, one session after the other."""
+"""Clips, one session after the other or several in one batch."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..everything.everything_tracker import EverythingTracker
+from ..predictors.together import TogetherTracker
 from ..predictors.tracker import Tracker, Tracks
 from ..results.records import ImageRecord
 from ..video_io.open_video import VideoSource, open_video
@@ -24,12 +25,44 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 64
 
 
-def track_row(worker: WorkerSettings, row: Row) -> Iterator[list[dict[str, Any]]]:
+def track_rows(worker: WorkerSettings, rows: Sequence[Row]) -> Iterator[list[dict[str, Any]]]:
+    """Track through clips, several at a time where the worker says so.
+
+    Args:
+        worker: says how.
+        rows: clips with prompts, and rows that cannot be used; those that are tracked together are kept until all are.
+
+    Returns:
+        Rows of the table, in the order of the clips.
+
+    Raises:
+        MachineError: the machine failed.
+        OSError: the checkpoint cannot be found.
+    """
+    if worker.clips_together == 1 or len(rows) == 1:
+        for row in rows:
+            yield from track_row(worker, row)
+        return
+
+    def track(batched: Tracker, row: Row) -> list[dict[str, Any]]:
+        return [values for part in track_row(worker, row, batched) for values in part]
+
+    tracker = Tracker(**worker.loading(is_clip=True))
+    found: list[list[dict[str, Any]]] = [[] for _ in rows]
+    for number, outcome in TogetherTracker(tracker, worker.clips_together).map(track, rows):
+        if isinstance(outcome, Exception):
+            raise outcome
+        found[number] = outcome
+    yield from found
+
+
+def track_row(worker: WorkerSettings, row: Row, tracker: Tracker | None = None) -> Iterator[list[dict[str, Any]]]:
     """Track through a clip.
 
     Args:
         worker: says how.
         row: the clip, or a row that cannot be used.
+        tracker: tracks it; by default one of the worker's settings.
 
     Returns:
         Rows of the table, some frames at a time. Where a clip fails in the middle, its frames so far come before the
@@ -42,7 +75,7 @@ def track_row(worker: WorkerSettings, row: Row) -> Iterator[list[dict[str, Any]]
     if row.error:
         yield [error_row(row, row.error)]
         return
-    tracker = Tracker(**worker.loading(is_clip=True))
+    tracker = tracker or Tracker(**worker.loading(is_clip=True))
     waiting: list[dict[str, Any]] = []
     with _as_video(row.content) as (content, renamed):
         try:
@@ -81,7 +114,7 @@ def _prompted(
         return
     tracks = Tracks(tracker, source)
     tracks.add(for_tracker(prompts))
-    for _ in itertools.islice(tracks.steps(), frames):
+    for _ in tracks.steps(frames=frames):
         pass
     yield from tracks.records()
 

@@ -12,6 +12,8 @@ from .worker_settings import WorkerSettings
 
 Rows = list[dict[str, Any]]
 
+_CLIPS_A_GROUP = 4  # for each that is tracked at a time: the next one begins when one ends
+
 
 @dataclass(frozen=True)
 class Worker(WorkerSettings):
@@ -60,21 +62,31 @@ class Worker(WorkerSettings):
         Returns:
             For each batch of images, and for each clip in parts, rows of `result_table.schema`.
         """
-        from .clips import track_row
+        from .clips import track_row, track_rows
         from .images import ImageBatch, load_row
 
-        waiting = ImageBatch(self)
+        images, clips = ImageBatch(self), list[Row]()
         for row in rows:
             if row.kind == IMAGE and not row.error:
+                yield from track_rows(self, clips)
+                clips = []
                 loaded = load_row(self, row)
-                if not waiting.takes(loaded):
-                    yield waiting.compute()
-                    waiting = ImageBatch(self)
-                waiting.add(loaded)
+                if not images.takes(loaded):
+                    yield images.compute()
+                    images = ImageBatch(self)
+                images.add(loaded)
                 continue
-            if waiting:
-                yield waiting.compute()
-                waiting = ImageBatch(self)
-            yield from track_row(self, row)
-        if waiting:
-            yield waiting.compute()
+            if images:
+                yield images.compute()
+                images = ImageBatch(self)
+            if self.joins_others(row):
+                clips.append(row)
+                if len(clips) < _CLIPS_A_GROUP * self.clips_together:
+                    continue
+            yield from track_rows(self, clips)
+            clips = []
+            if not self.joins_others(row):
+                yield from track_row(self, row)
+        if images:
+            yield images.compute()
+        yield from track_rows(self, clips)

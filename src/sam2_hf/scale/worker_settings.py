@@ -24,6 +24,8 @@ class WorkerSettings:
         search: settings of mask generation, for everything in an image.
         clip_search: settings of `EverythingTracker`, for everything in a clip.
         frames: how many frames of a clip, at most.
+        clips_together: clips with prompts that are tracked in one batch, at most. With more than one, results are the
+            same up to rounding, and not byte for byte.
         batch_size: images that are encoded at once, at most.
         batch_pixels: pixels of the images that are encoded at once, at most, unless it is a single image.
         kind: "image" or "clip", of rows that do not tell it.
@@ -41,12 +43,13 @@ class WorkerSettings:
     search: Mapping[str, Any] = field(default_factory=dict)
     clip_search: Mapping[str, Any] = field(default_factory=dict)
     frames: int | None = None
+    clips_together: int = 1
     batch_size: int = 8
     batch_pixels: int = 2**25
     kind: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "batch_pixels", "frames"):
+        for name in ("batch_size", "batch_pixels", "frames", "clips_together"):
             value = getattr(self, name)
             optional = name == "frames" and value is None
             if not optional and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
@@ -65,6 +68,11 @@ class WorkerSettings:
         """Collect the arguments of `Segmenter`, or of `Tracker`."""
         names = ("checkpoint", "device", "dtype", "image_size", *(("memory_policy",) if is_clip else ()))
         return {name: getattr(self, name) for name in names}
+
+    def joins_others(self, row: Row) -> bool:
+        """Whether a clip is tracked together with others: it has prompts, and there are to be several at a time."""
+        has_prompts = row.prompts is not None or self.prompts is not None
+        return self.clips_together > 1 and has_prompts and not row.error
 
     def prompts_of(self, row: Row) -> PromptsByFrame | None:
         """Read a row's prompts, by frame; None where everything is to be found.
