@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sam2_hf.predictors.object_prompts import ObjectPrompt, read_object_prompts
+from sam2_hf.predictors.object_prompts import ObjectPrompt, check_positions, read_object_prompts
 
 MASK = np.zeros((6, 8), bool)
 MASK[1:3, 2:5] = True
@@ -109,3 +109,17 @@ def test_a_single_point_alone_is_ambiguous():
 def test_what_cannot_be_meant_is_refused_by_name(given, error, message):
     with pytest.raises(error, match=message):
         read_object_prompts(**given)
+
+
+def test_positions_far_outside_the_image_are_refused_by_name():
+    near = {"cup": [(-90, 5), (190, 75)]}
+    check_positions(read_object_prompts(points=near, boxes={"plate": (-9, -9, 199, 79)}), (40, 100))
+    for given, message in (
+        (
+            {"points": {"cup": [(5, 5), (500, 5)]}},
+            r"a point of 'cup' lies far outside the image of 100 x 40.*\(500, 5\)",
+        ),
+        ({"boxes": [(0, 0, 9, 9), (0, 0, 9, 90)]}, r"a corner of the box of 2 lies far outside"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_positions(read_object_prompts(**given), (40, 100))

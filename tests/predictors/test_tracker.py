@@ -175,6 +175,7 @@ def test_prompts_are_read_in_their_simplest_form():
             ValueError,
             "'a' has a mask: points and box cannot",
         ),
+        ({"a": (9, 9), "b": {"frame": 1, "points": (9, 9999)}}, ValueError, "a point of 'b' lies far outside"),
     ],
 )
 def test_refuses_prompts_that_cannot_be_meant(world, tracker, prompts, error, message):

@@ -13,7 +13,7 @@ from ..arrays import Array, stack, to_numpy
 from ..inputs.images import LoadedImage, read_images
 from ..results.image_result import ImageResult
 from ..results.records import ObjectMask, encode_masks
-from .object_prompts import ObjectPrompt, read_object_prompt, read_object_prompts
+from .object_prompts import ObjectPrompt, check_positions, read_object_prompt, read_object_prompts
 
 if TYPE_CHECKING:
     from .image_engine import ImageEngine
@@ -57,7 +57,11 @@ class EncodedImage:
 
         Returns:
             What the model says of each object, as it would say it of that object alone.
+
+        Raises:
+            ValueError: a point or a box lies far outside the image.
         """
+        check_positions(prompts, self.size)
         completed = [with_box_of_mask(prompt, self.size) for prompt in prompts]
         groups: dict[tuple[bool, bool, bool], list[int]] = {}
         for index, (prompt, start) in enumerate(zip(completed, starts, strict=True)):

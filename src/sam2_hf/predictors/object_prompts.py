@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..inputs.mask_prompts import read_masks
 from ..results.records import ShownPrompt
+from ..sizes import Size
 
 Point = tuple[float, float]
 
@@ -95,6 +96,28 @@ def read_object_prompt(
     if not read_points and box is None and mask is None:
         raise ValueError(f"object {name!r} has no prompt: expected points, a box or a mask")
     return ObjectPrompt(name, read_points, read_labels, box, mask)
+
+
+def check_positions(prompts: Iterable[ObjectPrompt], size: Size) -> None:
+    """Check that points and boxes are in the image or near it, as far as processors let them be.
+
+    Args:
+        prompts: of one image.
+        size: its (height, width).
+
+    Raises:
+        ValueError: naming the object and the position.
+    """
+    height, width = size
+    for prompt in prompts:
+        corners = () if prompt.box is None else (prompt.box[:2], prompt.box[2:])
+        for kind, positions in (("point", prompt.points), ("corner of the box", corners)):
+            for x, y in positions:
+                if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
+                    raise ValueError(
+                        f"a {kind} of {prompt.name!r} lies far outside the image of {width} x {height} pixels: "
+                        f"({x:g}, {y:g})"
+                    )
 
 
 def _by_name(value: Any, argument: str, is_flat: Callable[[Any], bool]) -> dict[Hashable, Any] | None:

@@ -17,7 +17,7 @@ from ..sizes import Size
 from ..tracking.memory.registry import PolicySetting, read_policy_setting
 from ..tracking.propagation import Direction
 from ..video_io.open_video import VideoSource, open_video
-from .object_prompts import ObjectPrompt, read_object_prompt
+from .object_prompts import ObjectPrompt, check_positions, read_object_prompt
 
 if TYPE_CHECKING:
     import torch
@@ -343,9 +343,14 @@ def add_prompts(
 
     Returns:
         What to draw, by frame and name.
+
+    Raises:
+        ValueError, IndexError: naming what is wrong; nothing is changed then.
     """
     for frame, prompts in by_frame.items():
         session.check_frame_idx(frame)
+        if session.video_height is not None and session.video_width is not None:
+            check_positions(prompts, (session.video_height, session.video_width))
         for prompt in prompts:
             if prompt.mask is not None and (prompt.points or prompt.box is not None):
                 raise ValueError(f"the prompt of {prompt.name!r} has a mask: points and box cannot stand beside it")
