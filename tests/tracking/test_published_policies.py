@@ -19,6 +19,7 @@ from sam2_hf.tracking.memory.history import FrameSets
 from sam2_hf.tracking.memory.policy import Sighting
 from sam2_hf.tracking.memory.registry import build_memory_policy
 from sam2_hf.tracking.memory.rivals import largest_components, rival_overlaps
+from sam2_hf.tracking.memory.sam2long import TreeMemory
 from sam2_hf.tracking.memory.samurai import SamuraiMemory
 from sam2_hf.tracking.retention import Checkpointed
 from sam2_hf.tracking.session import Sam2VideoInferenceSession
@@ -28,6 +29,7 @@ PROMOTING = {"stride": 2, "resolving_iou": 0.0, "resolving_area": 9.0, "resolvin
 POLICIES = {
     "samurai": SamuraiMemory(stable_frames=2, stable_iou=0.01, memory_iou=0.3, motion_weight=0.9, num_maskmem=4),
     "dam4sam": DistractorAwareMemory(num_maskmem=4, max_cond_frame_num=3, **PROMOTING),
+    "sam2long": TreeMemory(num_maskmem=4, memory_iou=0.3, delay=0),
 }
 LENGTH = 9  # so that multiples of the stride are multiples of it in the reversed clip as well
 

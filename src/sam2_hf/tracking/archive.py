@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from ..arrays import Array, concatenate, is_tensor, stack
 from .compact_mask import pack_logits, unpack_logits
-from .frame_result import FrameMemory, FrameResult
+from .frame_result import FrameMemory, FrameResult, paths_of
 from .recipe import Provenance, Recipe, Source
 
 
@@ -106,6 +107,7 @@ class CompactResult:
     tracked_in_reverse: bool | None
     visible: bool
     policy_state: dict[str, Any] | None
+    alternatives: tuple[Any, ...] = ()
 
     @property
     def version(self) -> int:
@@ -144,6 +146,7 @@ class CompactResult:
             source=self.source,
             recipe=self.recipe,
             kept=self.row,
+            alternatives=self.alternatives,
         )
 
 
@@ -161,6 +164,7 @@ def compacted(result: FrameResult, row: Row, visible: bool) -> CompactResult:
         result.tracked_in_reverse,
         visible,
         result.policy_state,
+        result.alternatives,
     )
 
 
@@ -187,14 +191,19 @@ class Archive:
 
     def seal(self, results: Sequence[FrameResult]) -> tuple[Block, list[CompactResult]]:
         """Put tracked results, each with source and recipe, into a new block. A device is waited for."""
-        block = pack(results)
+        every = [path for result in results for path in paths_of(result)]
+        block = pack(every)
         self.add(block)
         visible = (block.arrays["scores"] > 0).tolist()
-        compact = []
-        for index, result in enumerate(results):
+        found = []
+        for index, result in enumerate(every):
             row = Row(block, index)
-            compact.append(compacted(result, row, visible[index] if result.visible is None else result.visible))
-            compact[-1].source.store(row)
+            found.append(compacted(result, row, visible[index] if result.visible is None else result.visible))
+            found[-1].source.store(row)
+        paths = iter(found)
+        compact = [
+            replace(next(paths), alternatives=tuple(islice(paths, len(result.alternatives)))) for result in results
+        ]
         return block, compact
 
 
@@ -245,4 +254,7 @@ def like(example: Array, values: np.ndarray) -> Array:
 def with_source(result: FrameResult, frame: int) -> FrameResult:
     """Give a stored result its node in the graph; one without recipe keeps its features for as long as it is read."""
     features = result.memory.features if result.recipe is None else None
-    return replace(result, source=Source(frame, result.version, result.memory.pointer, features, result.recipe))
+    source = Source(frame, result.version, result.memory.pointer, features, result.recipe)
+    return replace(
+        result, source=source, alternatives=tuple(with_source(other, frame) for other in result.alternatives)
+    )

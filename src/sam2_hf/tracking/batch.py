@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from ..arrays import Array, concatenate, stack, where
+from ..arrays import Array, concatenate, index_beside, stack, where
 from ..masks.connected_components import fill_holes
 from ..network.features import FrameFeatures, ObjectMasks, StoredMemories, pointer_distance_scale
 from ..prompt_values import MASK_PROMPT_LIMIT
@@ -48,12 +50,15 @@ class FrameWork(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """One object of the batch: `work` is the number of its frame, `policy` that of its policy, see `_numbered`."""
+    """One path of an object: `work` is the number of its frame, `policy` that of its policy, see `_numbered`; `owner`
+    counts the objects, and `paths` how many rows this one has."""
 
     work: int
     frame: FrameWork
     policy: int
     task: Task
+    owner: int
+    paths: int
 
 
 def joinable(works: Sequence[FrameWork]) -> list[list[int]]:
@@ -85,12 +90,17 @@ def compute_frames(model: Any, works: Sequence[FrameWork], remember: bool = True
     """
     policies = _numbered([work.policy for work in works])
     rows = [
-        _Row(number, work, policy, task)
-        for number, (work, policy) in enumerate(zip(works, policies, strict=True))
-        for task in work.tasks
+        _Row(number, work, policy, path, owner, len(task.paths) if task.branches else 0)
+        for owner, (number, work, policy, task) in enumerate(
+            (number, work, policy, task)
+            for number, (work, policy) in enumerate(zip(works, policies, strict=True))
+            for task in work.tasks
+        )
+        for path in task.paths
     ]
     masks, measured = _segment(model, rows)
-    results = _remember(model, rows, masks, remember)
+    owners = list({row.owner: row for row in reversed(rows)}.values())[::-1]
+    results = _remember(model, owners, masks, remember)
     computed, start = [], 0
     for work in works:
         of_work = slice(start, start + len(work.tasks))
@@ -99,10 +109,10 @@ def compute_frames(model: Any, works: Sequence[FrameWork], remember: bool = True
     return computed
 
 
-def _segment(model: Any, rows: Sequence[_Row]) -> tuple[list[ObjectMasks], list[Array | None]]:
-    """First two phases: the masks of all objects, and what policies measured on them."""
-    masks: dict[int, ObjectMasks] = {}
-    measured: list[Array | None] = [None] * len(rows)
+def _segment(model: Any, rows: Sequence[_Row]) -> tuple[list[list[ObjectMasks]], list[Array | None]]:
+    """First two phases: the masks of all objects, one for each path that goes on, and what policies measured."""
+    masks: dict[int, list[ObjectMasks]] = {}
+    measured: dict[int, Array] = {}
     embeddings = _condition(model, rows)
     for group in grouped(range(len(rows)), lambda number: _decoder_group(rows[number])):
         together = [rows[number] for number in group]
@@ -110,10 +120,14 @@ def _segment(model: Any, rows: Sequence[_Row]) -> tuple[list[ObjectMasks], list[
             found, numbers = _take_masks(model, together), None
         else:
             found, numbers = _decode(model, together, [embeddings[number] for number in group if number in embeddings])
-        for position, number in enumerate(group):
-            masks[number] = type(found)(*(field[position] for field in found))
-            measured[number] = None if numbers is None else numbers[position]
-    return [masks[number] for number in range(len(rows))], measured
+        owners = list(dict.fromkeys(row.owner for row in together))
+        split = [type(found)(*fields) for fields in zip(*found, strict=True)]
+        each = len(split) // len(owners)
+        for position, owner in enumerate(owners):
+            masks[owner] = split[position * each : (position + 1) * each]
+            if numbers is not None:
+                measured[owner] = numbers[position]
+    return [masks[owner] for owner in sorted(masks)], [measured.get(owner) for owner in sorted(masks)]
 
 
 def _decoder_group(row: _Row) -> tuple:
@@ -126,7 +140,7 @@ def _decoder_group(row: _Row) -> tuple:
         return "mask", row.work
     if task.selection is None:
         return "prompt", row.work, task.num_points, task.previous_logits is not None
-    return "tracking", row.policy, task.num_points, task.previous_logits is not None
+    return "tracking", row.policy, task.num_points, task.previous_logits is not None, row.paths
 
 
 def _take_masks(model: Any, rows: Sequence[_Row]) -> ObjectMasks:
@@ -207,6 +221,8 @@ def _decode(model: Any, rows: Sequence[_Row], embeddings: Sequence[Array]) -> tu
     if previous:
         logits = _laid_out(concatenate(previous).clip(-MASK_PROMPT_LIMIT, MASK_PROMPT_LIMIT), layout)
     policy, multimask = rows[0].frame.policy, model.uses_multimask(first.num_points, first.selection is not None)
+    if rows[0].paths:
+        return _branch(model, rows, model.candidates(features, embedding, multimask=multimask))
     if not (multimask and policy.overrides("choose")) and not policy.overrides("measure"):
         return model.segment(features, embedding, points, labels, logits, multimask), None
     candidates = model.candidates(features, embedding, points, labels, logits, multimask)
@@ -218,8 +234,31 @@ def _decode(model: Any, rows: Sequence[_Row], embeddings: Sequence[Array]) -> tu
     return model.choose(candidates, chosen), measured
 
 
-def _remember(model: Any, rows: Sequence[_Row], masks: Sequence[ObjectMasks], remember: bool) -> list[FrameResult]:
-    """Third phase: the memories of all objects, in one batch, and the finished results."""
+def _branch(model: Any, rows: Sequence[_Row], candidates: Any) -> tuple[ObjectMasks, Array]:
+    """Masks of the paths that go on, of objects with equally many; and what their policy measures on them."""
+    paths, arrays, policy = rows[0].paths, rows[0].frame.arrays, rows[0].frame.policy
+    count, each = len(rows) // paths, candidates.ious.shape[1]
+    size = candidates.masks.shape[2:]
+    chosen, measured = policy.branch(
+        [row.task.policy_state for row in rows[::paths]],
+        MaskCandidates(
+            candidates.masks.reshape(count, paths * each, *size),
+            candidates.ious.reshape(count, paths * each),
+            candidates.object_score.reshape(count, paths),
+            arrays.take,
+        ),
+    )
+    flat = (chosen + index_beside(count, chosen)[:, None] * (paths * each)).reshape(-1)
+    from_rows = flat // each
+    return model.choose(type(candidates)(*(field[from_rows] for field in candidates)), flat % each), measured
+
+
+def _remember(
+    model: Any, owners: Sequence[_Row], found: Sequence[list[ObjectMasks]], remember: bool
+) -> list[FrameResult]:
+    """Third phase: the memories of all objects and paths, in one batch, and the finished results, one an object."""
+    rows = [row for row, masks in zip(owners, found, strict=True) for _ in masks]
+    masks = [mask for each in found for mask in each]
     logits = stack([mask.logits for mask in masks])
     scores = stack([mask.object_score for mask in masks])
     prompted = rows[0].frame.arrays.take([row.task.prompt is not None for row in rows])
@@ -228,7 +267,7 @@ def _remember(model: Any, rows: Sequence[_Row], masks: Sequence[ObjectMasks], re
     to_encode = where(prompted[:, None, None, None], filled, logits)
     binarize = prompted & model.config.binarize_prompted_memory
     memories = model.encode_memory(_features_of_rows(rows), to_encode, scores, binarize) if remember else None
-    return [
+    results = (
         FrameResult(
             mask_logits=filled[number],
             object_score=scores[number],
@@ -239,7 +278,9 @@ def _remember(model: Any, rows: Sequence[_Row], masks: Sequence[ObjectMasks], re
             provenance=row.task.provenance,
         )
         for number, row in enumerate(rows)
-    ]
+    )
+    together = [list(islice(results, len(each))) for each in found]
+    return [first if not others else replace(first, alternatives=tuple(others)) for first, *others in together]
 
 
 def _features_of_rows(rows: Sequence[_Row]) -> FrameFeatures:
@@ -270,7 +311,7 @@ def _numbered(policies: Sequence[MemoryPolicy]) -> list[int]:
     asked: list[MemoryPolicy] = []
     numbers = []
     for policy in policies:
-        if not (policy.overrides("choose") or policy.overrides("measure")):
+        if not any(map(policy.overrides, ("choose", "measure", "branch"))):
             numbers.append(-1)
             continue
         if policy not in asked:

@@ -49,6 +49,8 @@ class FrameResult:
         source: the result as later ones read it; None where nothing is ever computed again.
         recipe: how the result is computed again; None for the result of a prompt.
         kept: where the mask lies, once the logits were dropped and can be computed again.
+        alternatives: the results of the object's other paths, where a memory policy follows several: this result is of
+            path 0, and they are of those from 1 on, each stored as this one is.
     """
 
     mask_logits: Array | None
@@ -64,11 +66,13 @@ class FrameResult:
     source: Source | None = None
     recipe: Recipe | None = None
     kept: KeptMask | None = field(default=None, compare=False)
+    alternatives: tuple[Any, ...] = ()
 
     def tensors(self) -> tuple[Array, ...]:
         """Everything that is stored."""
         candidates = (self.mask_logits, self.object_score, self.iou, self.memory.features, self.memory.pointer)
-        return tuple(tensor for tensor in candidates if tensor is not None)
+        own = tuple(tensor for tensor in candidates if tensor is not None)
+        return own + tuple(tensor for other in self.alternatives for tensor in other.tensors())
 
     @property
     def is_visible(self) -> bool:
@@ -102,4 +106,20 @@ class FrameResult:
             object_score=stored(self.object_score, device),
             iou=stored(self.iou, device),
             memory=FrameMemory(keep(self.memory.features, is_memory=True), stored(self.memory.pointer, device)),
+            alternatives=tuple(other.stored_on(device) for other in self.alternatives),
         )
+
+
+def paths_of(entry: Any) -> tuple[Any, ...]:
+    """The results of all paths of an object in a frame, in the order of their numbers."""
+    return (entry, *entry.alternatives)
+
+
+def path_of(entry: Any, number: int) -> Any:
+    """The result of one path of an object in a frame; where the frame has no such path, the first."""
+    return entry.alternatives[number - 1] if 0 < number <= len(entry.alternatives) else entry
+
+
+def shown_of(entry: Any) -> Any:
+    """The result of the path that is shown, which later frames decide; at first it is the first."""
+    return path_of(entry, 0 if entry.policy_state is None else entry.policy_state.get("shown", 0))

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..arrays import Array
 from .archive import CompactResult, Entry
-from .frame_result import FrameMemory, FrameResult
+from .frame_result import FrameMemory, FrameResult, paths_of
 from .memory.policy import MemoryPolicy
 from .prompts import PointPrompt, Prompt
 from .result_history import ResultHistory, SupersededHistory
@@ -137,9 +137,10 @@ class ObjectState:
         direction = -1 if reverse else 1
         keep = policy.retained(self.results, frame_idx - direction, reverse)
         conditioning = {frame for frame in self.results.conditioning if not self.results[frame].is_promoted}
+        delay = policy.answer_delay(keeps_masks=False) or 0
 
         def stays_whole(frame: int) -> bool:
-            return (frame - frame_idx) * direction >= 0 or (keep_prompted and frame in conditioning)
+            return (frame - frame_idx) * direction >= -delay or (keep_prompted and frame in conditioning)
 
         for frame in [frame for frame in self.results if not stays_whole(frame)]:
             if frame in keep.features:
@@ -156,13 +157,20 @@ class ObjectState:
         result = self.results[frame]
         memory = FrameMemory(None, result.memory.pointer) if features_too else result.memory
         if result.mask_logits is not None or memory.features is not result.memory.features:
-            self.results[frame] = replace(result, mask_logits=None, memory=memory)
+            self.results[frame] = _without_mask(result, features_too)
+
+
+def _without_mask(result: FrameResult, features_too: bool) -> FrameResult:
+    memory = FrameMemory(None, result.memory.pointer) if features_too else result.memory
+    alternatives = tuple(_without_mask(other, features_too) for other in result.alternatives)
+    return replace(result, mask_logits=None, memory=memory, alternatives=alternatives)
 
 
 def _moved(entry: Entry, device: Any) -> Entry:
     """A stored result on a device; in little space it stays on the host."""
     if isinstance(entry, CompactResult):
         return entry
-    if entry.source is not None:
-        entry.source.move_to(device)
+    for path in paths_of(entry):
+        if path.source is not None:
+            path.source.move_to(device)
     return entry.stored_on(device)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..arrays import Array
 from .archive import Entry
 from .archive_storage import GraphReader, GraphWriter
-from .frame_result import FrameMemory, FrameResult
+from .frame_result import FrameMemory, FrameResult, paths_of
 from .object_state import ObjectState
 from .prompts import MaskPrompt, PointPrompt, Prompt
 from .recipe import Provenance
@@ -47,10 +48,22 @@ def _describe_entry(entry: Entry | None, prefix: str, tensors: dict[str, Array],
     """None for none, a list of numbers for a result in little space, a dictionary for another."""
     if entry is None:
         return None
-    if isinstance(entry, FrameResult):
-        described = _describe_result(entry, prefix, tensors)
-        return described if entry.source is None else {**described, "graph": writer.add_whole(entry, prefix)}
-    return writer.add_compact(entry)
+    if not isinstance(entry, FrameResult):
+        numbers = [writer.add_compact(path) for path in paths_of(entry)]
+        return numbers if entry.alternatives else numbers[0]
+    described = _describe_result(entry, prefix, tensors)
+    if entry.source is not None:
+        described["graph"] = writer.add_whole(entry, prefix)
+    if entry.alternatives:
+        described["paths"] = [
+            _describe_entry(other, _of_path(prefix, number), tensors, writer)
+            for number, other in enumerate(entry.alternatives)
+        ]
+    return described
+
+
+def _of_path(prefix: str, number: int) -> str:
+    return f"{prefix}.paths.{number}"
 
 
 def _describe_result(result: FrameResult, prefix: str, tensors: dict[str, Array]) -> dict[str, Any]:
@@ -82,17 +95,15 @@ def build_track(stored: dict[str, Any], prefix: str, tensors: dict[str, Array]) 
     track = ObjectState(pending={count(frame) for frame in stored["pending"]})
     for frame in stored["prompts"]:
         track.prompts[count(frame)] = _build_prompt(f"{prefix}.prompts.{frame}", tensors)
-    whole = {
-        f"{prefix}.{kind}.{frame}": _build_result(facts, f"{prefix}.{kind}.{frame}", tensors)
-        for kind in KINDS
-        for frame, facts in stored[kind].items()
-        if isinstance(facts, dict)
-    }
+    whole: dict[str, FrameResult] = {}
+    for kind in KINDS:
+        for frame, facts in stored[kind].items():
+            whole.update(_build_results(facts, f"{prefix}.{kind}.{frame}", tensors))
     reader = GraphReader(stored, prefix, tensors, whole)
 
     def entries(kind: str) -> dict[int, Entry | None]:
         return {
-            int(frame): _build_entry(facts, whole.get(f"{prefix}.{kind}.{frame}"), reader)
+            int(frame): _build_entry(facts, f"{prefix}.{kind}.{frame}", whole, reader)
             for frame, facts in stored[kind].items()
         }
 
@@ -108,12 +119,29 @@ def build_track(stored: dict[str, Any], prefix: str, tensors: dict[str, Array]) 
     return track
 
 
-def _build_entry(facts: Any, whole: FrameResult | None, reader: GraphReader) -> Entry | None:
+def _build_results(facts: Any, prefix: str, tensors: dict[str, Array]) -> dict[str, FrameResult]:
+    """The results of all paths of a frame that are stored whole, by the prefixes of their tensors."""
+    if not isinstance(facts, dict):
+        return {}
+    found = {prefix: _build_result(facts, prefix, tensors)}
+    for number, other in enumerate(facts.get("paths", ())):
+        found.update(_build_results(other, _of_path(prefix, number), tensors))
+    return found
+
+
+def _build_entry(facts: Any, prefix: str, whole: dict[str, FrameResult], reader: GraphReader) -> Entry | None:
     if facts is None:
         return None
-    if whole is not None:
-        return reader.attach(whole, facts["graph"]) if "graph" in facts else whole
-    return reader.compact(facts)
+    if prefix not in whole:
+        several = isinstance(facts, list) and facts and isinstance(facts[0], list)
+        first, *others = map(reader.compact, facts if several else [facts])
+        return replace(first, alternatives=tuple(others))
+    result = reader.attach(whole[prefix], facts["graph"]) if "graph" in facts else whole[prefix]
+    alternatives = tuple(
+        _build_entry(other, _of_path(prefix, number), whole, reader)
+        for number, other in enumerate(facts.get("paths", ()))
+    )
+    return replace(result, alternatives=alternatives)
 
 
 def _build_result(facts: dict[str, Any], prefix: str, tensors: dict[str, Array]) -> FrameResult:

@@ -6,16 +6,23 @@ The cost of a plan depends on the number of objects and on what they read, not o
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..arrays import Array
-from .frame_result import FrameResult
+from .frame_result import FrameResult, paths_of
 from .memory.policy import MemoryPolicy, PolicyState
 from .memory.selection import MemorySelection
 from .prompts import PointPrompt, Prompt
 from .recipe import Provenance
-from .result_history import RecordedReads, ResultHistory, Results, provenance_of
+from .result_history import (
+    PathHistory,
+    RecordedReads,
+    ResultHistory,
+    Results,
+    WholeResults,
+    provenance_of,
+)
 
 if TYPE_CHECKING:
     from ..configuration_sam2 import Sam2VideoConfig
@@ -42,6 +49,8 @@ class Task:
         tracked_in_reverse: the direction of tracking; None for a prompt where tracking has not passed.
         policy_state: what the memory policy knew after the frame passed before.
         key_scale: factors for the keys of the selected memories, if the policy has any.
+        branches: whether the policy follows several paths of the object.
+        others: what the other paths read, in the order of their numbers.
     """
 
     obj_id: Hashable
@@ -54,6 +63,13 @@ class Task:
     tracked_in_reverse: bool | None
     policy_state: PolicyState
     key_scale: Sequence[float] | None = None
+    branches: bool = False
+    others: tuple[Task, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Task, ...]:
+        """What all paths read."""
+        return (self, *self.others)
 
     @property
     def num_points(self) -> int:
@@ -129,37 +145,70 @@ def _tracking_task(
     policy: MemoryPolicy, obj_id: Hashable, results: ResultHistory, frame_idx: int, reverse: bool
 ) -> Task | None:
     """The task of tracking an object here; None if its result was computed from what it would read now."""
-    selection = policy.select(results, frame_idx, reverse)
-    state_of = _frame_before(frame_idx, reverse) if policy.overrides("observe") else None
-    provenance = provenance_of(results, selection, reverse, state_of)
-    result = results.get(frame_idx)
-    if result is not None and result.stands(reverse, provenance):
+    state = _state_before(policy, results, frame_idx, reverse)
+    first, *others = (
+        _path_task(policy, obj_id, history, state, frame_idx, reverse)
+        for history in _path_histories(policy, results, state)
+    )
+    if _stands(policy, results, frame_idx, reverse, [first, *others]):
         return None
+    return replace(first, branches=True, others=tuple(others)) if policy.overrides("branch") else first
+
+
+def _path_task(
+    policy: MemoryPolicy, obj_id: Hashable, history: Results, state: PolicyState, frame_idx: int, reverse: bool
+) -> Task:
+    """The task of tracking an object along one path."""
+    selection = policy.select(history, frame_idx, reverse)
+    state_of = _frame_before(frame_idx, reverse) if policy.overrides("observe") else None
     return Task(
         obj_id,
-        results,
+        history,
         prompt=None,
         selection=selection,
-        provenance=provenance,
+        provenance=provenance_of(history, selection, reverse, state_of),
         previous_logits=None,
         is_conditioning=False,
         tracked_in_reverse=reverse,
-        policy_state=_state_before(policy, results, frame_idx, reverse),
-        key_scale=_key_scale(policy, results, selection),
+        policy_state=state,
+        key_scale=_key_scale(policy, history, selection),
+    )
+
+
+def _path_histories(policy: MemoryPolicy, results: WholeResults, state: PolicyState) -> list[Results]:
+    """The history of each path of an object; that of all results, if there are no paths."""
+    paths = policy.paths(state)
+    return [PathHistory(results, path) for path in paths] if paths else [results]
+
+
+def _stands(policy: MemoryPolicy, results: ResultHistory, frame_idx: int, reverse: bool, tasks: Sequence[Task]) -> bool:
+    """Whether the results of all paths were computed from what the paths that they come from would read now."""
+    result = results.get(frame_idx)
+    if result is None or result.provenance is None:
+        return False
+    state = result.policy_state
+    parents = policy.parents(state) if state is not None and policy.owns(state) else (0,)
+    entries = paths_of(result)
+    return len(parents) == len(entries) and all(
+        parent < len(tasks) and results.expand(entry).stands(reverse, tasks[parent].provenance or ())
+        for parent, entry in zip(parents, entries, strict=True)
     )
 
 
 def _prompt_task(
     config: Sam2VideoConfig, policy: MemoryPolicy, obj_id: Hashable, track: ObjectState, frame_idx: int
 ) -> Task:
-    prompt, previous, history = track.prompts[frame_idx], track.results.get(frame_idx), track.before_prompts()
+    prompt, previous, before = track.prompts[frame_idx], track.results.shown(frame_idx), track.before_prompts()
     passed_in_reverse = None if previous is None else previous.tracked_in_reverse
     # Where tracking has passed, a prompt corrects what memory says; elsewhere it speaks alone.
     corrects = passed_in_reverse is not None
-    reads_memory = corrects and isinstance(prompt, PointPrompt) and bool(history.conditioning)
+    reads_memory = corrects and isinstance(prompt, PointPrompt) and bool(before.conditioning)
     # What conditions an object goes on doing so when it is corrected, or nothing might be left that does.
     stays_conditioning = previous is not None and previous.is_conditioning
     reverse = bool(passed_in_reverse)
+    state = _state_before(policy, before, frame_idx, reverse)
+    state = policy.of_path(state, state.get("shown", 0))
+    history, *_ = _path_histories(policy, before, state)
     selection = policy.select(history, frame_idx, reverse) if reads_memory else None
     return Task(
         obj_id,
@@ -170,7 +219,7 @@ def _prompt_task(
         previous_logits=None if previous is None else previous.mask_logits,
         is_conditioning=stays_conditioning or not corrects or config.add_all_frames_to_correct_as_cond,
         tracked_in_reverse=passed_in_reverse,
-        policy_state=_state_before(policy, history, frame_idx, reverse),
+        policy_state=state,
         key_scale=None if selection is None else _key_scale(policy, history, selection),
     )
 

@@ -98,7 +98,16 @@ def _seen(frame: ComputedFrame, task: Task, result: FrameResult, values: list[fl
     if not frame.policy.overrides("observe"):
         return result
     sighting = Sighting(frame.frame_idx, iou, object_score, task.prompt is not None, tuple(numbers))
-    return _observed(result, frame.policy.observe(task.policy_state, sighting))
+    observed = _observed(result, frame.policy.observe(task.policy_state, sighting))
+    return _with_parents(frame.policy, task, observed) if task.branches else observed
+
+
+def _with_parents(policy: MemoryPolicy, task: Task, result: FrameResult) -> FrameResult:
+    """Results of paths with what they were computed from, once it is known which paths those come from."""
+    provenances = [task.paths[parent].provenance for parent in policy.parents(result.policy_state or {})]
+    others = zip(result.alternatives, provenances[1:], strict=True)
+    alternatives = tuple(replace(other, provenance=provenance) for other, provenance in others)
+    return replace(result, provenance=provenances[0], alternatives=alternatives)
 
 
 def _observed(result: FrameResult, observation: Observation) -> FrameResult:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..arrays import Array
 from ..network.features import FrameFeatures
 from .archive import CompactResult, Entry, Recomputed
-from .frame_result import FrameResult
+from .frame_result import FrameResult, paths_of, shown_of
+from .memory.policy import MemoryPolicy
 from .plan import Task
 from .propagation import FrameReader, Pass
 from .recipe import Recipe, Source, write_recipe
@@ -46,6 +47,20 @@ def recipe_of(task: Task) -> Recipe | None:
     return write_recipe(task.selection, memories, pointers, task.provenance, reverse, task.policy_state, task.key_scale)
 
 
+def with_recipes(policy: MemoryPolicy, task: Task, result: FrameResult) -> FrameResult:
+    """A result that notes how each of its paths was computed."""
+    if not task.branches:
+        return replace(result, recipe=recipe_of(task))
+    state = result.policy_state or {}
+    recipes = [
+        recipe_of(replace(task.paths[parent], policy_state=policy.recipe_state(state, number)))
+        for number, parent in enumerate(policy.parents(state))
+    ]
+    others = zip(result.alternatives, recipes[1:], strict=True)
+    alternatives = tuple(replace(other, recipe=recipe) for other, recipe in others)
+    return replace(result, recipe=recipes[0], alternatives=alternatives)
+
+
 def _sources(entries: Iterable[Entry]) -> list[Source] | None:
     sources = [entry.source for entry in entries]
     found = [source for source in sources if source is not None]
@@ -64,12 +79,14 @@ def needs_of(session: SessionState, tasks: Iterable[Task], frame_idx: int) -> Ne
     needs = Needs([], set())
     for task in tasks:
         results = session.tracks[task.obj_id].results
-        if task.selection is not None:
-            for entry in task.history.entries_of(task.selection.frames()[0]):
+        for path in (task, *task.others):
+            if path.selection is None:
+                continue
+            for entry in path.history.entries_of(path.selection.frames()[0]):
                 if entry.source is None or entry.source.features is None:
                     _add(needs, results, entry)
         if task.prompt is not None:
-            _add(needs, results, results.entry(frame_idx))
+            _add(needs, results, _shown(results, frame_idx))
     return needs
 
 
@@ -77,8 +94,13 @@ def needs_on(session: SessionState, frame_idx: int) -> Needs:
     """What it takes to hand out the logits of all objects in a frame as they were computed."""
     needs = Needs([], set())
     for track in session.tracks.values():
-        _add(needs, track.results, track.results.entry(frame_idx))
+        _add(needs, track.results, _shown(track.results, frame_idx))
     return needs
+
+
+def _shown(results: ResultHistory, frame_idx: int) -> Entry | None:
+    entry = results.entry(frame_idx)
+    return None if entry is None else shown_of(entry)
 
 
 def _add(needs: Needs, results: ResultHistory, entry: Entry | None) -> None:
@@ -251,4 +273,6 @@ def _features_at_hand(results: ResultHistory, source: Source) -> Array | None:
     if source in results.recomputed:
         return results.recomputed[source].features
     entry = results.entry(source.frame)
-    return entry.memory.features if isinstance(entry, FrameResult) and entry.source == source else None
+    if not isinstance(entry, FrameResult):
+        return None
+    return next((path.memory.features for path in paths_of(entry) if path.source == source), None)

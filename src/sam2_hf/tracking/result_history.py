@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import replace
+from typing import Any
 
 from ..arrays import Array
 from .archive import Archive, Block, CompactResult, Entry, Recomputed, Row, compacted, on_host
-from .frame_result import FrameMemory, FrameResult
+from .frame_result import FrameMemory, FrameResult, path_of, paths_of, shown_of
 from .memory.history import FrameRuns
+from .memory.paths import MemoryPath
 from .memory.selection import MemorySelection
 from .recipe import Provenance, Recipe, Source
 
@@ -96,6 +99,22 @@ class ResultHistory(MutableMapping[int, FrameResult]):
         """The result of a frame as it is stored; None if there is none."""
         return self._results.get(frame)
 
+    def shown(self, frame: int) -> FrameResult | None:
+        """The result of a frame, of the path that is shown."""
+        entry = self._results.get(frame)
+        return None if entry is None else self.expand(shown_of(entry))
+
+    def show(self, frame: int, number: int) -> None:
+        """Note which path of a frame is shown."""
+        entry = self._results[frame]
+        if entry.policy_state is not None and entry.policy_state.get("shown", number) != number:
+            self._results[frame] = replace(entry, policy_state={**entry.policy_state, "shown": number})
+
+    def note_of(self, frame: int) -> tuple[dict[str, Any] | None, int]:
+        """The state that the policy left with a frame, and the first path."""
+        entry = self._results.get(frame)
+        return None if entry is None else entry.policy_state, 0
+
     def entries(self) -> Iterable[tuple[int, Entry]]:
         """Frames with their results as they are stored."""
         return self._results.items()
@@ -108,12 +127,12 @@ class ResultHistory(MutableMapping[int, FrameResult]):
     def pin(self, frames: Iterable[int]) -> None:
         """Keep the features of frames for good, as far as they are there."""
         for frame in frames:
-            entry = self._results[frame]
-            if entry.source is None or entry.source.depth == 0:
-                continue
-            features = self.expand(entry).memory.features
-            if features is not None:
-                entry.source.pin(features if isinstance(entry, FrameResult) else on_host(features))
+            for entry in paths_of(self._results[frame]):
+                if entry.source is None or entry.source.depth == 0:
+                    continue
+                features = self.expand(entry).memory.features
+                if features is not None:
+                    entry.source.pin(features if isinstance(entry, FrameResult) else on_host(features))
 
     def seal(self, frames: Collection[int]) -> list[Block]:
         """Put results of `whole` frames into little space.
@@ -228,6 +247,14 @@ class SupersededHistory(Mapping[int, FrameResult]):
         """Those of the frames that have a result and show the object."""
         return {frame for frame in frames if frame in self and self._entry(frame).is_visible}
 
+    def expand(self, entry: Entry) -> FrameResult:
+        """Put a stored result as a `FrameResult`."""
+        return self._results.expand(entry)
+
+    def note_of(self, frame: int) -> tuple[dict[str, Any] | None, int]:
+        """The state that the policy left with a frame, and the first path."""
+        return self._entry(frame).policy_state if frame in self else None, 0
+
     def visible_before(self, frame: int, count: int, reverse: bool, step: int = 1) -> list[int]:
         """The last frames that show the object; see `memory.history.History`."""
         nearest = self._results.visible_before(frame, count + len(self._superseded), reverse, step)
@@ -238,6 +265,59 @@ class SupersededHistory(Mapping[int, FrameResult]):
             if is_passed(other, frame, reverse) and other % step == 0 and result is not None and result.is_visible
         ]
         return sorted(visible, reverse=not reverse)[:count]
+
+
+class PathHistory:
+    """Results of an object along one of its paths.
+
+    Args:
+        results: the results of all paths.
+        path: which of them.
+    """
+
+    def __init__(self, results: ResultHistory | SupersededHistory, path: MemoryPath):
+        self._results = results
+        self._path = path
+
+    def __contains__(self, frame: object) -> bool:
+        return frame in self._results
+
+    def conditioning_for(self, frame: int, reverse: bool) -> list[int]:
+        """The conditioning frames that a frame may read; see `memory.history.History`."""
+        return self._results.conditioning_for(frame, reverse)
+
+    @property
+    def conditioning(self) -> list[int]:
+        """Indices of the conditioning frames, in the order in which they came to be so."""
+        return self._results.conditioning
+
+    def tracked_among(self, frames: Collection[int]) -> set[int]:
+        """Those of the frames that have a result and do not condition."""
+        return self._results.tracked_among(frames)
+
+    def visible_among(self, frames: Collection[int]) -> set[int]:
+        """Those of the frames that have a result and show the object."""
+        return {frame for frame in frames if frame in self._path.visible and frame in self._results}
+
+    def visible_before(self, frame: int, count: int, reverse: bool, step: int = 1) -> list[int]:
+        """The last frames that show the object; see `memory.history.History`."""
+        passed = [other for other in self._path.visible if other % step == 0 and is_passed(other, frame, reverse)]
+        return sorted((other for other in passed if other in self._results), reverse=not reverse)[:count]
+
+    def note_of(self, frame: int) -> tuple[dict[str, Any] | None, int]:
+        """The state that the policy left with a frame, and the path."""
+        return self._results.note_of(frame)[0], self._path.numbers.get(frame, 0)
+
+    def entries_of(self, frames: Iterable[int]) -> list[Entry]:
+        """The results of some frames, all of which have one, as they are stored."""
+        frames = list(frames)
+        numbers = self._path.numbers
+        entries = zip(frames, self._results.entries_of(frames), strict=True)
+        return [path_of(entry, numbers.get(frame, 0)) for frame, entry in entries]
+
+    def of(self, frames: Iterable[int]) -> list[FrameResult]:
+        """The results of some frames, all of which have one."""
+        return [self._results.expand(entry) for entry in self.entries_of(frames)]
 
 
 class RecordedReads:
@@ -263,7 +343,8 @@ class RecordedReads:
         return list(self.of(frames))
 
 
-Results = ResultHistory | SupersededHistory
+WholeResults = ResultHistory | SupersededHistory
+Results = WholeResults | PathHistory
 
 
 def _same_score(old: Entry, new: Entry) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from .archive import Block
+from .frame_result import paths_of
 
 if TYPE_CHECKING:
     from .memory.policy import MemoryPolicy
@@ -130,7 +131,8 @@ class Checkpointed:
         """Make a checkpoint if one is due, and put the oldest whole results into little space if there are many."""
         results = track.results
         newest = results.entry(frame_idx)
-        is_due = newest is not None and newest.source is not None and newest.source.depth >= self.interval
+        depths = [path.source.depth for path in (() if newest is None else paths_of(newest)) if path.source is not None]
+        is_due = max(depths, default=0) >= self.interval
         is_crowded = len(results.whole) > 2 * self.window
         if not is_due and not is_crowded:
             return []

@@ -252,10 +252,15 @@ class SessionState(FrameAttributes, ABC):
         # All copies are made before the first is kept: memory may run out.
         stored = {obj_id: result.stored_on(self.inference_state_device) for obj_id, result in results.items()}
         for obj_id, result in stored.items():
-            numbered = replace(result, version=self._next_version)
+            numbered = self._numbered(result)
             recorded = with_source(numbered, frame_idx) if self.rule.records else numbered
             self.tracks[obj_id].add_result(frame_idx, recorded)
-            self._next_version += 1
+
+    def _numbered(self, result: FrameResult) -> FrameResult:
+        """A result with the next version; those of its other paths with the ones after."""
+        version = self._next_version
+        self._next_version += 1
+        return replace(result, version=version, alternatives=tuple(map(self._numbered, result.alternatives)))
 
     def fetch(self, arrays: Sequence[Array]) -> list[Array]:
         """Bring stored arrays to where the state is kept, from wherever they lie."""

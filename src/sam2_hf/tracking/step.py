@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +22,7 @@ from .memory.registry import build_memory_policy
 from .plan import Scope, StepPlan, Task, plan_step
 from .policy_calls import observe
 from .propagation import FrameReader, frames_at_once
-from .restoring import Needs, Restorer, needs_of, needs_on, recipe_of
+from .restoring import Needs, Restorer, needs_of, needs_on, with_recipes
 
 if TYPE_CHECKING:
     from .model_arrays import ModelArrays
@@ -139,7 +139,7 @@ class FrameStep:
         scores = full((count, 1), NO_OBJECT_LOGIT)
         ious = full((count, 1), 0.0)
         for row, (obj_id, track) in enumerate(tracks.items()):
-            result = (computed or {}).get(obj_id) or track.results.get(frame_idx)
+            result = (computed or {}).get(obj_id) or track.results.shown(frame_idx)
             logits = None if result is None else result.shown_logits
             if result is not None and logits is not None:
                 masks[row] = logits
@@ -298,7 +298,8 @@ class _Underway:
         """Note how results were computed, if the session keeps that."""
         if not self.request.step.session.rule.records:
             return results
-        return {task.obj_id: replace(results[task.obj_id], recipe=recipe_of(task)) for task in self.tasks}
+        policy = self.request.step.policy
+        return {task.obj_id: with_recipes(policy, task, results[task.obj_id]) for task in self.tasks}
 
     def keep(self, remember: bool) -> None:
         """Write what was computed into the session."""

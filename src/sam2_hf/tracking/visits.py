@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 from ..arrays import Array
+from .answers import Answers
 from .attempts import attempt
 from .frame_result import FrameResult
 from .propagation import FrameReader, Pass
@@ -124,14 +125,15 @@ def visit_clip(
         at_once: how many frames are encoded at once.
         progress: has `update()`, called after each frame.
     """
+    answers = Answers(step)
     with closing(request_clip(step, passes, at_once)) as requests:
         for request in requests:
             tracked = run_alone(request).tracked
             step.session.mark_tracked(request.frame_idx, tracked, request.reverse)
             if progress is not None:
                 progress.update()
-            if not request.silent:
-                yield request.frame_idx
+            yield from (known.frame_idx for known in answers.add(request) if not known.silent)
+        yield from (known.frame_idx for known in answers.finish() if not known.silent)
 
 
 def request_clip(step: FrameStep, passes: Sequence[Pass], at_once: int = 1) -> Generator[FrameRequest, None, None]:

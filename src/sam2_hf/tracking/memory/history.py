@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Container
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class History(Protocol):
@@ -22,6 +22,9 @@ class History(Protocol):
 
     def visible_among(self, frames: Collection[int]) -> set[int]:
         """Those of the frames that have a memory and show the object."""
+
+    def note_of(self, frame: int) -> tuple[dict[str, Any] | None, int]:
+        """The state that a policy left with a frame, None if there is none, and the path of it that is read."""
 
     def visible_before(self, frame: int, count: int, reverse: bool, step: int = 1) -> list[int]:
         """The last frames that show the object.
@@ -126,6 +129,10 @@ class FrameSets:
         """Those of the frames that have a memory and show the object."""
         there = {frame for frame in frames if frame in self.tracked or frame in self.conditioning}
         return there if self.visible is None else {frame for frame in there if frame in self.visible}
+
+    def note_of(self, frame: int) -> tuple[dict[str, Any] | None, int]:
+        """Nothing: in training, policies keep no state."""
+        return None, 0
 
     def visible_before(self, frame: int, count: int, reverse: bool, step: int = 1) -> list[int]:
         """The last frames that show the object; see `History.visible_before`."""

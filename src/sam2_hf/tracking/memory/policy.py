@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from ...arrays import Array
 from .candidates import MaskCandidates
+from .paths import MemoryPath
 from .policy_table import name_of
 from .selection import (
     ALL_CONDITIONING_FRAMES,
@@ -154,6 +155,46 @@ class MemoryPolicy(ABC):
             together with the scores.
         """
         raise NotImplementedError
+
+    def branch(self, states: Sequence[PolicyState], candidates: MaskCandidates) -> tuple[Array, Array]:
+        """Choose several candidates of every object, each of which goes on as a path of its own.
+
+        Called in place of `choose` and `measure` for tracked objects, and only for policies that override it.
+
+        Args:
+            states: as for `choose`. All of the N objects have R paths, see `paths`.
+            candidates: M masks of each path: masks (N, R * M, h, w), estimated IoUs (N, R * M) and object scores
+                (N, R).
+
+        Returns:
+            Indices (N, P) int64 on the second axis of the masks, the best path first; and what is measured on them,
+            (N, K) float32. Both on the device of the candidates.
+        """
+        raise NotImplementedError
+
+    def paths(self, state: PolicyState) -> list[MemoryPath]:
+        """The paths along which an object is followed, in the order of their numbers; none if there is only one."""
+        return []
+
+    def of_path(self, state: PolicyState, number: int) -> PolicyState:
+        """The state with one of its paths alone."""
+        return state
+
+    def parents(self, state: PolicyState) -> Sequence[int]:
+        """Which paths of the frame before the paths of a frame come from."""
+        return (0,)
+
+    def recipe_state(self, state: PolicyState, number: int) -> PolicyState:
+        """What `choose` needs to take the mask of a path again, from the state that was left with the frame."""
+        return {}
+
+    def answer_delay(self, keeps_masks: bool) -> int | None:
+        """How many frames later it is known which path is shown; None at the end of a pass.
+
+        Args:
+            keeps_masks: whether the session keeps the masks of all frames.
+        """
+        return 0
 
     def observe(self, state: PolicyState, sighting: Sighting) -> Observation:
         """Take note of a result.

@@ -11,6 +11,7 @@ from .dam4sam import DistractorAwareMemory
 from .policy import MemoryPolicy
 from .policy_table import MEMORY_POLICIES, add_policy
 from .recent import RecentMemory
+from .sam2long import TreeMemory
 from .samurai import SamuraiMemory
 from .visible import VisibleMemory
 
@@ -25,6 +26,7 @@ for _name, _policy in {
     "visible": VisibleMemory,
     "samurai": SamuraiMemory,
     "dam4sam": DistractorAwareMemory,
+    "sam2long": TreeMemory,
 }.items():
     add_policy(_name, _policy)
 

@@ -71,7 +71,6 @@ def evaluate_policies(
             session = processor.init_video_session(
                 VideoFrames(known),
                 inference_device=model.device,
-                retention="readable",
                 memory_policy=policy,
                 max_vision_features_cache_size=video.num_frames,
             )

@@ -54,7 +54,7 @@ def evaluate_tracking(
 def _track(
     model: Sam2VideoModel, processor: Sam2VideoProcessor, video: AnnotatedVideo, prompt: PromptKind
 ) -> dict[Hashable, ObjectFrames]:
-    session = processor.init_video_session(VideoFrames(video), inference_device=model.device, retention="readable")
+    session = processor.init_video_session(VideoFrames(video), inference_device=model.device)
     return track_objects(model, processor, session, video, prompt)
 
 
