@@ -164,6 +164,7 @@ class SessionSchedule:
         if isinstance(outcome, Exception):
             return self._last(run, outcome)
         run.session.mark_tracked(request.frame_idx, outcome.tracked, request.reverse)
+        request.passed()
         if request.silent:
             return None
         output = attempt(self._output, run.step, request.frame_idx)

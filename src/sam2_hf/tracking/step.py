@@ -226,6 +226,11 @@ class FrameRequest:
             return session.frames.as_input(self.frame)
         return session.pixel_values(self.frame_idx) if self.reader is None else self.reader.pixels(self.frame_idx)
 
+    def passed(self) -> None:
+        """Note that the session has come to the frame, once all is done there."""
+        if self.scope == "all":
+            self.step.session.last_visited = self.frame_idx
+
     def take(self, encoded: Sequence[FrameFeatures]) -> FrameFeatures:
         """Take the features of what `pixels` gave; those of the frame itself."""
         if self.reader is not None:
@@ -310,8 +315,6 @@ class _Underway:
             return
         if self.features is not None:
             step.keep(request.frame_idx, self.features, self.results, request.reverse, request.scope)
-        if request.scope == "all":
-            step.session.last_visited = request.frame_idx
 
     def outcome(self) -> ComputedStep | Exception:
         """What was computed, or the error."""

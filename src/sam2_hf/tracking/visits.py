@@ -108,9 +108,12 @@ def _visited(request: FrameRequest, outcome: ComputedStep | Exception, remember:
     """Bring back what is to be shown of a frame that was computed."""
     if isinstance(outcome, Exception):
         raise outcome
+    if request.frame is None:
+        request.step.recall(request.frame_idx)
+    if remember:
+        request.passed()
     if request.frame is not None:
         return Visited(request.frame_idx, outcome.results)
-    request.step.recall(request.frame_idx)
     return Visited(request.frame_idx, {} if remember else outcome.results)
 
 
@@ -130,6 +133,7 @@ def visit_clip(
         for request in requests:
             tracked = run_alone(request).tracked
             step.session.mark_tracked(request.frame_idx, tracked, request.reverse)
+            request.passed()
             if progress is not None:
                 progress.update()
             yield from (known.frame_idx for known in answers.add(request) if not known.silent)
