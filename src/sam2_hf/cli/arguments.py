@@ -21,6 +21,9 @@ ImageSize = Annotated[
     str | None,
     typer.Option(metavar="N or H,W", help="Of the model's input in pixels; that of the checkpoint by default."),
 ]
+Engine = Annotated[
+    str, typer.Option(metavar="NAME", help="What computes: torch; or onnx, which is onnxruntime on the CPU.")
+]
 Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where files are written to.")]
 Points = Annotated[list[str] | None, typer.Option("--point", metavar="X,Y", help="A point on the object. Repeatable.")]
 Negatives = Annotated[

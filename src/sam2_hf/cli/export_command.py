@@ -9,7 +9,7 @@ import typer
 
 from ..exporters.folder import export as write_graphs
 from ..exporters.options import DTYPES, FORMATS, NAMES
-from .arguments import Quiet, prepare_process, read_formats
+from .arguments import ImageSize, Quiet, prepare_process, read_formats, read_image_size
 
 
 def export(
@@ -21,6 +21,7 @@ def export(
     graph: Annotated[list[str] | None, typer.Option(help="A graph to write; all by default. Repeatable.")] = None,
     fixed_memories: Annotated[int | None, typer.Option(help="Memories of the fixed-length memory attention.")] = None,
     fixed_pointers: Annotated[int | None, typer.Option(help="Pointers of the fixed-length memory attention.")] = None,
+    image_size: ImageSize = None,
     web: Annotated[
         Path | None, typer.Option(help="Write a web page as well; where npm has installed onnxruntime-web.")
     ] = None,
@@ -31,6 +32,7 @@ def export(
     prepare_process(quiet)
     settings: dict[str, Any] = {"format": format, "dtype": read_formats(dtype, list(DTYPES)), "names": names}
     settings |= {"fixed_memories": fixed_memories, "fixed_pointers": fixed_pointers}
+    settings["image_size"] = read_image_size(image_size)
     report = None if quiet else lambda line: typer.echo(line, err=True)
     exported = write_graphs(
         named_checkpoint(checkpoint), folder, **settings, graphs=graph, web=web, overwrite=overwrite, report=report

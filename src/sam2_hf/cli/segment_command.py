@@ -13,6 +13,7 @@ from .arguments import (
     Checkpoint,
     Device,
     Dtype,
+    Engine,
     From,
     ImageSize,
     Negatives,
@@ -22,6 +23,7 @@ from .arguments import (
     Quiet,
     Style,
 )
+from .engines import prepare_engine
 
 FORMATS = ("png", "coco", "csv", "parquet", "yolo", "geojson", "labels", "cutout")
 
@@ -63,6 +65,7 @@ def segment(
     device: Device = None,
     dtype: Dtype = None,
     image_size: ImageSize = None,
+    engine: Engine = "torch",
     json_output: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -80,7 +83,7 @@ def segment(
         )
     given = {} if everything else _read_prompts(point, negative, box, prompts)
     loading = arguments.loading_settings(checkpoint, device, dtype, image_size)
-    arguments.prepare_process(quiet)
+    loading = prepare_engine(engine, loading, quiet)
     from .segment_images import SegmentJob, segment_images
 
     search: dict[str, Any] = {"points_per_crop": points_per_side, "tile_size": tile_size, "tile_levels": tile_levels}

@@ -18,6 +18,7 @@ from ..results.image_result import ImageResult
 from ..results.label_maps import write_label_map
 from ..results.overlay import read_style
 from . import sources
+from .engines import load_segmenter
 from .interruption import Interruption
 from .main import FAILED, INTERRUPTED, describe
 from .sources import NamedSource
@@ -74,7 +75,7 @@ def segment_images(
         job: what is done with each.
         texts: what stands for images, see `sources.find_images`.
         paths_from: a list of further ones, see `sources.read_paths`.
-        loading: arguments of `Segmenter`.
+        loading: from `prepare_engine`.
 
     Raises:
         typer.Exit: it was interrupted, or one of several images could not be read.
@@ -86,7 +87,7 @@ def segment_images(
     images = sources.find_images([*texts, *sources.read_paths(paths_from)])
     if not images:
         raise ValueError("the list of images is empty")
-    segmenter = Segmenter(**loading)
+    segmenter = load_segmenter(loading)
     job.out.mkdir(parents=True, exist_ok=True)
     report: list[dict[str, Any]] = []
     taken: set[str] = set()

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..predictors.together import TogetherTracker
 from ..predictors.tracker import Tracker, Tracks, read_clip_prompts
 from ..results.coco import CocoWriter
 from ..results.image_result import ImageResult
@@ -19,6 +18,7 @@ from ..results.sa_v import SaVWriter
 from ..results.stream_writers import ResultStream
 from ..results.tables import CsvWriter, ParquetWriter
 from .clip_jobs import ClipJob, ClipWork, counted, one_by_one, read_clip_list, work_on_clips
+from .engines import load_tracker
 
 
 def track_clips(
@@ -35,7 +35,7 @@ def track_clips(
         prompts: those of `Tracker.track`.
         texts: what stands for clips, see `sources.find_clips`.
         paths_from: a list of further ones, see `sources.read_paths`.
-        loading: arguments of `Tracker`.
+        loading: from `prepare_engine`, and `memory_policy`.
 
     Raises:
         typer.Exit: it was interrupted, or one of several clips could not be tracked.
@@ -44,19 +44,21 @@ def track_clips(
     read_style(job.style, {})
     read_clip_prompts(prompts)
     clips = read_clip_list(texts, paths_from)
-    tracker = Tracker(**loading)
+    tracker = load_tracker(loading)
 
     def track(work: ClipWork, batched: Tracker = tracker) -> dict[str, Any]:
         return _track(batched, work, prompts)
 
     def together(work: Callable[[Any, Tracker], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        from ..predictors.together import TogetherTracker
+
         return TogetherTracker(tracker, job.together).map(lambda batched, item: work(item, batched), items)
 
     work_on_clips(job, clips, track, _as_text, together if job.together > 1 else one_by_one)
 
 
 def _track(tracker: Tracker, work: ClipWork, prompts: dict[Hashable, Any]) -> dict[str, Any]:
-    job, source = work.job, work.source
+    job, source = work.job, tracker.open_video(work.source)
     files = work.files()
     summary = _Summary(list(prompts))
     limits = [limit for limit in (source.num_frames, job.frames) if limit is not None]

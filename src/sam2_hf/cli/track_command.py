@@ -14,6 +14,7 @@ from .arguments import (
     Checkpoint,
     Device,
     Dtype,
+    Engine,
     From,
     ImageSize,
     Negatives,
@@ -23,6 +24,7 @@ from .arguments import (
     Quiet,
     Style,
 )
+from .engines import prepare_engine
 
 FORMATS = ("mp4", "coco", "csv", "parquet", "davis", "sa-v")
 
@@ -55,6 +57,7 @@ def track(
     device: Device = None,
     dtype: Dtype = None,
     image_size: ImageSize = None,
+    engine: Engine = "torch",
     memory_policy: Annotated[
         str | None, typer.Option(help="Which memories are read: sam2, visible or another; the checkpoint's by default.")
     ] = None,
@@ -71,7 +74,9 @@ def track(
     formats = arguments.read_formats(format, FORMATS)
     given = _read_prompts(id, frame, point, negative, box, prompts)
     loading = arguments.loading_settings(checkpoint, device, dtype, image_size) | {"memory_policy": memory_policy}
-    arguments.prepare_process(quiet)
+    loading = prepare_engine(engine, loading, quiet)
+    if engine == "onnx" and together > 1:
+        raise typer.BadParameter("needs the engine torch", param_hint="--together")
     from .clip_jobs import ClipJob
     from .track_clips import track_clips
 

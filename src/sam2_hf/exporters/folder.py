@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..hub.bundled import search_thresholds
+from ..sizes import Size
 from ..version import __version__
 from .catalogue import fixed_lengths, is_video
 from .folder_card import folder_card, licence_text
@@ -50,6 +51,7 @@ def export(
     graphs: Sequence[str] | None = None,
     fixed_memories: int | None = None,
     fixed_pointers: int | None = None,
+    image_size: int | Size | None = None,
     web: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     report: Report | None = None,
@@ -69,6 +71,7 @@ def export(
         graphs: names of the graphs to write; all by default.
         fixed_memories: how many memories the fixed-length form of memory attention has; `num_maskmem` by default.
         fixed_pointers: how many pointers it has; `max_object_pointers_in_encoder` by default.
+        image_size: of the model's input in pixels, int or (height, width); that of the checkpoint by default.
         web: the npm package onnxruntime-web, or a folder that it is installed in: then the folder also has a page on
             which one clicks an image and tracks a clip, to be served statically.
         overwrite: whether a folder that is there is replaced.
@@ -95,7 +98,7 @@ def export(
         raise FileExistsError(f"{target} is there already; overwrite=True (--overwrite) replaces it")
     if format != "torch-export":
         import_onnx()
-    source = load_source(checkpoint)
+    source = load_source(checkpoint, image_size)
     if web is not None and not is_video(source.model):
         raise ValueError("web needs a video checkpoint: the page tracks")
     listed = options.graphs_of(source.model)

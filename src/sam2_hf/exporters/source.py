@@ -15,7 +15,7 @@ from ..image_processing_sam2 import Sam2ImageProcessor
 from ..modeling_sam2 import Sam2Model
 from ..modeling_sam2_video import Sam2VideoModel
 from ..processing_sam2 import Sam2Processor
-from ..sizes import read_size
+from ..sizes import Size, read_size
 
 if TYPE_CHECKING:
     from ..network.promptable_network import Sam2PromptableNetwork
@@ -30,26 +30,32 @@ class ExportSource(NamedTuple):
     folder: Path
 
 
-def load_source(checkpoint: str | os.PathLike[str] | Sam2PromptableNetwork) -> ExportSource:
+def load_source(
+    checkpoint: str | os.PathLike[str] | Sam2PromptableNetwork, image_size: int | Size | None = None
+) -> ExportSource:
     """Load what is to be exported.
 
     Args:
         checkpoint: a folder, a name on the Hub, an original `.pt` file, or a model.
+        image_size: of the model's input in pixels; that of the checkpoint by default.
 
     Returns:
         The video model where the checkpoint is of one, else the image model.
 
     Raises:
-        ValueError: a model that is not of this package.
+        ValueError: a model that is not of this package, or that is to have another size.
         OSError: as `from_pretrained`.
     """
     if isinstance(checkpoint, torch.nn.Module):
+        if image_size is not None:
+            raise ValueError("image_size is that of the model, which is loaded: give image_size to from_pretrained")
         return _of_model(checkpoint)
     name = os.fspath(checkpoint)
     is_video = is_original_file(name) or PreTrainedConfig.get_config_dict(name)[0].get("model_type") == "sam2_video"
     kind: Any = Sam2VideoModel if is_video else Sam2Model
-    model = kind.from_pretrained(name, dtype=torch.float32, device_map=None)
-    processor = Sam2Processor.from_pretrained(name).image_processor
+    size = {} if image_size is None else {"image_size": read_size(image_size, "image_size")}
+    model = kind.from_pretrained(name, dtype=torch.float32, device_map=None, **size)
+    processor = Sam2Processor.from_pretrained(name, **size).image_processor
     return ExportSource(
         model.eval(), processor, Path(name).stem if is_original_file(name) else Path(name).name, Path(name)
     )

@@ -12,7 +12,8 @@ def open_video(video: Any, **settings: Any) -> VideoSource:
     """Open a video as `sam2_hf.video_io.open_video.open_video` does, with frames as arrays.
 
     Args:
-        video: a path, folder, list, array, generator, camera or address. An open source stays as it is.
+        video: a path, folder, list, array, generator, camera or address. An open source gives arrays from
+            now on.
         settings: see there.
 
     Returns:
@@ -21,4 +22,5 @@ def open_video(video: Any, **settings: Any) -> VideoSource:
     Raises:
         Exception: what that function raises.
     """
-    return video if isinstance(video, VideoSource) else open_any_video(video, **settings).as_arrays()
+    source = video if isinstance(video, VideoSource) else open_any_video(video, **settings)
+    return source.as_arrays()
