@@ -5,8 +5,8 @@ python scripts/check_transformers_suites.py transformers --theirs    as they are
 python scripts/check_transformers_suites.py transformers -- -k save  with arguments for pytest
 
 The argument is a checkout of transformers' repository, best at the version that is installed. The tests need
-torchvision, parameterized and datasets beside the packages for development. The files are rewritten in a temporary
-folder; the checkout stays as it is.
+torchvision, parameterized, datasets and httpx beside the packages for development. The files are rewritten in a
+temporary folder; the checkout stays as it is.
 """
 
 from __future__ import annotations
