@@ -186,6 +186,21 @@ class TestVideos:
             # Some come later than others, with other numbers of memories.
             assert check(*((index // 3, index) for index in range(count))) == 10
 
+    @pytest.mark.slow
+    def test_from_session_to_session_nothing_is_compiled(self, video_model) -> None:
+        model, counter = compiled(video_model)
+
+        def check(count: int) -> int:
+            sides = [[prompted((0, "a"), num_frames=4) for _ in range(count)] for _ in range(2)]
+            for _ in range(3):
+                found, expected = model.step(sides[0]), video_model.step(sides[1])
+                for one, other in zip(found, expected, strict=True):
+                    assert_close_in_scale(one.pred_masks, other.pred_masks, REMEMBERED)
+            return counter.frame_count
+
+        first = check(2)
+        assert check(3) == check(5) == first
+
     def test_from_click_to_click_nothing_is_compiled(self, video_model) -> None:
         model, counter = compiled(video_model)
         sessions = [open_session(4), open_session(4)]
