@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -35,6 +36,29 @@ def test_what_was_tracked_before_an_interruption_is_written(sam2, tmp_path, monk
         assert len(video) == 3
     assert len((tmp_path / "clip.csv").read_text().splitlines()) == 4
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_an_interruption_ends_clips_that_are_tracked_together(sam2, tmp_path, monkeypatch):
+    compute, threads, asked = tracker_module.encode_masks, set(), []
+
+    def interrupted(masks):
+        threads.add(threading.get_ident())
+        if len(threads) == 2 and not asked:
+            asked.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+        return compute(masks)
+
+    monkeypatch.setattr(tracker_module, "encode_masks", interrupted)
+    clips = [write_clip(tmp_path / f"{name}.mp4", 60, size=(96, 224)) for name in "abc"]
+    arguments = ("--point", "60,40", "--together", 2, "--format", "csv", "--out", tmp_path / "out", "--json", "--quiet")
+    status, output, _ = sam2("track", *clips, *arguments)
+    report = json.loads(output)
+    assert status == 130 and [(entry["clip"], entry["interrupted"]) for entry in report] == [
+        (str(clip), True) for clip in clips[:2]
+    ]
+    for entry, name in zip(report, "ab", strict=True):
+        rows = (tmp_path / "out" / f"{name}.csv").read_text().splitlines()
+        assert 1 < len(rows) == entry["frames"] + 1 < 61
 
 
 def test_images_that_were_segmented_before_an_interruption_are_written(sam2, tmp_path, monkeypatch):
