@@ -82,7 +82,7 @@ def test_objects_that_leave_and_come_back_give_the_same(tmp_path):
     assert min(scores) < 0 < max(scores)
 
 
-@pytest.mark.parametrize("policy", ["sam2", "visible", "samurai", "dam4sam"])
+@pytest.mark.parametrize("policy", ["sam2", "visible", "samurai", "dam4sam", "sam2long"])
 def test_every_memory_policy_reads_the_same(policy, tmp_path):
     pair = Pair(flickering_model(), tmp_path, num_frames=10, memory_policy=policy)
     pair.give(0, 1, "click")

@@ -15,7 +15,7 @@ from video_scenes import PROCESSOR, assert_same, clip, counted, give, prompted, 
 
 from sam2_hf.tracking.memory.candidates import MaskCandidates
 from sam2_hf.tracking.memory.policy import Sighting
-from sam2_hf.tracking.memory.sam2long import TreeMemory
+from sam2_hf.tracking.memory.sam2long import STREAM_DELAY, TreeMemory
 from sam2_hf.tracking.retention import Checkpointed
 from sam2_hf.tracking.session import Sam2VideoInferenceSession
 
@@ -182,6 +182,16 @@ class TestAnswers:
             assert torch.equal(output.pred_masks[0], expected[frame]["a"])
             found.append(frame)
         assert found == list(range(STREAMED))
+
+    def test_a_stream_still_has_the_image_of_an_answer(self) -> None:
+        session = PROCESSOR.init_video_session(iter(clip(LENGTH)), memory_policy="sam2long")
+        give(session, 0, "a")
+        outputs = tiny_model().propagate_in_video_iterator(session)
+        for frame, output in enumerate(outputs):
+            assert output.frame_idx == frame
+            assert np.array_equal(session.video[frame].permute(1, 2, 0), clip(LENGTH)[frame])
+            assert len(session.tracks["a"].results) <= frame + STREAM_DELAY + 1
+        assert frame == LENGTH - 1
 
     def test_a_prompt_leaves_one_path_and_corrects_what_was_shown(self) -> None:
         session = prompted((0, "a"), num_frames=LENGTH, memory_policy="sam2long")

@@ -301,7 +301,7 @@ def track(
         device: where the model runs; a GPU where there is one, else the CPU.
         dtype: of the model's weights, such as "bfloat16"; that of the checkpoint by default.
         image_size: of the model's input in pixels, int or (height, width); that of the checkpoint by default.
-        memory_policy: which memories tracking reads, such as "visible", "samurai" or "dam4sam"; that of the checkpoint
+        memory_policy: which memories tracking reads, such as "visible" or "sam2long"; that of the checkpoint
             by default.
 
     Returns:

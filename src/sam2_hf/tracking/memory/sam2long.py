@@ -21,6 +21,8 @@ from .visible import VisibleMemory
 if TYPE_CHECKING:
     from .history import History
 
+# A stream keeps the 8 frames used last, and each frame uses two, so that the image of an answer can still be read.
+STREAM_DELAY = 3
 # Added to an IoU before its logarithm is taken.
 _EPSILON = 1e-5
 # Below all scores: what may be taken only if nothing else is left, and what is taken already.
@@ -47,7 +49,7 @@ class TreeMemory(VisibleMemory):
         least_scale: factor for the keys of the memory with the lowest object score; in between, by rank.
         most_scale: factor for those of the memory with the highest.
         delay: how many frames later the path is chosen whose mask is shown. By default at the end of a pass where
-            masks are kept, and 8 frames later in streams.
+            masks are kept, and `STREAM_DELAY` frames later in streams.
     """
 
     num_paths: int = 3
@@ -92,7 +94,7 @@ class TreeMemory(VisibleMemory):
 
     def answer_delay(self, keeps_masks: bool) -> int | None:
         """How many frames later it is known what is shown; None at the end of a pass."""
-        return self.delay if self.delay is not None or keeps_masks else 8
+        return self.delay if self.delay is not None or keeps_masks else STREAM_DELAY
 
     # Masks
 
