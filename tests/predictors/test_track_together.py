@@ -128,3 +128,10 @@ def test_there_are_prompts_for_each_clip(tracker):
 def test_tracks_are_of_the_kind_that_track_gives(tracker):
     (tracks,) = TogetherTracker(tracker).track([images(0, 1)], PROMPTS)
     assert isinstance(tracks, Tracks) and tracks.tracker is tracker
+
+
+def test_answers_that_come_later_reach_their_clips(folder):
+    tracker = Tracker(folder, device="cpu", memory_policy={"name": "sam2long", "delay": 1})
+    clips = [images(0), images(1, 2)]
+    for tracks, frames in zip(TogetherTracker(tracker, 2).track(clips, PROMPTS), clips, strict=True):
+        assert_same_tracks(tracks, tracker.track(frames, PROMPTS))

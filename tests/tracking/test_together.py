@@ -38,7 +38,7 @@ from sam2_hf.tracking.step import FrameStep
 from sam2_hf.video_io.open_video import VideoDecodingError, open_video
 
 LENGTH = 5
-POLICIES = ("sam2", "visible", "samurai", "dam4sam")
+POLICIES = ("sam2", "visible", "samurai", "dam4sam", "sam2long")
 # A batch of another size adds in another order, and memories are kept in bfloat16; see `TestTogetherAndAlone`.
 TOLERANCE = 2e-3
 
@@ -326,6 +326,20 @@ class TestSchedule:
         together = by_session(model.track_together(sessions, direction), sessions)
         for number, masks in enumerate(together):
             assert_near(masks, track(model, opened(number, *prompts[number]), direction=direction))
+
+    @pytest.mark.parametrize("delay", [None, 2])
+    def test_answers_that_come_later_are_waited_for(self, delay) -> None:
+        policy = {"name": "sam2long", "delay": delay}
+        model, sessions = tiny_model(), [opened(memory_policy=policy), opened(1)]
+        frames = list(model.track_together(sessions))
+        late = [frame.output and frame.output.frame_idx for frame in frames if frame.session is sessions[0]]
+        assert late == [0, 1, 2, 3, 4, None]
+        first = next(number for number, frame in enumerate(frames) if frame.session is sessions[0])
+        before = [frame for frame in frames[:first] if frame.session is sessions[1]]
+        assert len(before) == (LENGTH if delay is None else delay)
+        expected = [track(model, opened(memory_policy=policy)), track(model, opened(1))]
+        for masks, alone in zip(by_session(frames, sessions), expected, strict=True):
+            assert_near(masks, alone)
 
     def test_frames_in_order_come_once(self) -> None:
         model, session, other = tiny_model(), opened(0, (3, "a")), opened(1)

@@ -4,6 +4,7 @@ the frames of all of them are computed in one batch."""
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -111,7 +112,7 @@ class _Batch:
         self._schedule = tracker.model.track_together()
         self._events: SimpleQueue[Callable[[], Any]] = SimpleQueue()
         self._clients: dict[int, _Client] = {}
-        self._owing: set[_Client] = set()
+        self._owing: Counter[_Client] = Counter()  # frames that were handed out and not asked beyond
         self._finished: list[Future[Any]] = []
         self._is_over = False
 
@@ -148,7 +149,7 @@ class _Batch:
                 if frame.output is None:
                     return
                 yield frame.output
-                self._tell(partial(self._owing.discard, client))
+                self._tell(partial(self._ask, client))
         finally:
             self._tell(partial(self._leave, client))
 
@@ -169,11 +170,16 @@ class _Batch:
             return
         for frame in self._schedule.round():
             client = self._clients[id(frame.session)]
-            client.inbox.put(frame)
             if frame.is_last:
                 del self._clients[id(frame.session)]
             else:
-                self._owing.add(client)
+                self._owing[client] += 1
+            client.inbox.put(frame)
+
+    def _ask(self, client: _Client) -> None:
+        self._owing[client] -= 1
+        if self._owing[client] <= 0:
+            del self._owing[client]
 
     def _register(self, client: _Client) -> None:
         added = attempt(self._schedule.add, client.session, client.direction)
@@ -183,7 +189,7 @@ class _Batch:
             self._clients[id(client.session)] = client
 
     def _leave(self, client: _Client) -> None:
-        self._owing.discard(client)
+        self._owing.pop(client, None)
         if self._clients.get(id(client.session)) is client:
             del self._clients[id(client.session)]
             self._schedule.remove(client.session)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from .answers import Answers
 from .attempts import attempt
 from .frame_watch import FrameWatch
 from .propagation import Direction, Pass, plan_passes
@@ -62,6 +63,7 @@ class SessionSchedule:
         self._output = output
         self._context = context
         self._runs: dict[int, _Run] = {}
+        self._removed: set[int] = set()
         self._watch = FrameWatch()
 
     def add(
@@ -99,6 +101,7 @@ class SessionSchedule:
         """
         if id(session) not in self._runs:
             raise KeyError("the session is not being tracked")
+        self._removed.add(id(session))
         self._end(self._runs[id(session)])
 
     def __len__(self) -> int:
@@ -112,8 +115,9 @@ class SessionSchedule:
         """Go on until all sessions have ended. Who leaves before has removed them all."""
         try:
             while self._runs:
-                for frame in self.round():
-                    if frame.is_last or frame.session in self:
+                frames, self._removed = self.round(), set()
+                for frame in frames:
+                    if id(frame.session) not in self._removed:
                         yield frame
         finally:
             self.close()
@@ -122,19 +126,20 @@ class SessionSchedule:
         """Go on by one frame, in all sessions that can.
 
         Returns:
-            What has come of them, in the order in which they were added. It may be nothing.
+            What has come of them, in the order in which they were added. It may be nothing; with a memory policy whose
+            answers come later, it may be several frames of a session.
         """
         runs = self._due()
         with self._context():
             requests = [attempt(run.next_request) for run in runs]
             outcomes = iter(run_together([request for request in requests if isinstance(request, FrameRequest)]))
-            frames = [
+            came = [
                 self._finish(run, request, next(outcomes))
                 if isinstance(request, FrameRequest)
                 else self._last(run, request)
                 for run, request in zip(runs, requests, strict=True)
             ]
-        return [frame for frame in frames if frame is not None]
+        return [frame for frames in came for frame in frames]
 
     def wake(self) -> None:
         """Have a `round` that waits for live sources return; from any thread."""
@@ -159,20 +164,33 @@ class SessionSchedule:
             run.has_arrived = run.has_arrived or run.key in arrived
         return [run for run in self._runs.values() if not run.is_live or run.has_arrived]
 
-    def _finish(self, run: _Run, request: FrameRequest, outcome: ComputedStep | Exception) -> SessionFrame | None:
-        """Note what was computed of a session; None if the frame is not handed out."""
+    def _finish(self, run: _Run, request: FrameRequest, outcome: ComputedStep | Exception) -> list[SessionFrame]:
+        """Note what was computed of a session; the frames that are handed out."""
         if isinstance(outcome, Exception):
             return self._last(run, outcome)
         run.session.mark_tracked(request.frame_idx, outcome.tracked, request.reverse)
         request.passed()
-        if request.silent:
-            return None
-        output = attempt(self._output, run.step, request.frame_idx)
-        return self._last(run, output) if isinstance(output, Exception) else SessionFrame(run.session, output)
+        return self._frames(run, run.answers.add(request))
 
-    def _last(self, run: _Run, error: Exception | None = None) -> SessionFrame:
-        self._end(run)
-        return SessionFrame(run.session, error=error)
+    def _last(self, run: _Run, error: Exception | None = None) -> list[SessionFrame]:
+        """End a session; the frames that are left."""
+        frames = self._frames(run, run.answers.finish()) if error is None else []
+        if run.session in self:
+            self._end(run)
+            frames.append(SessionFrame(run.session, error=error))
+        return frames
+
+    def _frames(self, run: _Run, known: Iterable[FrameRequest]) -> list[SessionFrame]:
+        """Make the outputs of requests that are not silent."""
+        frames: list[SessionFrame] = []
+        for request in known:
+            if request.silent:
+                continue
+            output = attempt(self._output, run.step, request.frame_idx)
+            if isinstance(output, Exception):
+                return [*frames, *self._last(run, output)]
+            frames.append(SessionFrame(run.session, output))
+        return frames
 
     def _end(self, run: _Run) -> None:
         self._watch.drop(run.key)
@@ -186,6 +204,7 @@ class _Run:
     def __init__(self, step: FrameStep, passes: Sequence[Pass]):
         self.step = step
         self.session: SessionState = step.session
+        self.answers = Answers(step)
         self.requests: Generator[FrameRequest, None, None] = request_clip(step, passes)
         self.key = object()
         # Of a live source there is one pass, and it goes forward.
