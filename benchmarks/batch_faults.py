@@ -2,9 +2,11 @@
 
     python -m benchmarks.batch_faults --images 2000 --clips 50 --kills 20
 
-Each line is a run of `sam2 batch` over the same drawn rows, 1 % of them damaged. It is compared, byte for byte, with a
+Each line is a run over the same drawn rows, 1 % of them damaged. It is compared, byte for byte, with a
 run in one process that nothing disturbed. Shards that were finished at the time of a fault may not be written again.
 Kills come after a random CPU time of a worker, so that they fall alike into its start and its work, whatever the load.
+Workers need no model (`benchmarks/batch_driver.py`), so that kills fall into what is to be shown; with `--model`, they
+are those of `sam2 batch` with the bundled checkpoint, and everything takes ten times as long.
 The full disk is a small tmpfs, which needs root; without it, a limit on the size of files.
 """
 
@@ -27,8 +29,9 @@ from pyarrow import parquet
 
 from .batch_rows import batch_command, draw_rows, written_by
 
-_POLL = 0.05
-_LATEST_KILL = 9.0  # CPU seconds; about half of it is the start
+_ROOT = Path(__file__).parents[1]
+_POLL = 0.02
+_LATEST_KILL = {True: 9.0, False: 0.9}  # CPU seconds, about half of which are the start
 
 
 class Campaign:
@@ -40,10 +43,12 @@ class Campaign:
         clips: how many.
         kills: of workers, and of the driver.
         seed: of the rows and of the times of kills.
+        with_model: whether workers have one.
     """
 
-    def __init__(self, folder: Path, images: int, clips: int, kills: int, seed: int):
+    def __init__(self, folder: Path, images: int, clips: int, kills: int, seed: int, with_model: bool):
         self.folder = folder
+        self.with_model = with_model
         self.kills = kills
         self.rng = np.random.default_rng(seed)
         self.damaged = draw_rows(folder, images, clips, 0.01, seed)
@@ -107,7 +112,7 @@ class Campaign:
 
     def _wait_for_work(self, driver: subprocess.Popen[str], worker: int) -> None:
         """Wait until a worker has used a random CPU time."""
-        wanted = self.rng.uniform(0, _LATEST_KILL)
+        wanted = self.rng.uniform(0, _LATEST_KILL[self.with_model])
         while driver.poll() is None and 0 <= _cpu_seconds(worker) < wanted:
             time.sleep(_POLL)
 
@@ -126,9 +131,21 @@ class Campaign:
         return sum(row["error"] is not None for row in table)
 
     def _start(self, out: str, before: Callable[[], None] | None = None, workers: int = 2) -> subprocess.Popen[str]:
+        command = batch_command(self.folder / out, workers)
+        if not self.with_model:
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.batch_driver",
+                "rows",
+                str(self.folder / out),
+                str(workers or 1),
+            ]
+        path = os.pathsep.join([str(_ROOT), str(_ROOT / "src")])
         return subprocess.Popen(
-            batch_command(self.folder / out, workers),
+            command,
             cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": path},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE if before or out == "disk" else subprocess.DEVNULL,
             text=True,
@@ -161,9 +178,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=20, help="of workers, and of the driver")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=("workers", "driver", "disk"), default=[])
+    parser.add_argument("--model", action="store_true", help="workers with the bundled checkpoint")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        campaign = Campaign(Path(folder), options.images, options.clips, options.kills, options.seed)
+        campaign = Campaign(Path(folder), options.images, options.clips, options.kills, options.seed, options.model)
         _say("fault", "what is left")
         _say("---", "---")
         rows = options.images + options.clips

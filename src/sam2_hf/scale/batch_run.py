@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +109,7 @@ def run(
 
 def _identity(source: Source, worker: Worker, rows_a_shard: int, threads: int) -> dict[str, Any]:
     """What the results depend on."""
-    import torch
-
-    versions = {"sam2_hf": __version__, "torch": torch.__version__, "pyarrow": import_pyarrow().__version__}
+    versions = {"sam2_hf": __version__, "torch": version("torch"), "pyarrow": import_pyarrow().__version__}
     return {
         "rows": len(source),
         "source": source.fingerprint(),
@@ -186,13 +185,17 @@ def choose_devices(device: str | None, workers: int | None, threads: int) -> lis
     """
     if workers is not None and workers < 0:
         raise ValueError(f"workers must not be negative, got {workers}")
-    import torch
-
-    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if device in (None, "cuda") else []
+    gpus = _list_gpus() if device in (None, "cuda") else []
     if gpus:
         return [gpus[number % len(gpus)] for number in range(workers or len(gpus))]
     is_cpu = device in (None, "cpu")
     return [device] * (workers or (max(1, count_cores() // threads) if is_cpu else 1))
+
+
+def _list_gpus() -> list[str | None]:
+    import torch
+
+    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
 
 
 def count_cores() -> int:

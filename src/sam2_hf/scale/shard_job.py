@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -48,18 +47,7 @@ class ShardJob:
 
     def prepare_process(self) -> None:
         """Set up what belongs to the whole process, so that it computes what any other one would."""
-        os.environ["OMP_NUM_THREADS"] = str(self.threads)
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        import torch
-        from transformers.utils import logging
-
-        from ..fast.allocator import keep_freed_memory
-
-        torch.set_num_threads(self.threads)
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
-        keep_freed_memory()
-        logging.disable_progress_bar()
+        self.worker.prepare_process(self.threads)
 
     def run(self, shard: Shard) -> Outcome:
         """Compute a shard, unless it is finished.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,25 @@ class Worker(WorkerSettings):
         """
         columns = batch.to_pydict() if hasattr(batch, "to_pydict") else dict(batch)
         return to_table([values for found in self.compute(read_rows(columns, kind=self.kind)) for values in found])
+
+    def prepare_process(self, threads: int) -> None:
+        """Set up a process that belongs to this worker, so that it computes what any other one would.
+
+        Args:
+            threads: of torch.
+        """
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        import torch
+        from transformers.utils import logging
+
+        from ..fast.allocator import keep_freed_memory
+
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+        keep_freed_memory()
+        logging.disable_progress_bar()
 
     def compute(self, rows: Iterable[Row]) -> Iterator[Rows]:
         """Compute rows in their order, images in batches and clips one after the other.
