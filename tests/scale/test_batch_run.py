@@ -56,7 +56,7 @@ def test_a_run_counts_what_it_found(start, tmp_path):
     table = parquet.read_table(tmp_path / "shards")
     assert table.num_rows == 5 + 4 + 2 and sum(error is not None for error in table["error"].to_pylist()) == 2
     text = str(summary)
-    assert "3 of 3 shards: 5 images, 1 clips, 4 frames" in text and "2 rows failed" in text and "rows/s" in text
+    assert "3 of 3 shards: 5 images, 1 clip, 4 frames" in text and "2 rows failed" in text and "rows/s" in text
 
 
 def test_this_process_computes_with_as_many_threads_as_any_other(start, tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def test_commands_on_the_page_run(reader, capsys):
         if "--address" not in words:
             assert main([*words, *(["--workers", "0"] if words[0] == "batch" else [])]) == 0, line
     captured = capsys.readouterr()
-    assert "1 images, 1 clips" in captured.out and "coco.json" in captured.out and "Traceback" not in captured.err
+    assert "1 image, 1 clip" in captured.out and "coco.json" in captured.out and "Traceback" not in captured.err
 
 
 @pytest.mark.slow
@@ -72,4 +72,4 @@ def test_commands_on_ray_run(reader, capsys):
     pytest.importorskip("ray")
     (line,) = (line for line in commands() if "--address" in line)
     assert main(shlex.split(line)[1:]) == 0
-    assert "1 of 1 shards: 1 images" in capsys.readouterr().out
+    assert "1 of 1 shards: 1 image" in capsys.readouterr().out

@@ -80,14 +80,14 @@ class RunSummary:
 
     def __str__(self) -> str:
         """Say it in lines."""
-        found = [f"{getattr(self, name)} {name}" for name in _COUNTED[:-1] if getattr(self, name)]
+        found = [_counted(getattr(self, name), name) for name in _COUNTED[:-1] if getattr(self, name)]
         lines = [
             f"{self.finished_before + self.computed} of {self.shards} shards: {', '.join(found) or 'nothing'}",
-            f"computed {self.computed} shards, {self.rows_computed} rows, in {self.seconds:.1f} s"
-            f" ({self.rows_a_second:.2f} rows/s); {self.finished_before} were finished before",
+            f"computed {_counted(self.computed, 'shards')}, {_counted(self.rows_computed, 'rows')}, "
+            f"in {self.seconds:.1f} s ({self.rows_a_second:.2f} rows/s); {self.finished_before} were finished before",
         ]
         if self.errors:
-            lines.append(f"{self.errors} rows failed:" if self.errors > 1 else "1 row failed:")
+            lines.append(f"{_counted(self.errors, 'rows')} failed:")
             examples = [found for _, some in sorted(self.examples.items()) for found in some][:_MOST_EXAMPLES]
             lines += [f"  {name}: {error}" for name, error in examples]
             if self.errors > len(examples):
@@ -100,6 +100,10 @@ class RunSummary:
             setattr(self, name, getattr(self, name) + manifest[name])
         if manifest["examples"]:
             self.examples[manifest["shard"]] = manifest["examples"]
+
+
+def _counted(count: int, things: str) -> str:
+    return f"{count} {things if count != 1 else things.removesuffix('s')}"
 
 
 class Progress:
