@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -11,6 +12,12 @@ from hypothesis import settings
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 if os.environ.get("CI"):
     settings.load_profile("repeatable")
+
+
+def pytest_collection_finish():
+    """What is there now stays to the end. A training collects garbage at every step, and need not go through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
