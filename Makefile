@@ -10,7 +10,7 @@
 #   make bench                                  ours, transformers and the official code, timed; IMAGE= for a photo
 #   make bench BENCH_FLAGS=--quick              in some minutes; --gpu on a CUDA device, --help for more
 #   make campaigns                              thousands of prompts, damaged files, kills: figures in outputs/campaigns.json
-#   make dist                                   wheel and sdist in dist/, their contents checked
+#   make dist                                   wheels and sdists in dist/, their contents checked
 #   make test TRANSFORMERS=lowest               with the lowest supported transformers, or the newest; also for demo
 #   make format                                 what the formatter and the linter can mend by themselves
 #   make clean                                  remove the environments and all that was built
@@ -76,6 +76,7 @@ bench: $(VENV)/.package
 dist: $(VENV)/.dev
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m build --outdir dist packages/runtime
 	$(BIN)/python scripts/check_wheel.py --contents dist/*
 
 format: $(VENV)/.dev

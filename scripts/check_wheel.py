@@ -36,6 +36,27 @@ NEEDED = (
 SDIST_ROOT = {"src", "PKG-INFO", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "pyproject.toml", ".gitignore"}
 """What may lie at the root of the sdist: no tests and no benchmarks. The build backend adds .gitignore."""
 
+RUNTIME = "sam2_hf_runtime"
+"""The distribution without torch: archives whose names start with it hold that package."""
+
+RUNTIME_NEEDED = tuple(f"{RUNTIME}/{name}" for name in ("__init__.py", "py.typed", "version.py", "runtime/__init__.py"))
+RUNTIME_SDIST_NEEDED = (
+    f"{RUNTIME}/__init__.py",
+    "sam2_hf/py.typed",
+    "sam2_hf/version.py",
+    "sam2_hf/runtime/__init__.py",
+)
+RUNTIME_SDIST_ROOT = {
+    RUNTIME,
+    "sam2_hf",
+    "hatch_build.py",
+    "PKG-INFO",
+    "README.md",
+    "LICENSE",
+    "pyproject.toml",
+    ".gitignore",
+}
+
 LEAST_IOU = 0.9
 """The bundled checkpoint reaches 0.98 in each of the checks; the rest is room for other processors and versions."""
 
@@ -52,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_contents(archive)
     if not given.contents:
         for wheel in given.archives:
-            if wheel.suffix == ".whl":
+            if wheel.suffix == ".whl" and not wheel.name.startswith(RUNTIME):
                 try:
                     check_in_new_environment(wheel, given.python, given.transformers, given.torch, given.pip_flags)
                 except subprocess.CalledProcessError as error:
@@ -86,20 +107,24 @@ def check_contents(archive: Path) -> None:
 
 def wrong_contents(archive: Path) -> list[str]:
     """What is missing in a wheel or an sdist, and what does not belong there."""
+    is_runtime = archive.name.startswith(RUNTIME)
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             names = [PurePosixPath(name) for name in wheel.namelist()]
         info = [name for name in names if name.parts[0].endswith(".dist-info")]
-        missing = set(NEEDED) - {str(name) for name in names}
+        missing = set(RUNTIME_NEEDED if is_runtime else NEEDED) - {str(name) for name in names}
         if not any(name.name == "LICENSE" for name in info):
             missing.add("LICENSE")
-        unexpected = [name for name in names if name.parts[0] != "sam2_hf" and name not in info]
+        package = RUNTIME if is_runtime else "sam2_hf"
+        unexpected = [name for name in names if name.parts[0] != package and name not in info]
     else:
         with tarfile.open(archive) as sdist:
             names = [PurePosixPath(*PurePosixPath(name).parts[1:]) for name in sdist.getnames()]
-        needed = {*(f"src/{name}" for name in NEEDED), "README.md", "LICENSE", "CHANGELOG.md", "pyproject.toml"}
+        needed = {"README.md", "LICENSE", "pyproject.toml"}
+        needed |= {*RUNTIME_SDIST_NEEDED} if is_runtime else {"CHANGELOG.md", *(f"src/{name}" for name in NEEDED)}
         missing = needed - {str(name) for name in names}
-        unexpected = [name for name in names if name.parts and name.parts[0] not in SDIST_ROOT]
+        root = RUNTIME_SDIST_ROOT if is_runtime else SDIST_ROOT
+        unexpected = [name for name in names if name.parts and name.parts[0] not in root]
         unexpected += [
             name for name in names if name.parts[:1] == ("src",) and name.parts[1:2] not in [(), ("sam2_hf",)]
         ]

@@ -52,6 +52,24 @@ def test_a_complete_wheel_passes(tmp_path, capsys):
     assert capsys.readouterr().out.count("holds what it must") == 2
 
 
+def test_the_distribution_without_torch_is_checked_for_its_own_files(tmp_path):
+    licence = "sam2_hf_runtime-1.dist-info/licenses/LICENSE"
+    wheel = write_wheel(tmp_path / "sam2_hf_runtime-1.whl", [*check_wheel.RUNTIME_NEEDED, licence])
+    files = [*check_wheel.RUNTIME_SDIST_NEEDED, "README.md", "LICENSE", "pyproject.toml", "hatch_build.py"]
+    sdist = write_sdist(tmp_path / "sam2_hf_runtime-1.tar.gz", files)
+    assert check_wheel.wrong_contents(wheel) == check_wheel.wrong_contents(sdist) == []
+    write_wheel(wheel, [*check_wheel.RUNTIME_NEEDED[1:], licence, "sam2_hf/version.py"])
+    write_sdist(sdist, [*files[1:], "tests/test_a.py"])
+    assert check_wheel.wrong_contents(wheel) == [
+        "sam2_hf_runtime/__init__.py is missing",
+        "sam2_hf/version.py does not belong there",
+    ]
+    assert check_wheel.wrong_contents(sdist) == [
+        "sam2_hf_runtime/__init__.py is missing",
+        "tests/test_a.py does not belong there",
+    ]
+
+
 @pytest.mark.parametrize("name", [*check_wheel.NEEDED, LICENCE])
 def test_a_file_that_is_missing_in_the_wheel_is_named(name, tmp_path):
     names = [other for other in (*check_wheel.NEEDED, LICENCE) if other != name]

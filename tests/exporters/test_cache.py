@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from fresh_python import run_fresh
 
 from sam2_hf.cli import engines
 from sam2_hf.cli.main import main
@@ -28,7 +29,7 @@ def exports(monkeypatch):
         folder.mkdir()
         (folder / "parameters.json").write_text("{}")
 
-    monkeypatch.setattr(cache, "export", write)
+    monkeypatch.setattr(cache, "_export", write)
     return asked
 
 
@@ -48,6 +49,28 @@ def test_a_checkpoint_is_exported_once(exports, tiny, kept):
     assert [export["graphs"] for export in exports[1:]] == [cache.IMAGE_GRAPHS] * 2 + [cache.VIDEO_GRAPHS]
 
 
+def test_what_is_kept_is_found_without_torch(tiny, kept):
+    told = run_fresh(
+        """
+import json, os, pathlib, sys
+sys.modules["torch"] = sys.modules["transformers"] = None
+from sam2_hf.exporters import cache
+
+def write(checkpoint, folder, **settings):
+    folder.mkdir()
+    (folder / "parameters.json").write_text("{}")
+
+cache._export = write
+began = []
+paths = [cache.cached_export(os.environ["TINY"], before_export=lambda: began.append(1)) for _ in range(2)]
+print(json.dumps([paths[0] == paths[1], len(began)]))
+""",
+        TINY=str(tiny),
+        SAM2_HF_CACHE=str(kept.parent),
+    )
+    assert told == [True, 1]
+
+
 def test_another_checkpoint_of_that_name_is_exported_anew(exports, tiny):
     before = cached_export(tiny)
     (tiny / "config.json").write_text('{"changed": 1}')
@@ -58,7 +81,7 @@ def test_an_export_that_fails_leaves_nothing(monkeypatch, tiny, kept, exports):
     def fail(*arguments, **settings):
         raise ValueError("no")
 
-    monkeypatch.setattr(cache, "export", fail)
+    monkeypatch.setattr(cache, "_export", fail)
     with pytest.raises(ValueError, match="no"):
         cached_export(tiny)
     assert not [path for path in kept.iterdir() if path.is_dir()]

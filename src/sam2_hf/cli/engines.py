@@ -94,15 +94,20 @@ def _graphs(loading: dict[str, Any], video: bool) -> Path:
             raise ValueError(f"image_size is fixed in the exported graphs of {checkpoint}: leave out --image-size")
         return Path(checkpoint)
     from ..exporters.cache import cached_export
+    from ..hub.bundled import DEFAULT_NOTICE
 
-    prepare_process(quiet)
-    told = False
+    if checkpoint is None and not quiet:
+        typer.echo(DEFAULT_NOTICE, err=True)
 
-    def report(file: str) -> None:
-        nonlocal told
-        if not told and not quiet:
+    def before_export() -> None:
+        prepare_process(quiet)
+        if not quiet:
             typer.echo("exporting graphs for onnxruntime, once for each checkpoint", err=True)
-        told = True
 
-    size = loading["image_size"]
-    return cached_export(checkpoint, loading["dtype"] or "fp32", video=video, image_size=size, report=report)
+    return cached_export(
+        checkpoint,
+        loading["dtype"] or "fp32",
+        video=video,
+        image_size=loading["image_size"],
+        before_export=before_export,
+    )

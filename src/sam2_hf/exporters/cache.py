@@ -1,20 +1,21 @@
-"""Exported graphs that are kept, so that a checkpoint is exported once."""
+"""Exported graphs that are kept, so that a checkpoint is exported once. Finding them loads no torch."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from ..hub.bundled import bundled_checkpoint
-from ..hub.loading import is_original_file
 from ..sizes import Size, read_size
 from ..version import __version__
-from .folder import Report, export
-from .options import Dtype
-from .parameters import FORMAT_VERSION
+
+if TYPE_CHECKING:
+    from .options import Dtype
 
 IMAGE_GRAPHS = ("vision_encoder", "prompt_encoder_mask_decoder", "prompt_encoder_mask_decoder_with_masks")
 """The graphs that `runtime.Segmenter` runs."""
@@ -37,7 +38,7 @@ def cached_export(
     *,
     video: bool = False,
     image_size: int | Size | None = None,
-    report: Report | None = None,
+    before_export: Callable[[], None] = lambda: None,
 ) -> Path:
     """Export a checkpoint, or take the graphs where that has been done.
 
@@ -48,7 +49,7 @@ def cached_export(
         dtype: of the weights.
         video: whether to track, or to segment images.
         image_size: of the model's input in pixels; that of the checkpoint by default.
-        report: called with the name of every file that is written.
+        before_export: called if there is something to export, before anything is loaded.
 
     Returns:
         The folder with the graphs.
@@ -58,8 +59,8 @@ def cached_export(
     """
     name = bundled_checkpoint() if checkpoint is None else os.fspath(checkpoint)
     size = None if image_size is None else read_size(image_size, "image_size")
-    title = Path(name).stem if is_original_file(name) else Path(name).name
-    facts = (__version__, FORMAT_VERSION, dtype, video, size, *_version_of(name))
+    title = Path(name).stem if Path(name).is_file() else Path(name).name
+    facts = (__version__, dtype, video, size, *_version_of(name))
     folder = cache_folder() / f"{title}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
     if (folder / "parameters.json").is_file():
         return folder
@@ -67,8 +68,15 @@ def cached_export(
     with FileLock(f"{folder}.lock"):
         if not (folder / "parameters.json").is_file():  # another process may have been faster
             graphs = VIDEO_GRAPHS if video else IMAGE_GRAPHS
-            export(name, folder, dtype=dtype, graphs=graphs, image_size=size, overwrite=True, report=report)
+            before_export()
+            _export(name, folder, dtype=dtype, graphs=graphs, image_size=size, overwrite=True)
     return folder
+
+
+def _export(checkpoint: str, folder: Path, **settings: Any) -> None:
+    from .folder import export
+
+    export(checkpoint, folder, **settings)
 
 
 def _version_of(name: str) -> list[tuple[str, int, int]]:

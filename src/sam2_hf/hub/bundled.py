@@ -7,6 +7,10 @@ from pathlib import Path
 
 BUNDLED_NAME = "sam2.1-hiera-micro"
 
+DEFAULT_NOTICE = (
+    "no checkpoint was named: using the bundled one, which knows a synthetic world and no photographs; "
+    "name another with checkpoint='facebook/sam2.1-hiera-tiny'"
+)
 _BUNDLED_THRESHOLDS = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7}
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..hub.bundled import bundled_checkpoint, search_thresholds
+from ..hub.bundled import DEFAULT_NOTICE, bundled_checkpoint, search_thresholds
 from ..inputs.lru_cache import LruCache
 from ..modeling_sam2 import Sam2Model
 from ..modeling_sam2_video import Sam2VideoModel
@@ -20,10 +20,6 @@ from ..sizes import Size, read_size
 logger = logging.getLogger(__name__)
 
 _MOST_MODELS = 4  # that are kept loaded
-_DEFAULT_NOTICE = (
-    "no checkpoint was named: using the bundled one, which knows a synthetic world and no photographs; "
-    "name another with checkpoint='facebook/sam2.1-hiera-tiny'"
-)
 
 
 class LoadedModel(NamedTuple):
@@ -83,7 +79,7 @@ def load_model(
     with _lock:
         if checkpoint is None and not _noticed:
             _noticed = True
-            logger.warning(_DEFAULT_NOTICE)
+            logger.warning(DEFAULT_NOTICE)
         loaded = _models.get(key)
         if loaded is None:
             loaded = _load(name, where, kind, size, video)
