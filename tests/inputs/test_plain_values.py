@@ -52,3 +52,8 @@ def test_arrays_are_made_what_torch_can_share() -> None:
     for array in (np.ma.masked_array([1, 2], [True, False]), np.array(["a"]), np.array([1j])):
         with pytest.raises(TypeError, match="x must "):
             plain_array(array, "x")
+
+
+def test_lists_of_different_lengths_are_refused_by_their_name():
+    with pytest.raises(ValueError, match=r"masks\[0\] must be an array, or nested lists of equal lengths"):
+        plain_array([np.zeros((4, 4)), np.zeros((4, 4)), [np.zeros((4, 4))]], "masks[0]")

@@ -100,10 +100,14 @@ def plain_array(value: Any, name: str) -> np.ndarray:
 
     Raises:
         TypeError: a masked array, or values that are not real numbers.
+        ValueError: lists of different lengths.
     """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, got a masked array: give its filled() values")
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # lists of different lengths
+        raise ValueError(f"{name} must be an array, or nested lists of equal lengths: {error}") from error
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got an array of {array.dtype}")
     if not array.dtype.isnative:
