@@ -77,3 +77,13 @@ def test_a_list_names_clips(sam2, tmp_path):
 def test_errors_are_one_line_and_have_a_status(sam2, arguments, status, message):
     found, _, errors = sam2(*arguments)
     assert found == status and message in " ".join(errors.split())
+
+
+def test_a_memory_policy_is_named(sam2, monkeypatch):
+    named = []
+    original = everything_tracker.Tracker
+    monkeypatch.setattr(everything_tracker, "Tracker", lambda *given: named.append(given[-1]) or original(*given))
+    assert sam2("clip.mp4", "--frames", 2, "--memory-policy", "sam2long")[0] == 0
+    assert named == ["sam2long"]
+    status, _, errors = sam2("clip.mp4", "--frames", 2, "--memory-policy", "best")
+    assert status != 0 and 'memory_policy must be one of "sam2", "visible"' in errors

@@ -17,6 +17,10 @@ Device = Annotated[
     str | None, typer.Option(metavar="NAME", help="Where the model runs, such as cuda:1; a GPU where there is one.")
 ]
 Dtype = Annotated[str | None, typer.Option(metavar="NAME", help="Of the model's weights, such as bfloat16.")]
+MemoryPolicy = Annotated[
+    str | None,
+    typer.Option(help="Which memories are read: sam2, visible or another; the checkpoint's by default."),
+]
 ImageSize = Annotated[
     str | None,
     typer.Option(metavar="N or H,W", help="Of the model's input in pixels; that of the checkpoint by default."),

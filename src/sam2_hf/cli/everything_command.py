@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import arguments
-from .arguments import AsJson, Checkpoint, Device, Dtype, ImageSize, Out, PathsFrom, Quiet, Style
+from .arguments import AsJson, Checkpoint, Device, Dtype, ImageSize, MemoryPolicy, Out, PathsFrom, Quiet, Style
 
 FORMATS = ("mp4", "coco", "csv", "parquet", "davis")
 
@@ -41,6 +41,7 @@ def everything(
     device: Device = None,
     dtype: Dtype = None,
     image_size: ImageSize = None,
+    memory_policy: MemoryPolicy = None,
     json_output: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -58,5 +59,6 @@ def everything(
     from .everything_clips import find_everything
 
     settings = {"every": every, "max_objects": max_objects, "points_per_crop": points_per_side}
+    loading = loading | {"memory_policy": memory_policy}
     job = ClipJob(frames, out, formats, style, json_output, quiet)
     find_everything(job, texts, paths_from, loading | settings, backward, stream)

@@ -17,6 +17,7 @@ from .arguments import (
     Engine,
     From,
     ImageSize,
+    MemoryPolicy,
     Negatives,
     Out,
     PathsFrom,
@@ -58,9 +59,7 @@ def track(
     dtype: Dtype = None,
     image_size: ImageSize = None,
     engine: Engine = "torch",
-    memory_policy: Annotated[
-        str | None, typer.Option(help="Which memories are read: sam2, visible or another; the checkpoint's by default.")
-    ] = None,
+    memory_policy: MemoryPolicy = None,
     json_output: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
