@@ -74,6 +74,8 @@ class ExportedFolder:
             raise ValueError(
                 f"its format is {stored['format']!r} {stored['format_version']!r}, expected {FORMAT!r} {FORMAT_VERSION}"
             )
+        if stored.get("graph_format", "onnx") != "onnx":
+            raise ValueError(f"its graphs are of format {stored['graph_format']!r}, and onnxruntime runs 'onnx'")
         self.files = {dtype: dict(graphs) for dtype, graphs in stored["files"].items()}
         for name in (name for graphs in self.files.values() for name in graphs.values()):
             if Path(name).is_absolute() or ".." in Path(name).parts:

@@ -22,7 +22,7 @@ class Graphs:
 
     Raises:
         ImportError: onnxruntime is missing.
-        ValueError: the folder has no graphs of that dtype.
+        ValueError: the folder has no graphs of that dtype; no such number of threads; an unknown provider.
     """
 
     def __init__(
@@ -33,11 +33,16 @@ class Graphs:
         providers: Sequence[str] | None = None,
     ):
         folder.graph("vision_encoder", dtype)
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise ValueError(f"threads must be None or a whole number of at least 1, got {threads!r}")
         self._folder = folder
         self._dtype = dtype
         self._threads = threads
         self._providers = list(providers or ["CPUExecutionProvider"])
         self._onnxruntime = _import_onnxruntime()
+        known = self._onnxruntime.get_available_providers()
+        if not {*self._providers} <= {*known}:
+            raise ValueError(f"providers must be some of {', '.join(known)}, got {self._providers}")
         self._sessions: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -53,7 +58,8 @@ class Graphs:
             An array for each name.
 
         Raises:
-            ValueError: the folder has no such graph.
+            ValueError: the folder has no such graph, or its file is damaged.
+            FileNotFoundError: its file is missing.
         """
         session, names = self._session(name)
         given = {key: np.ascontiguousarray(value) for key, value in inputs.items() if key in names}
@@ -72,7 +78,15 @@ class Graphs:
                 if self._threads is not None:
                     options.intra_op_num_threads = self._threads
                 path = self._folder.graph(name, self._dtype)
-                session = self._onnxruntime.InferenceSession(str(path), options, providers=self._providers)
+                if not path.is_file():
+                    raise FileNotFoundError(
+                        f"{self._folder.path} has lost its graph {path.relative_to(self._folder.path)}"
+                    )
+                try:
+                    session = self._onnxruntime.InferenceSession(str(path), options, providers=self._providers)
+                except Exception as error:  # of onnxruntime's own kinds, one for each cause
+                    reason = str(error).splitlines()[0]
+                    raise ValueError(f"{path} cannot be read as a graph: {reason}") from error
                 self._sessions[name] = (session, {found.name for found in session.get_inputs()})
             return self._sessions[name]
 
