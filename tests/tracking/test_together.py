@@ -478,7 +478,7 @@ class TestCameras:
 class TestInterleaving:
     """Whatever is done with sessions in whatever order, each gives what it gives with the same calls alone."""
 
-    @settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=1, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(seed=st.integers(0, 10**6))
     def test_any_interleaving_equals_each_session_alone(self, seed: int, monkeypatch) -> None:
         self.compare(seed, monkeypatch)
