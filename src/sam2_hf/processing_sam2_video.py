@@ -21,7 +21,7 @@ from .video_io.open_video import VideoSource, open_video
 from .video_processing_sam2 import Sam2VideoVideoProcessor
 
 
-class Sam2VideoProcessor(SessionPrompting, Sam2Processor):
+class Sam2VideoProcessor(Sam2Processor, SessionPrompting):
     """What `Sam2Processor` does for images, and sessions and their prompts for clips and streams.
 
     Args:
