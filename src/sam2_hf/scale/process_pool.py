@@ -17,6 +17,7 @@ from .shard_job import Outcome, ShardJob
 from .shard_store import Shard
 
 _SECONDS_BETWEEN_LOOKS = 0.5
+_MOST_STARTS = 5
 
 
 def run_in_processes(
@@ -81,15 +82,28 @@ class _Slot:
         self._line: Connection | None = None
 
     def start(self, shard: Shard) -> Future[Outcome]:
-        """Have the process compute a shard."""
+        """Have the process compute a shard. One that died since its last shard, or while it is started, is replaced.
+
+        Raises:
+            BrokenProcessPool, OSError: no process lives long enough to be given a shard.
+        """
+        for _ in range(_MOST_STARTS - 1):
+            try:
+                return self._submit(shard)
+            except (BrokenProcessPool, BrokenPipeError, ConnectionResetError):
+                self.close(at_once=True)
+        return self._submit(shard)
+
+    def _submit(self, shard: Shard) -> Future[Outcome]:
         if self._executor is not None:
             return self._executor.submit(_run, shard)
         context = multiprocessing.get_context("spawn")
         held_there, self._line = context.Pipe(duplex=False)
         self._executor = ProcessPoolExecutor(1, context, _begin, (self._job, held_there))
-        future = self._executor.submit(_run, shard)
-        held_there.close()  # the process has its own
-        return future
+        try:
+            return self._executor.submit(_run, shard)
+        finally:
+            held_there.close()  # the process has its own
 
     def close(self, at_once: bool = False) -> None:
         """End the process: when it has nothing to do, or at once, whatever it does."""
