@@ -6,7 +6,8 @@
 
 Each figure is a median of `--runs`, measured in a process of its own. A tracked frame reads the memories of seven
 earlier ones. "start" is a cold Python up to the first mask of an image; "peak" is the resident memory of tracking eight
-objects; "disk" is what the engine reads. The folder is written by `sam2 export CHECKPOINT graphs --dtype fp32,int8`.
+objects; "disk" is what the engine reads. The folder is written by
+`sam2 export CHECKPOINT graphs --dtype fp32,fp16,int8`.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="with exported graphs")
     parser.add_argument("--checkpoint", default="bundled", help="the same weights in torch: a folder, or bundled")
-    parser.add_argument("--engines", default="torch,transformers,onnx", help=f"of {', '.join(ENGINES)}, with commas")
+    parser.add_argument("--engines", help=f"of {', '.join(ENGINES)}, with commas; by default all that the folder has")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--measure", choices=ROWS[:-1], help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    engines = options.engines.split(",")
+    engines = options.engines.split(",") if options.engines else _engines_of(options.folder)
     if options.measure is not None:
         sys.stdout.write(json.dumps(measure(options, engines[0], options.measure)) + "\n")
         return 0
@@ -50,6 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(f"| {row} | " + " | ".join(cells) + " |\n")
         sys.stdout.flush()
     return 0
+
+
+def _engines_of(folder: Path) -> list[str]:
+    """Both libraries in torch, and onnxruntime with each dtype that an exported folder has."""
+    from sam2_hf.runtime.exported_folder import ExportedFolder
+
+    kinds = ["onnx" if dtype == "fp32" else f"onnx-{dtype}" for dtype in ExportedFolder(folder).files]
+    return ["torch", "transformers", *kinds]
 
 
 def measure(options: argparse.Namespace, engine: str, row: str) -> float:
