@@ -118,7 +118,7 @@ def test_the_recipe_can_be_read_and_its_data_have_the_options_that_it_names(tmp_
 
 def test_commands_name_data_and_options_that_exist():
     commands = re.findall(r"sam2 evaluate CHECKPOINT (clicks|tracking) (\w+) (.*)", TEXT)
-    assert len(commands) == 3
+    assert len(commands) == 4
     for _, kind, rest in commands:
         options = [word.split("=")[0] for word in rest.split(" --")[0].split()]
         inspect.signature(KINDS[kind]).bind(**dict.fromkeys(options))
