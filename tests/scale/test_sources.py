@@ -135,6 +135,7 @@ def test_data_sets_of_hugging_face(folder):
     }
     made = datasets.Dataset.from_dict(content, features=features)
     made.save_to_disk(folder / "saved")
-    for source in (made, "dataset:saved"):
+    for source, names in ((made, content["photo"]), ("dataset:saved", [f"{number:03d}.png" for number in range(4)])):
         rows = everything_in(open_source(source, columns={"image": "photo"}))
-        assert [row.id for row in rows] == content["photo"] and rows[3].prompts == {"points": [[1, 3]]}
+        assert [row.id for row in rows] == names and rows[3].prompts == {"points": [[1, 3]]}
+    assert rows[2].content == (folder / "photos/002.png").read_bytes()  # a saved set holds the files
