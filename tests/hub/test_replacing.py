@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import pytest
@@ -20,6 +21,14 @@ NAMES = [
     "Sam2VideoProcessor",
     "Sam2VisionModel",
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def seen_modules():
+    """The modules to change are found by the garbage collector, from which `tests/conftest.py` keeps what is imported."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
 
 
 @pytest.fixture
