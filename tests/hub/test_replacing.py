@@ -25,7 +25,7 @@ NAMES = [
 
 @pytest.fixture(autouse=True, scope="module")
 def seen_modules():
-    """The modules to change are found by the garbage collector, from which `tests/conftest.py` keeps what is imported."""
+    """The modules to change are found by the garbage collector, from which `conftest.py` keeps what is imported."""
     gc.unfreeze()
     yield
     gc.freeze()
