@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import secrets
 import time
 import warnings
 from collections.abc import Sequence
@@ -86,13 +86,12 @@ class EmbeddingCache:
         return self.folder / f"{hashlib.sha256(repr(tuple(key)).encode()).hexdigest()}{_SUFFIX}"
 
     def _write(self, path: Path, content: bytes) -> None:
-        handle, partial = tempfile.mkstemp(prefix=_PARTIAL, dir=self.folder)
+        partial = self.folder / f"{_PARTIAL}{secrets.token_hex(8)}"
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(partial, path)
+            partial.write_bytes(content)
+            partial.replace(path)
         except BaseException:
-            Path(partial).unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
 
     def _files(self) -> list[tuple[float, int, Path]]:
