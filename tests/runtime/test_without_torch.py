@@ -167,6 +167,6 @@ class TestTheDistribution:
             "tracks.save(folder / 'clip.mp4')\n"
             "print(runtime.__version__, tracks[3].boxes.tolist())\n"
         )
-        done = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run([python, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines() == ["[[20, 15, 50, 37]]", f"{__version__} [[20, 15, 50, 37]]"]
