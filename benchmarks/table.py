@@ -11,7 +11,6 @@ from .goals import goal_rows
 from .results import Measurement, Report, Result, Spread
 
 NONE = "-"
-BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 _MEBI, _GIGA = 2**20, 1e9
 
 
@@ -169,17 +168,28 @@ def _agreement(result: Result, peer: str) -> str:
     return f"{found['error']:.0e}" if "error" in found else NONE
 
 
-def put_into(document: str, text: str) -> str:
-    """Replaces the text between the two marks of a document.
+def marks(name: str) -> tuple[str, str]:
+    """The comments that stand before and after the tables of one file of results in a document."""
+    return f"<!-- results: {name} -->", f"<!-- end of results: {name} -->"
+
+
+def put_into(document: str, name: str, text: str) -> str:
+    """Replaces the tables of one file of results in a document.
+
+    Args:
+        document: Markdown.
+        name: of the file of results, without its suffix.
+        text: the new tables.
 
     Raises:
         ValueError: if the marks are missing.
     """
-    before, mark, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        raise ValueError(f"the document has no {BEGIN} and {END} to put tables between")
-    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
+    begin, end = marks(name)
+    before, mark, rest = document.partition(begin)
+    _, closing, after = rest.partition(end)
+    if not mark or not closing:
+        raise ValueError(f"the document has no {begin} and {end} to put tables between")
+    return f"{before}{begin}\n\n{text}\n{end}{after}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -192,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.into is None:
         sys.stdout.write(text)
     else:
-        given.into.write_text(put_into(given.into.read_text(), text))
+        given.into.write_text(put_into(given.into.read_text(), given.results.stem, text))
 
 
 if __name__ == "__main__":

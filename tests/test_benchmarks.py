@@ -19,7 +19,7 @@ from benchmarks.implementations.base import settle
 from benchmarks.memory import held_bytes, peak_bytes
 from benchmarks.results import Measurement, Report, Result
 from benchmarks.settings import Runtime, Unavailable
-from benchmarks.table import BEGIN, END, put_into, tables
+from benchmarks.table import marks, put_into, tables
 from benchmarks.work import count_work
 
 
@@ -108,11 +108,12 @@ def test_tables_measure_up_to_the_goals():
     assert "2.5x |   2.60x |             3.00x | yes" in tables(a_report(result))
 
 
-def test_tables_replace_what_is_between_the_marks_of_a_document():
-    document = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert put_into(document, "new\n") == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
-    with pytest.raises(ValueError, match="no <!-- results -->"):
-        put_into("nothing", "new")
+def test_tables_replace_those_of_the_same_results_in_a_document():
+    (begin, end), other = marks("desk"), "\n".join(marks("desk_avx2"))
+    document = f"before\n{other}\n{begin}\nold\n{end}\nafter\n"
+    assert put_into(document, "desk", "new\n") == f"before\n{other}\n{begin}\n\nnew\n\n{end}\nafter\n"
+    with pytest.raises(ValueError, match="no <!-- results: desk -->"):
+        put_into("nothing", "desk", "new")
 
 
 def test_tables_give_what_a_stream_holds():

@@ -152,7 +152,7 @@ class TiffWindows(_FileWindows):
             raise ValueError("its axes, colours or orientation are not read by tiles")
         same = [page for page in pages if _is_plain(page) and page.dtype == pages[0].dtype]
         self._handles = [page for page in same if page.samplesperpixel == pages[0].samplesperpixel]
-        segment = max(1, int(np.prod(pages[0].chunks)) * pages[0].dtype.itemsize)
+        segment = max(1, int(np.prod(pages[0].chunks)) * np.dtype(pages[0].dtype).itemsize)
         self._segments: LruCache[tuple[int, int], np.ndarray] = LruCache(
             min(_MOST_CACHED, max(1, _CACHED_BYTES // segment))
         )
