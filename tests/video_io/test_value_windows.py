@@ -133,7 +133,7 @@ class TestRefusals:
         clip[3, 2, 2] = NAN
         with open_video(clip, input_range=WINDOW) as source:
             assert source[2].shape == (3, 24, 32)
-            with pytest.raises(ValueError, match=r"frame 3 cannot be read: .*finite numbers or nodata"):
+            with pytest.raises(ValueError, match=r"frame 3 cannot be read: .*finite numbers, got NaN .*nodata="):
                 source[3]
 
 
