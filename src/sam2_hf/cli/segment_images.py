@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,9 @@ def segment_images(
 
 def _segment(segmenter: Segmenter, image: NamedSource, job: SegmentJob) -> ImageResult:
     if job.everything:
-        return segmenter.segment_everything(image.source, **job.search)
+        # A terminal alone shows a bar that moves.
+        progress = not job.quiet and sys.stderr.isatty()
+        return segmenter.segment_everything(image.source, progress=progress, **job.search)
     return segmenter.segment(image.source, **job.prompts, **job.tiling)
 
 

@@ -9,7 +9,7 @@ Axes: P prompts, K masks, (h, w) the size of low-resolution masks. Embeddings an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ def find_masks(
     crop: Crop,
     image_size: tuple[int, int],
     settings: MaskGenerationSettings,
+    asked: Callable[[int], object] = lambda points: None,
 ) -> MaskTable:
     """Search one crop of an image with its layer's grid of points.
 
@@ -41,6 +42,7 @@ def find_masks(
         crop: the part of the image, which was squeezed to `input_size`.
         image_size: (height, width).
         settings: see there.
+        asked: is told for how many points the model has been asked, as it goes.
 
     Returns:
         The masks that pass all filters, in the order of the points; duplicates among them, unless
@@ -53,7 +55,7 @@ def find_masks(
         prompts = (torch.from_numpy(points) * scale).to(device)
         return _candidates(model, image_embeddings, prompts, settings)
 
-    return search_crop(find, how_many_fit(image_embeddings[-1].nbytes, device), crop, image_size, settings)
+    return search_crop(find, how_many_fit(image_embeddings[-1].nbytes, device), crop, image_size, settings, asked)
 
 
 def _candidates(

@@ -16,7 +16,8 @@ from ..masks.rle import rle_to_mask
 from .crops import Crop
 from .generator import find_masks
 from .mask_table import MaskTable, as_lists
-from .search import join_parts, layout
+from .progress import counting_points
+from .search import count_points, join_parts, layout
 from .settings import MaskGenerationSettings, OutputSettings, resolve_names
 
 
@@ -88,8 +89,9 @@ class Sam2MaskGenerationPipeline(Pipeline):
       what `sam2_hf.mask_to_polygons` gives: connected parts, each with an exterior and holes, within polygon_tolerance
       (1) pixels.
 
-    Others: timeout, in seconds, for fetching images; batch_size, how many images, or crops of them, are encoded
-    together; num_workers, processes that load images.
+    Others: progress (False), whether a bar counts the points of a search that takes longer than a second; timeout, in
+    seconds, for fetching images; batch_size, how many images, or crops of them, are encoded together; num_workers,
+    processes that load images.
 
     Without torchvision. Memory does not grow with the number of points: masks are compressed as they come.
     """
@@ -169,13 +171,16 @@ class Sam2MaskGenerationPipeline(Pipeline):
         parts = [
             _Part(number, image, crop) for number, image in enumerate(images) for crop in layout(_size(image), settings)
         ]
-        # Crops of one image and of several alike; no more than one batch of embeddings is held.
-        for start in range(0, len(parts), encoded_at_once):
-            batch = parts[start : start + encoded_at_once]
-            embeddings, input_size = self._encode([part.pixels(settings.tile_size or 0) for part in batch])
-            for row, (number, image, crop) in enumerate(batch):
-                embedded = [level[row : row + 1] for level in embeddings]
-                found[number].append(find_masks(self.model, embedded, input_size, crop, _size(image), settings))
+        total = count_points((part.crop for part in parts), settings)
+        with counting_points(total, settings.progress) as asked:
+            # Crops of one image and of several alike; no more than one batch of embeddings is held.
+            for start in range(0, len(parts), encoded_at_once):
+                batch = parts[start : start + encoded_at_once]
+                embeddings, input_size = self._encode([part.pixels(settings.tile_size or 0) for part in batch])
+                for row, (number, image, crop) in enumerate(batch):
+                    embedded = [level[row : row + 1] for level in embeddings]
+                    of_image = (crop, _size(image), settings, asked)
+                    found[number].append(find_masks(self.model, embedded, input_size, *of_image))
         layouts = [layout(_size(image), settings) for image in images]
         return {"found": [join_parts(tables, crops, settings) for tables, crops in zip(found, layouts, strict=True)]}
 

@@ -45,7 +45,12 @@ a time."""
 
 
 def search_crop(
-    find: FindCandidates, at_once: int, crop: Crop, image_size: Size, settings: MaskGenerationSettings
+    find: FindCandidates,
+    at_once: int,
+    crop: Crop,
+    image_size: Size,
+    settings: MaskGenerationSettings,
+    asked: Callable[[int], object],
 ) -> MaskTable:
     """Search one crop of an image with its layer's grid of points.
 
@@ -55,12 +60,13 @@ def search_crop(
         crop: the part of the image.
         image_size: (height, width).
         settings: see there.
+        asked: is told for how many points the model has been asked, as it goes.
 
     Returns:
         The masks that pass all filters, in the order of the points; duplicates among them, unless
         `settings.box_nms_thresh` is set. In tiles, masks that are cut off as well.
     """
-    grid = settings.grid(crop.layer if settings.tile_size is None else 0)  # of tiles, the layer is their level
+    grid = _grid(crop, settings)
     at_once = min(at_once, settings.points_per_batch or at_once)
     found = [MaskTable.none(image_size)]
     for start in range(0, len(grid), at_once):
@@ -68,6 +74,7 @@ def search_crop(
         for candidates in find(points):
             few = _few_at_a_time(candidates, crop.size)
             found += [_compress(some, points, crop, image_size, settings) for some in few]
+        asked(len(points))
     table = found[0].cat(found[1:])
     if settings.box_nms_thresh is None:
         return table
@@ -79,6 +86,11 @@ def layout(size: Size, settings: MaskGenerationSettings) -> list[Crop]:
     if settings.tile_size is not None:
         return tile_levels(size, settings)
     return crop_layers(size, settings.crops_n_layers, settings.crop_overlap_ratio)
+
+
+def count_points(parts: Iterable[Crop], settings: MaskGenerationSettings) -> int:
+    """For how many points the model is asked in all parts."""
+    return sum(len(_grid(part, settings)) for part in parts)
 
 
 def join_parts(found: list[MaskTable], parts: Sequence[Crop], settings: MaskGenerationSettings) -> MaskTable:
@@ -104,6 +116,10 @@ def passes(scores: Array, threshold: float) -> Array:
     """Which scores (...) are above a threshold: bool; all of them where it is 0 or below."""
     above = cast(scores, "float32") > threshold
     return above if threshold > 0 else above | True
+
+
+def _grid(crop: Crop, settings: MaskGenerationSettings) -> np.ndarray:
+    return settings.grid(crop.layer if settings.tile_size is None else 0)  # of tiles, the layer is their level
 
 
 def _few_at_a_time(candidates: Candidates, size: Size) -> Iterator[Candidates]:

@@ -49,6 +49,7 @@ class MaskGenerationSettings:
     box_nms_thresh: float | None = None
     crops_nms_thresh: float = 0.7
     nms: str = "box"
+    progress: bool = False
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -159,6 +160,7 @@ _RULES: dict[str, Rule] = {
     "min_mask_region_area": _NOT_NEGATIVE,
     "box_nms_thresh": _or_none(_FRACTION),
     "crops_nms_thresh": _FRACTION,
+    "progress": _BOOL,
     "nms": (f"one of {NMS_KINDS}", lambda value: value in NMS_KINDS),
     "output_mode": _or_none((f"one of {OUTPUT_MODES}", lambda value: value in OUTPUT_MODES)),
     "output_rle_mask": _BOOL,

@@ -186,6 +186,7 @@ def segment_everything(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     image_size: int | Size | None = None,
+    progress: bool = False,
     **settings: Any,
 ) -> Any:
     """Segment everything in an image, by a grid of points.
@@ -196,12 +197,13 @@ def segment_everything(
         device: where the model runs; a GPU where there is one, else the CPU.
         dtype: of the model's weights; that of the checkpoint by default.
         image_size: of the model's input in pixels, int or (height, width); that of the checkpoint by default.
+        progress: whether a bar shows how far it is, where that takes longer than a second.
         settings: of `Sam2MaskGenerationPipeline`, such as `points_per_crop=16` or `pred_iou_thresh=0.8`.
 
     Returns:
         An `ImageResult`, its objects numbered from 1 by descending predicted IoU; a list of them for a list of images.
     """
-    return Segmenter(checkpoint, device, dtype, image_size).segment_everything(image, **settings)
+    return Segmenter(checkpoint, device, dtype, image_size).segment_everything(image, progress=progress, **settings)
 
 
 def everything_objects(records: Sequence[Mapping[str, Any]]) -> list[ObjectMask]:

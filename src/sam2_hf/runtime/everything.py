@@ -5,7 +5,7 @@ A graph scores prompts and makes their masks at once, so masks of scores that do
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +15,8 @@ from ..inputs.images import LoadedImage
 from ..inputs.windows import ArrayWindows, ImageWindows, reading_size
 from ..mask_generation.crops import Crop
 from ..mask_generation.mask_table import MaskTable
-from ..mask_generation.search import Candidates, join_parts, layout, passes, search_crop
+from ..mask_generation.progress import counting_points
+from ..mask_generation.search import Candidates, count_points, join_parts, layout, passes, search_crop
 from ..mask_generation.settings import MaskGenerationSettings, resolve_names
 from ..prompt_values import MASK_PROMPT_LIMIT
 
@@ -64,12 +65,18 @@ def find_everything(
     settings = MaskGenerationSettings(**given)
     windows = image if isinstance(image, ImageWindows) else ArrayWindows(image, data_format="channels_last")
     crops = layout(windows.size, settings)
-    found = [_find_in_crop(engine, windows, input_size, crop, settings) for crop in crops]
+    with counting_points(count_points(crops, settings), settings.progress) as asked:
+        found = [_find_in_crop(engine, windows, input_size, crop, settings, asked) for crop in crops]
     return join_parts(found, crops, settings)
 
 
 def _find_in_crop(
-    engine: Engine, image: ImageWindows, input_size: Size, crop: Crop, settings: MaskGenerationSettings
+    engine: Engine,
+    image: ImageWindows,
+    input_size: Size,
+    crop: Crop,
+    settings: MaskGenerationSettings,
+    asked: Callable[[int], object],
 ) -> MaskTable:
     size = crop.size if settings.tile_size is None else reading_size(crop.size, settings.tile_size)
     part = image.read(crop[:4], size)
@@ -89,7 +96,7 @@ def _find_in_crop(
             again = _passing(_decode(engine, embeddings, clicks[prompt[few]], False, masks), settings.pred_iou_thresh)
             yield again._replace(prompt=prompt[few][again.prompt])
 
-    return search_crop(find, at_once, crop, image.size, settings)
+    return search_crop(find, at_once, crop, image.size, settings, asked)
 
 
 def _decode(
