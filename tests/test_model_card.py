@@ -86,7 +86,7 @@ def fetch(url: str, **_: Any) -> SimpleNamespace:
     """What `requests.get` and `httpx.get` return, as far as the card and transformers use it."""
     file = io.BytesIO()
     draw_image(url.rsplit("/", 1)[-1]).save(file, "PNG")
-    return SimpleNamespace(raw=io.BytesIO(file.getvalue()), content=file.getvalue())
+    return SimpleNamespace(raw=io.BytesIO(file.getvalue()), content=file.getvalue(), is_error=False)
 
 
 class Reader:

@@ -202,7 +202,7 @@ def test_a_url_is_fetched_with_the_timeout(generator, monkeypatch):
         asked.append((url, timeout))
         return draw()
 
-    monkeypatch.setattr("sam2_hf.mask_generation.pipeline.load_image", load)
+    monkeypatch.setattr("sam2_hf.mask_generation.pipeline.fetch_image", load)
     assert same(generator("https://example.org/image.png", timeout=3.0), generator(draw()))
     assert asked == [("https://example.org/image.png", 3.0)]
 

@@ -29,9 +29,11 @@ from PIL import Image, ImageOps
 
 from ..arrays import Array, cast, dtype_name, is_floating, is_tensor, like, limits, mix, to_numpy
 from ..sizes import Size
+from .fetching import fetch_image
 from .plain_values import plain_array, plain_tensor
 from .value_range import ValueRange
 
+_ADDRESS = ("http://", "https://")
 _FIRST, _LAST = "channels_first", "channels_last"
 _OVERSHOOT = 1.5  # how far above white a filter may have taken a floating value
 _DEEPEST = 16  # lists in lists; a list that contains itself would go on for ever
@@ -250,23 +252,23 @@ def _load(item: Any, name: str, convert_rgb: bool, as_tensors: bool) -> tuple[Ar
 
 
 def _open(source: str, name: str) -> Image.Image:
-    """A file, upright; or what transformers makes of a URL or a base64 string."""
+    """A file, upright; an image behind an address, or what transformers makes of a base64 string."""
     try:
         if os.path.isfile(source):
             image: Image.Image = Image.open(source)
             image.load()  # reads the file to its end and closes it
             ImageOps.exif_transpose(image, in_place=True)
             return image
-        return _fetch(source)
+        return fetch_image(source) if source.startswith(_ADDRESS) else _decode(source)
     except Exception as error:  # of Pillow, the operating system or the network, of many kinds
         shown = source if len(source) <= 80 else source[:77] + "..."
-        if source.startswith(("http://", "https://")):
+        if source.startswith(_ADDRESS):
             raise ValueError(f"{name} cannot be fetched from {shown!r}: {error}") from error
         reason = f": {error or type(error).__name__}" if os.path.isfile(source) else ""
         raise ValueError(f"{name} must be a readable image file, a URL or base64, got {shown!r}{reason}") from error
 
 
-def _fetch(source: str) -> Image.Image:
+def _decode(source: str) -> Image.Image:
     from transformers.image_utils import load_image
 
     return load_image(source)

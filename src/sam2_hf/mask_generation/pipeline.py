@@ -6,9 +6,9 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 import torch
-from transformers.image_utils import load_image
 from transformers.pipelines.base import Pipeline
 
+from ..inputs.fetching import fetch_image
 from ..inputs.images import read_images
 from ..inputs.window_files import open_windows
 from ..inputs.windows import ArrayWindows, ImageWindows, reading_size
@@ -248,7 +248,7 @@ def _load_image(image: Any, timeout: float | None, processor: Any) -> torch.Tens
     """Any single image as (3, height, width) uint8; files and addresses upright, see `inputs.images`."""
     if _is_address(image):
         try:
-            image = load_image(image, timeout=timeout)
+            image = fetch_image(image, timeout)
         except Exception as error:  # of the network, of many kinds
             raise ValueError(f"image cannot be fetched from {image!r}: {error}") from error
     settings = processor.options()
