@@ -23,6 +23,18 @@ def test_a_mask_is_tinted_and_outlined_and_the_rest_is_left_alone():
     assert np.array_equal(drawn[40, 80], before[40, 80])  # within the ring's hole
 
 
+def test_where_masks_overlap_the_colour_is_that_of_the_smaller_one_and_both_outlines_are_seen():
+    masks = np.zeros((2, *SIZE), bool)
+    masks[0, 10:60, 10:80] = masks[1, 30:50, 60:90] = True  # the smaller one lies over the right edge of the larger one
+    colours = {"large": (255, 0, 0), "small": (0, 0, 255)}
+    result = ImageResult(objects_of(masks, ("large", "small")), pixels_of(), SIZE)
+    drawn = np.asarray(result.overlay(contour=1, colours=colours, **PLAIN)).astype(int)
+    mixed = (pixels_of().astype(int)[40, 70] + np.array(colours["small"])) / 2
+    assert np.abs(drawn[40, 70] - mixed).max() <= 1
+    assert drawn[40, 79].tolist() == list(colours["large"])  # its edge, within the smaller one
+    assert drawn[40, 60].tolist() == list(colours["small"])
+
+
 def test_outlines_are_as_wide_as_they_are_wanted():
     result = image_result()
     colour = np.array(colours_of(result.names)["cup"])

@@ -123,16 +123,17 @@ def _blend(
             x0, y0, x1, y1 = item.box
             shown[y0:y1, x0:x1] |= item.part(item.box)
         pixels = np.where(shown[..., None], pixels, grey.round().astype(np.uint8))
-    for item in sorted(objects, key=lambda item: -item.area):
-        if not item.area:
-            continue
+    below = pixels.copy()  # where masks overlap, the colour is that of the one on top, and no mixture
+    drawn = [item for item in sorted(objects, key=lambda item: -item.area) if item.area]
+    for item in drawn if style.fill > 0 else ():
         x0, y0, x1, y1 = item.box
         mask, colour = item.part(item.box), np.asarray(colours[item.name], np.float32)
-        part = pixels[y0:y1, x0:x1]
-        if style.fill > 0:
-            part[mask] = ((1 - style.fill) * part[mask] + style.fill * colour).round().astype(np.uint8)
-        if width > 0:
-            part[mask & ~shrunk(mask, width)] = colour.astype(np.uint8)
+        seen = below[y0:y1, x0:x1][mask]
+        pixels[y0:y1, x0:x1][mask] = ((1 - style.fill) * seen + style.fill * colour).round().astype(np.uint8)
+    for item in drawn if width > 0 else ():
+        x0, y0, x1, y1 = item.box
+        mask = item.part(item.box)
+        pixels[y0:y1, x0:x1][mask & ~shrunk(mask, width)] = np.asarray(colours[item.name], np.uint8)
     return pixels
 
 
