@@ -3,10 +3,15 @@
 python scripts/check_transformers_suites.py transformers             the suites of images, videos and processors
 python scripts/check_transformers_suites.py transformers --theirs    as they are, on transformers itself
 python scripts/check_transformers_suites.py transformers -- -k save  with arguments for pytest
+python scripts/check_transformers_suites.py transformers --checkpoint folder --media folder    the integration tests
 
 The argument is a checkout of transformers' repository, best at the version that is installed. The tests need
 torchvision, parameterized, datasets and httpx beside the packages for development. The files are rewritten in a
 temporary folder; the checkout stays as it is.
+
+The integration tests compare with values of a checkpoint on the Hub. Given a checkpoint of image size 1024 and a folder
+with truck.jpg, groceries.jpg, dog-sam.png and bedroom.mp4, they run twice without the Hub: on transformers, whose
+values are kept, and on this package, which must give the same.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import argparse
 import ast
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +38,7 @@ EXCEPTIONS = {
     "Sam2ModelTest::test_attention_outputs": "the same",
     "test_init_arguments_not_in_class_attributes": "target_size is a property, which follows the image processor",
     "test_model_input_names": "the names of prompts belong to them, which a call with images alone does not return",
+    "Sam2VideoProcessorTest::test_subprocessor_defaults_2_videos": "the video processor follows the image processor",
 }
 """Tests that pass on transformers and are left out here, with the reason why they cannot pass."""
 
@@ -55,6 +62,39 @@ common.get_image_processor_class_from_name = lambda name: sam2_hf.Sam2ImageProce
 """The suite of the image processor asks transformers' table for the class to test, and imports none."""
 
 
+INTEGRATION = "IntegrationTest"
+"""Part of the name of every class of integration tests."""
+
+COMPARING_VALUES = """
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+compare = torch.testing.assert_close
+
+
+@pytest.fixture(autouse=True)
+def values(request, monkeypatch):
+    path, kept = Path(os.environ["VALUES"]) / f"{request.node.name}.pt", []
+    known = torch.load(path) if path.exists() else None
+
+    def assert_close(actual, expected, **tolerances):
+        kept.append(actual)
+        if known is not None:
+            compare(actual, known[len(kept) - 1], **tolerances)
+
+    monkeypatch.setattr(torch.testing, "assert_close", assert_close)
+    yield
+    if known is None:
+        torch.save(kept, path)
+    else:
+        assert len(kept) == len(known)
+"""
+"""The conftest.py that keeps the values of a first run and compares those of a second with them."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line. Returns pytest's exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -62,16 +102,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkout", type=Path, help="the folder of a checkout of transformers")
     parser.add_argument("--theirs", action="store_true", help="leave the import lines as they are")
+    parser.add_argument("--checkpoint", type=Path, help="runs the integration tests, with this in place of the Hub's")
+    parser.add_argument("--media", type=Path, help="the folder of the integration tests' images and clip")
     options = parser.parse_args(own)
+    if (options.checkpoint is None) != (options.media is None):
+        parser.error("--checkpoint and --media need each other")
     if not (options.checkout / "tests" / "models" / SUITES[0]).is_dir():
         parser.error(f"expected a checkout of transformers with tests/models/{SUITES[0]}, got {options.checkout}")
     with tempfile.TemporaryDirectory(prefix="suites_") as folder:
         suites = copy_suites(options.checkout, Path(folder))
+        if options.checkpoint is not None:
+            return run_integration(Path(folder), suites, options.checkpoint.resolve(), options.media.resolve(), rest)
         if not options.theirs:
             for suite in suites:
                 rewrite_folder(suite)
             leave_out(Path(folder))
         return run(Path(folder), suites, rest)
+
+
+def run_integration(
+    folder: Path, suites: Sequence[Path], checkpoint: Path, media: Path, arguments: Sequence[str]
+) -> int:
+    """Runs the integration tests on transformers, and on this package with the values of the first run.
+
+    Returns:
+        pytest's exit status; the first that is not zero.
+    """
+    for path in (path for suite in suites for path in suite.glob("test_modeling_*.py")):
+        path.write_text(without_hub(path.read_text(encoding="utf-8"), checkpoint, media), encoding="utf-8")
+    (folder / "conftest.py").write_text(COMPARING_VALUES, encoding="utf-8")
+    (folder / "values").mkdir()
+    os.environ |= {"VALUES": str(folder / "values"), "RUN_SLOW": "1"}
+    chosen = ["-k", INTEGRATION, *arguments]
+    status = run(folder, suites, chosen)
+    for suite in suites:
+        rewrite_folder(suite)
+    return status or run(folder, suites, chosen)
+
+
+def without_hub(text: str, checkpoint: Path, media: Path) -> str:
+    """Has a module of tests read a checkpoint and media from folders.
+
+    Args:
+        text: Python code.
+        checkpoint: in place of every checkpoint of the Hub.
+        media: folder of files by the names that their addresses end with.
+
+    Returns:
+        The same code with paths in place of names and addresses.
+    """
+    text = re.sub(r'"facebook/sam2[^"]*"', repr(str(checkpoint)), text)
+    text = re.sub(r'"https://huggingface.co/[^"]*/([^"/]+)"', lambda found: repr(str(media / found[1])), text)
+    return text.replace("requests.get(img_url, stream=True).raw", "img_url")
 
 
 def leave_out(folder: Path) -> None:

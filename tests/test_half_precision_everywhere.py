@@ -1,6 +1,6 @@
 """The bundled checkpoint in half precision: finite, and nearly the masks of float32, for every kind of prompt.
 
-Most CPUs have no instructions for float16, so those cases take minutes; they are marked slow.
+Most CPUs have no instructions for float16, so those cases take seconds each; they are marked slow.
 """
 
 from __future__ import annotations
