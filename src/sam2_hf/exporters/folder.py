@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from ..version import __version__
 from .catalogue import fixed_lengths, is_video
 from .folder_card import folder_card, licence_text
 from .graph import Graph
-from .half_precision import in_half_precision
+from .half_precision import half_copy, in_half_precision
 from .onnx_files import OPSET, import_onnx, quantise, write_onnx
 from .openvino_files import write_openvino
 from .options import Dtype, ExportOptions, Format, Names
@@ -148,8 +147,7 @@ def _in_dtype(source: ExportSource, options: ExportOptions, dtype: str) -> list[
     """The graphs with weights of a dtype; eight bits are made of the float32 files."""
     if dtype != "fp16":
         return options.graphs_of(source.model)
-    half = copy.deepcopy(source.model).half()
-    return [in_half_precision(graph) for graph in options.graphs_of(half)]
+    return [in_half_precision(graph) for graph in options.graphs_of(half_copy(source.model))]
 
 
 def _write(graph: Graph, path: Path, dtype: str, format: str, scratch: Path, title: str) -> None:
