@@ -50,7 +50,7 @@ test: lint
 # computed in two ways, or that were computed elsewhere.
 NUMERIC_TESTS := tests/fast tests/network tests/tracking \
   $(addprefix tests/training/test_,clip_model.py half_precision.py) \
-  $(wildcard tests/test_parity_*.py tests/test_official_*.py tests/official/test_*goldens*.py) \
+  $(wildcard tests/test_parity_*.py tests/test_official_*.py tests/official/test_official_*.py) \
   $(addprefix tests/test_modeling_sam2,.py _modes.py _ragged.py _video.py _video_streams.py)
 
 test-older: $(VENV)/.dev

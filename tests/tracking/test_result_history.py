@@ -164,6 +164,7 @@ class TestCost:
         "policy", [RecentMemory(), VisibleMemory(), RecentMemory(max_cond_frame_num=4), DistractorAwareMemory()]
     )
     def test_after_many_frames_it_is_what_it_was_after_few(self, policy, reverse) -> None:
+        self.cost(policy, 100, reverse)  # what is computed once in a process is computed
         assert self.cost(policy, 10_000, reverse) == self.cost(policy, 100, reverse)
 
     @pytest.mark.parametrize("policy", [RecentMemory(), VisibleMemory()])
