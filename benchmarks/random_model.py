@@ -40,3 +40,16 @@ def random_model(
             if is_upscaling:
                 parameter.copy_(parameter[..., :1, :1].expand_as(parameter))
     return model.eval()
+
+
+def soften_attention(model: Sam2PromptableModel) -> None:
+    """Scales queries and keys down, so that attention weighs positions instead of choosing one.
+
+    Without this, a relative difference of 1e-6 in the image embeddings comes out as 4e-2 in the masks, with it as 2e-6.
+    """
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("q_proj.weight", "k_proj.weight")):
+                parameter.mul_(0.25)
+            elif "token" in name or "point_embed" in name:
+                parameter.mul_(0.3)
