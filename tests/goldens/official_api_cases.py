@@ -72,7 +72,7 @@ OTHER_PROMPTS = [
     predict(**ONE, box=BOX, return_logits=True),
     predict(mask_of=1),
     predict(mask_of=1, multimask_output=False),
-    predict(mask_of=1, box=BOX, multimask_output=False),
+    predict(mask_of=1, box=[20, 24, 60, 64], multimask_output=False),
     predict(point_coords=[[0.28, 0.42]], point_labels=[1], normalize_coords=False),
     predict(box=[0.12, 0.2, 0.46, 0.62], normalize_coords=False, multimask_output=False, return_logits=True),
 ]
