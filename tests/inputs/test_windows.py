@@ -95,7 +95,8 @@ def test_a_scaled_window_is_the_average_of_its_pixels(data):
     part = Image.fromarray(image[top:bottom, left:right])
     expected = np.asarray(part.resize((columns, rows), Image.Resampling.BOX))
     assert scaled.shape == (3, rows, columns)
-    edges = np.arange(rows + 1) * (bottom - top) / rows  # of what is averaged; one at a pixel's middle decides by rounding
+    # What is averaged may begin or end in the middle of a pixel. Then rounding decides whether it counts.
+    edges = np.arange(rows + 1) * (bottom - top) / rows
     undecided = abs(edges % 1 - 0.5) < 1e-6
     decided = ~(undecided[:-1] | undecided[1:])
     assert abs(scaled.astype(int) - expected.astype(int))[:, decided].max(initial=0) <= 1  # of two roundings to 8 bits
