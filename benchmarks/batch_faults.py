@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from pyarrow import parquet
 
+from .batch_report import say
 from .batch_rows import batch_command, draw_rows, written_by
 
 _ROOT = Path(__file__).parents[1]
@@ -182,17 +183,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         campaign = Campaign(Path(folder), options.images, options.clips, options.kills, options.seed, options.model)
-        _say("fault", "what is left")
-        _say("---", "---")
+        say("fault", "what is left")
+        say("---", "---")
         rows = options.images + options.clips
-        _say(
+        say(
             "damaged inputs",
             f"{campaign.damaged} of {rows} rows damaged, {campaign.errors} rows with an error, none lost",
         )
         ways = {"workers": campaign.kill_workers, "driver": campaign.kill_driver, "disk": campaign.fill_disk}
         for name, way in ways.items():
             if not options.only or name in options.only:
-                _say(name, way())
+                say(name, way())
     return 0
 
 
@@ -243,11 +244,6 @@ def _limit_files(size: int) -> None:
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1] if lines else ""
-
-
-def _say(*cells: str) -> None:
-    sys.stdout.write("| " + " | ".join(cells) + " |\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import argparse
 import pickle
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +24,8 @@ from sam2_hf.scale.shard_store import Shard, ShardStore
 from sam2_hf.scale.sources import FileSource
 from sam2_hf.video_io.open_video import open_video
 from sam2_hf.video_io.write_video import write_video
+
+from .batch_report import cpu_seconds, say
 
 _SIZE = (720, 1280)
 _SAMPLE_CLIPS, _SAMPLE_MASKS, _SAMPLE_SHARDS, _SAMPLE_FRAMES = 2, 200, 500, 96
@@ -41,10 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         found = {**_plan(options.clips), **_store(Path(folder), options), **_decoding(Path(folder))}
-    _say("measured", "figure")
-    _say("---", "---")
+    say("measured", "figure")
+    say("---", "---")
     for name, (value, unit) in found.items():
-        _say(name, f"{value:.3g} {unit}")
+        say(name, f"{value:.3g} {unit}")
     sys.stdout.write("\n")
     _calculate(options, {name: value for name, (value, _) in found.items()})
     return 0
@@ -53,12 +54,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _plan(clips: int) -> dict[str, tuple[float, str]]:
     names = [f"clips/{number // 1000:04d}/{number:07d}.mp4" for number in range(clips)]
     source = FileSource(names)
-    hashed = _cpu_seconds(source.fingerprint)
+    hashed = cpu_seconds(source.fingerprint)
     pickled = pickle.dumps(source)
     return {
         "hash the names of all clips": (hashed, "s"),
         "job that each process gets": (len(pickled) / 1e6, "MB"),
-        "read it": (_cpu_seconds(lambda: pickle.loads(pickled)), "s"),
+        "read it": (cpu_seconds(lambda: pickle.loads(pickled)), "s"),
     }
 
 
@@ -88,10 +89,10 @@ def _store(folder: Path, options: argparse.Namespace) -> dict[str, tuple[float, 
     def finish(shard: Shard) -> None:
         store.write(shard, (list(clip_rows(Row(str(n), CLIP), found, 24.0)) for n, found in enumerate(clips)))
 
-    seconds = _cpu_seconds(lambda: finish(Shard(0, 0, _SAMPLE_CLIPS)))
+    seconds = cpu_seconds(lambda: finish(Shard(0, 0, _SAMPLE_CLIPS)))
     size = store.path(Shard(0, 0, _SAMPLE_CLIPS)).stat().st_size
     shard = Shard(0, 0, _SAMPLE_CLIPS)
-    read = _cpu_seconds(lambda: [store.finished(shard) for _ in range(_SAMPLE_SHARDS)]) / _SAMPLE_SHARDS
+    read = cpu_seconds(lambda: [store.finished(shard) for _ in range(_SAMPLE_SHARDS)]) / _SAMPLE_SHARDS
     return {
         "write a clip's results": (1000 * seconds / _SAMPLE_CLIPS, "ms"),
         "results of a clip": (size / _SAMPLE_CLIPS / 1e3, "kB"),
@@ -110,15 +111,15 @@ def _decoding(folder: Path) -> dict[str, tuple[float, str]]:
             for _ in clip.iterate():
                 pass
 
-    return {"decode a frame of 1280 x 720": (1000 * _cpu_seconds(read) / _SAMPLE_FRAMES, "ms")}
+    return {"decode a frame of 1280 x 720": (1000 * cpu_seconds(read) / _SAMPLE_FRAMES, "ms")}
 
 
 def _calculate(options: argparse.Namespace, found: dict[str, float]) -> None:
     clip = options.frames / options.rate
     shards = -(-options.clips // options.rows_a_shard)
     cores = options.rate * found["decode a frame of 1280 x 720"] / 1000
-    _say("GPUs", *map(str, options.gpus))
-    _say("---", *("---" for _ in options.gpus))
+    say("GPUs", *map(str, options.gpus))
+    say("---", *("---" for _ in options.gpus))
     rows: dict[str, Callable[[int], str]] = {
         "hours": lambda gpus: f"{options.clips * clip / gpus / 3600:.1f}",
         "clips a second": lambda gpus: f"{gpus / clip:.1f}",
@@ -135,17 +136,7 @@ def _calculate(options: argparse.Namespace, found: dict[str, float]) -> None:
         ),
     }
     for name, value in rows.items():
-        _say(name, *map(value, options.gpus))
-
-
-def _cpu_seconds(work: Callable[[], object]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def _say(*cells: str) -> None:
-    sys.stdout.write("| " + " | ".join(cells) + " |\n")
+        say(name, *map(value, options.gpus))
 
 
 if __name__ == "__main__":

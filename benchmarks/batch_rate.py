@@ -27,6 +27,7 @@ from sam2_hf.scale.open_source import open_source
 from sam2_hf.scale.result_table import to_table
 from sam2_hf.scale.shard_store import divide
 
+from .batch_report import cpu_seconds, say
 from .batch_rows import IMAGE_SIZE, ROWS_A_SHARD, draw_rows
 
 _PROMPTS = {"object": {"points": [[48, 48]]}}
@@ -49,8 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
         draw_rows(Path(folder), options.images, options.clips, 0.0, 0)
         rows = options.images + options.clips
         worker = Worker(options.checkpoint, "cpu", image_size=options.image_size, prompts=_PROMPTS)
-        _say("measured", "figure")
-        _say("---", "---")
+        say("measured", "figure")
+        say("---", "---")
         if "overhead" in wanted:
             _overhead(worker, rows, options.rounds)
         if "driver" in wanted:
@@ -74,20 +75,20 @@ def _overhead(worker: Worker, rows: int, rounds: int) -> None:
             run("rows", out, worker, rows_a_shard=ROWS_A_SHARD, workers=0)
 
     loop()
-    pairs = [(_cpu_seconds(loop), _cpu_seconds(whole_run)) for _ in range(rounds)]
+    pairs = [(cpu_seconds(loop), cpu_seconds(whole_run)) for _ in range(rounds)]
     ratios = sorted(whole / plain for plain, whole in pairs)
-    _say("CPU time of a row in a plain loop", f"{1000 * statistics.median(plain for plain, _ in pairs) / rows:.2f} ms")
+    say("CPU time of a row in a plain loop", f"{1000 * statistics.median(plain for plain, _ in pairs) / rows:.2f} ms")
     shown = f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
-    _say("overhead: a run over a plain loop", shown)
+    say("overhead: a run over a plain loop", shown)
 
 
 def _driver(worker: Worker, rows: int) -> None:
     with tempfile.TemporaryDirectory() as out:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        own = _cpu_seconds(lambda: run("rows", out, worker, rows_a_shard=ROWS_A_SHARD, workers=1))
+        own = cpu_seconds(lambda: run("rows", out, worker, rows_a_shard=ROWS_A_SHARD, workers=1))
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     child = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    _say("driver: CPU time beside a worker's", f"{own:.2f} s of {child:.2f} s, {1000 * own / rows:.3f} ms a row")
+    say("driver: CPU time beside a worker's", f"{own:.2f} s of {child:.2f} s, {1000 * own / rows:.3f} ms a row")
 
 
 def _two_workers(worker: Worker, rows: int) -> None:
@@ -97,7 +98,7 @@ def _two_workers(worker: Worker, rows: int) -> None:
         with tempfile.TemporaryDirectory() as out:
             run("rows", out, worker, rows_a_shard=ROWS_A_SHARD, workers=workers, is_interrupted=_noting(out, times))
         rates.append(_steady_rate(times))
-    _say("rows a second of one worker, and of two", f"{rates[0]:.1f}, {rates[1]:.1f}: {rates[1] / rates[0]:.2f} times")
+    say("rows a second of one worker, and of two", f"{rates[0]:.1f}, {rates[1]:.1f}: {rates[1] / rates[0]:.2f} times")
 
 
 def _noting(out: str, times: list[float]) -> Callable[[], bool]:
@@ -115,17 +116,6 @@ def _steady_rate(times: list[float]) -> float:
     """Rows a second after the first quarter of the shards, when all processes have started."""
     first = len(times) // 4
     return ROWS_A_SHARD * (len(times) - 1 - first) / (times[-1] - times[first])
-
-
-def _cpu_seconds(work: Callable[[], object]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def _say(*cells: str) -> None:
-    sys.stdout.write("| " + " | ".join(cells) + " |\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def test_the_masks_are_those_of_torch(settings, engines):
     "parts", [{"crops_n_layers": 1}, {"tile_size": 96, "tile_overlap": 40}], ids=["crops", "tiles"]
 )
 def test_parts_of_an_image_are_searched_too(parts, engines):
-    """Parts are enlarged, and Pillow's pixels differ from torch's by a grey level here and there."""
+    """Parts are upsampled, and Pillow's pixels differ from torch's by a grey level here and there."""
     image = draw(140, 170)
     keep = {**KEEP, "points_per_crop": 3, "crops_nms_thresh": 1.0, "nms": "mask"}
     ours, theirs = (engine.find_everything(image, {**keep, **parts}) for engine in engines)

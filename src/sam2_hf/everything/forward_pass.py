@@ -176,7 +176,7 @@ class ForwardPass:
         return found
 
     def _merge(self, found: FrameMasks) -> FrameMasks:
-        """Give objects that reappeared their places back, where they were admitted as new ones meanwhile."""
+        """Give objects that reappeared their names back, where they were admitted as new ones meanwhile."""
         known = [self.known[name] for name in found.names]
         masks = found.masks
 

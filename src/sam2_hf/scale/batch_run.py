@@ -1,4 +1,4 @@
-"""A run over any number of images and clips, which can be stopped at any moment and resumed."""
+"""A run over any number of images and clips, which can be stopped at any time and resumed."""
 
 from __future__ import annotations
 

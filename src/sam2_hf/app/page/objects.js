@@ -64,12 +64,12 @@ function showCandidates(message) {
     const mask = document.createElement("img");
     mask.src = addressOf(candidate);
     const [left, top, side, ratio] = candidate.window; // of the image, in parts of its width
-    for (const picture of [ground, mask]) {
-      picture.alt = "";
-      picture.style.width = `${100 / side}%`;
-      picture.style.height = `${100 / side / ratio}%`;
-      picture.style.left = `${(-100 * left) / side}%`;
-      picture.style.top = `${(-100 * top) / side}%`;
+    for (const layer of [ground, mask]) {
+      layer.alt = "";
+      layer.style.width = `${100 / side}%`;
+      layer.style.height = `${100 / side / ratio}%`;
+      layer.style.left = `${(-100 * left) / side}%`;
+      layer.style.top = `${(-100 * top) / side}%`;
     }
     const score = document.createElement("span");
     score.textContent = candidate.score.toFixed(2);
